@@ -1,0 +1,75 @@
+# `make demo` and `make test` need Python 3.10+ and nothing else; see CONTRIBUTING.md.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test check bench matrix format clean \
+        check-format check-lint check-floors check-types check-docs check-wheel
+
+# -- what a newcomer runs -----------------------------------------------------------
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m examples.shop.demo $(ARGS)
+
+test: $(VENV)/.test
+	$(PYTEST) $(ARGS)
+
+# -- what CI runs -------------------------------------------------------------------
+
+check: check-format check-lint check-floors check-types test check-docs check-wheel
+
+check-format: $(VENV)/.check
+	$(BIN)/ruff format --check .
+
+check-lint: $(VENV)/.check
+	$(BIN)/ruff check .
+
+check-floors: $(VENV)/.check
+	$(BIN)/lint-imports
+
+check-types: $(VENV)/.check
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+check-docs: $(VENV)/.check
+	$(BIN)/sphinx-build --fail-on-warning --nitpicky -q docs docs/_build/html
+
+check-wheel: $(VENV)/.check
+	$(BIN)/python -m tests.wheel
+
+# -- what a developer runs now and then ---------------------------------------------
+
+bench: $(VENV)/.test
+	$(BIN)/python -m tests.bench $(ARGS)
+
+matrix: $(VENV)/.check
+	$(BIN)/tox run $(ARGS)
+
+format: $(VENV)/.check
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/_build build dist
+
+# -- environments: one, that grows with what is asked of it --------------------------
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "celery_defer needs Python 3.10 or newer; say which with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group demo
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(BIN)/pip install --quiet --disable-pip-version-check --group test
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --group check
+	@touch $@

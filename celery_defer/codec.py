@@ -1,0 +1,141 @@
+"""A contract: what a deferred function takes, and the way there and back as JSON."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any
+
+import pydantic_core
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
+from typing_extensions import NotRequired, TypedDict
+
+from celery_defer.errors import ContractError, PayloadError
+from celery_defer.layout import Arguments, Layout, SchemaLayout, SignatureLayout
+
+__all__ = ["Contract", "contract"]
+
+# JSON has neither bytes nor infinities; a value must arrive equal to what was sent.
+_JSON: CoreConfig = {
+    "ser_json_bytes": "base64",
+    "val_json_bytes": "base64",
+    "ser_json_inf_nan": "strings",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What one deferred function takes."""
+
+    task: str
+    layout: Layout
+    validator: SchemaValidator
+    serializer: SchemaSerializer
+
+    def pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """Validate a call and answer ``[args, kwargs]`` of its message as JSON."""
+        value = self._checked(self.validator.validate_python, self.layout.called(args, kwargs))
+        try:
+            json = self.serializer.to_json(value, round_trip=True, by_alias=False)
+        except (ValueError, TypeError) as error:
+            raise PayloadError(f"payload of {self.task} is not JSON: {error}") from error
+        return self.layout.carry(json)
+
+    def unpack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+        """Turn the JSON values of a message into what the function takes; raise PayloadError."""
+        sent = pydantic_core.to_json(self.layout.sent(args, kwargs))
+        return self.layout.spread(self._checked(self.validator.validate_json, sent))
+
+    def _checked(self, validate: Callable[..., Any], value: object) -> Any:
+        try:
+            return validate(value, by_alias=True, by_name=True)
+        except ValidationError as error:
+            problems = list(_problems(error))
+            listed = "; ".join(problems)
+            raise PayloadError(f"payload of {self.task}: {listed}", problems) from error
+        except PayloadError:
+            raise
+        except Exception as error:  # a user's validator may raise anything
+            raise PayloadError(f"payload of {self.task}: {error!r}") from error
+
+
+def contract(task: str, function: Callable[..., Any], schema: Any = None) -> Contract:
+    """Read the contract of *function*, whose one parameter is *schema* where one is given.
+
+    Raises ContractError where pydantic cannot check a parameter, or where the function
+    does not take the one payload that a schema asks for.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    try:
+        if schema is not None:
+            return _contract(task, SchemaLayout.of(task, schema, parameters), schema)
+        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+        payload_type = _payload_type(parameters, hints)
+        return _contract(task, SignatureLayout.of(task, parameters), payload_type)
+    except (PydanticUserError, NameError) as error:
+        raise ContractError(f"{task} cannot be deferred: {error}") from error
+
+
+def _contract(task: str, layout: Layout, payload_type: Any) -> Contract:
+    adapter: TypeAdapter[Any] = TypeAdapter(payload_type)
+    adapter.rebuild(raise_errors=True)
+    validator, serializer = _with_json_defaults(adapter)
+    return Contract(task, layout, validator, serializer)
+
+
+def _with_json_defaults(adapter: TypeAdapter[Any]) -> tuple[SchemaValidator, SchemaSerializer]:
+    """Build anew what the adapter has, with `_JSON` in every nested model that says nothing.
+
+    pydantic takes these settings from each model's own configuration alone, so a user's
+    model with a ``bytes`` field would refuse what is not UTF-8.
+    """
+    schema = _configured(adapter.core_schema)
+    # Without this a nested model would use the validator that its class already has.
+    return (
+        SchemaValidator(schema, _JSON, _use_prebuilt=False),
+        SchemaSerializer(schema, _JSON, _use_prebuilt=False),
+    )
+
+
+def _configured(node: Any) -> Any:
+    if isinstance(node, list | tuple):
+        return type(node)(_configured(item) for item in node)
+    if not isinstance(node, dict):
+        return node
+    copied = {key: _configured(item) for key, item in node.items()}
+    if copied.get("type") in {"model", "dataclass", "typed-dict"}:
+        own = copied.get("config") or {}
+        copied["config"] = own if own.keys() & _JSON.keys() else {**_JSON, **own}
+    return copied
+
+
+def _payload_type(parameters: Sequence[Parameter], hints: Mapping[str, Any]) -> Any:
+    # A type made at run time means nothing to a type checker.
+    make_type: Any = TypedDict
+    payload = make_type("Arguments", dict(_fields(parameters, hints)))
+    payload.__pydantic_config__ = ConfigDict(extra="forbid")
+    return payload
+
+
+def _fields(parameters: Sequence[Parameter], hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for parameter in parameters:
+        annotation: Any = hints.get(parameter.name, Any)
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            yield SignatureLayout.VAR_POSITIONAL, NotRequired[list[annotation]]
+        elif parameter.kind is Parameter.VAR_KEYWORD:
+            yield SignatureLayout.VAR_KEYWORD, NotRequired[dict[str, annotation]]
+        elif parameter.default is Parameter.empty:
+            yield parameter.name, annotation
+        else:
+            yield parameter.name, NotRequired[annotation]
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        path = ".".join(str(step) for step in problem["loc"]) or "payload"
+        yield f"{path}: {problem['msg']}"

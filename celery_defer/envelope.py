@@ -1,0 +1,55 @@
+"""What a deferred run's message says of its parent, in one header that Celery carries along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from celery_defer.model import Call, When
+
+__all__ = ["HEADER", "Envelope", "seal"]
+
+#: Celery keeps a custom header over retries and redeliveries of the same run.
+HEADER = "celery_defer"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The header of a deferred run."""
+
+    defer_id: str
+    parent_task: str
+    when: When
+    experiment: str | None
+    deferred_at: datetime
+    depth: int
+
+    @classmethod
+    def open(cls, request: Mapping[str, Any]) -> Envelope | None:
+        """Read the header of a task request; None where the run was not deferred."""
+        # A worker's request has custom headers beside Celery's own, an eager one below "headers".
+        header = request.get(HEADER) or (request.get("headers") or {}).get(HEADER)
+        if not header:
+            return None
+        return cls(
+            defer_id=header.get("id", ""),
+            parent_task=header.get("parent", ""),
+            when=header.get("when", "success"),
+            experiment=header.get("experiment"),
+            deferred_at=datetime.fromtimestamp(header.get("at", 0), timezone.utc),
+            depth=header.get("depth", 1),
+        )
+
+
+def seal(call: Call, parent_task: str, depth: int) -> dict[str, Any]:
+    """Answer the header that a call's message carries; *depth* is that of the deferred run."""
+    return {
+        "id": call.id,
+        "parent": parent_task,
+        "when": call.options.when,
+        "experiment": call.options.experiment,
+        "at": call.at,
+        "depth": depth,
+    }

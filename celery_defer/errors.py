@@ -1,0 +1,83 @@
+"""Every error that the package raises; a class's docstring is its default message."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+__all__ = [
+    "ContractError",
+    "DeferError",
+    "DepthError",
+    "IdError",
+    "LimitError",
+    "NoRunError",
+    "NotDeferredError",
+    "OptionError",
+    "PayloadError",
+    "ResultError",
+    "SettingsError",
+]
+
+
+class DeferError(Exception):
+    """Something is wrong with a deferred call."""
+
+    def __init__(self, message: str = "", *rest: object) -> None:
+        super().__init__(message or inspect.getdoc(type(self)), *rest)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class NoRunError(DeferError):
+    """There is no run in progress: call this inside a Celery task of an app with Defer(app).
+
+    A thread or an executor started by the task does not see its run: start it with
+    contextvars.copy_context().run(...) or asyncio.to_thread(...).
+    """
+
+
+class NotDeferredError(DeferError):
+    """The task is not a deferred function: put @deferred on top of it."""
+
+
+class IdError(DeferError):
+    """A defer id is a non-empty string, used once in a run."""
+
+
+class PayloadError(DeferError):
+    """The payload does not fit the deferred function's contract.
+
+    ``problems`` has a line for each thing that is wrong, each beginning with the
+    path of the value.
+    """
+
+    def __init__(self, message: str = "", problems: Sequence[str] = ()) -> None:
+        # Both go into `args`: Celery's backends and billiard rebuild an exception from them.
+        super().__init__(message, list(problems))
+        self.problems = list(problems)
+
+
+class LimitError(DeferError):
+    """A limit on deferred calls is reached."""
+
+
+class DepthError(LimitError):
+    """Deferred runs are nested too deep."""
+
+
+class OptionError(DeferError, ValueError):
+    """An option is unknown, or its value is impossible."""
+
+
+class ContractError(DeferError, TypeError):
+    """The function's signature or schema cannot be a contract."""
+
+
+class SettingsError(DeferError, ValueError):
+    """A defer_* setting is unknown, or its value is impossible."""
+
+
+class ResultError(DeferError):
+    """The parent's result is not stored."""

@@ -1,0 +1,166 @@
+"""Where the package touches Celery's tracer, signals and task class; nothing else does.
+
+Each touch names the function of Celery that it leans on, and tests/test_hooks.py fails
+when Celery changes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from celery.app import trace
+from celery.app.task import Task
+from celery.signals import task_failure, task_success
+
+from celery_defer import outbox, receive, scope
+from celery_defer.function import Deferrable, deferrable, find
+from celery_defer.scope import Phase, Scope
+
+__all__ = ["install"]
+
+logger = logging.getLogger(__name__)
+
+#: Answers the app's settings, or None for an app without Defer(app).
+SettingsOf = Callable[[Any], Any]
+
+
+def install(settings_of: SettingsOf) -> None:
+    """Put the package into Celery, once in a process; apps without Defer(app) feel nothing."""
+    if hasattr(trace.build_tracer, "_celery_defer"):
+        return
+    celery_trace: Any = trace
+    build_tracer = _building(celery_trace.build_tracer, settings_of)
+    celery_trace.build_tracer = build_tracer
+    # celery.worker.consumer.consumer imports the function by name, perhaps before now.
+    consumer: Any = sys.modules.get("celery.worker.consumer.consumer")
+    if consumer is not None:
+        consumer.build_tracer = build_tracer
+    # `@deferred` answers the task itself, so the task needs the method; a lazy proxy and the
+    # clone of another app find it on their class.
+    task_class: Any = Task
+    task_class.with_options = _with_options
+    task_success.connect(_on_success, weak=False)
+    task_failure.connect(_on_failure, weak=False)
+
+
+def _building(build: Any, settings_of: SettingsOf) -> Callable[..., Any]:
+    """Wrap celery.app.trace.build_tracer, which makes the function that runs a task.
+
+    Every pool, eager mode and every late task comes through it, once a task or once a
+    call; so what is done to the task is done once.
+    """
+
+    @wraps(build)
+    def build_tracer(name: str, task: Any, *args: Any, **kwargs: Any) -> Any:
+        settings = settings_of(task.app)
+        if settings is None:
+            return build(name, task, *args, **kwargs)
+        if "_celery_defer" not in vars(task):
+            task._celery_defer = True
+            _wrap_function(task)
+            _wrap_body(task)
+        return _tracing(build(name, task, *args, **kwargs), task, settings)
+
+    build_tracer._celery_defer = True  # type: ignore[attr-defined]
+    return build_tracer
+
+
+def _tracing(trace_task: Callable[..., Any], task: Any, settings: Any) -> Callable[..., Any]:
+    """Open a scope round one run: celery.app.trace.build_tracer.<locals>.trace_task."""
+
+    def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        known = request if request and "id" in request else {**(request or {}), "id": uuid}
+        token = scope.enter(Scope(task.app, settings, task, known))
+        try:
+            return trace_task(uuid, args, kwargs, request)
+        finally:
+            scope.leave(token)
+
+    return tracer
+
+
+def _wrap_body(task: Any) -> None:
+    """Put `receive.perform` round what build_tracer will call: `__call__`, or else `run`.
+
+    The outermost place, so that an autoretry inside is seen as the Retry that it raises.
+    In a worker it is `__call__` for every task, since
+    celery.app.trace._install_stack_protection has put one of its own there.
+    """
+    kind: Any = type(task)
+    if not trace.task_has_custom(task, "__call__"):
+        task.run = _performing(task.run, task)
+    elif not hasattr(kind.__call__, "_celery_defer"):
+        kind.__call__ = _performing(kind.__call__)
+
+
+def _performing(body: Callable[..., Any], task: Any = None) -> Callable[..., Any]:
+    """Wrap *body*, which is given its task as the first argument unless *task* is."""
+
+    @wraps(body)
+    def perform(*args: Any, **kwargs: Any) -> Any:
+        own = scope.find()
+        # A task called as a plain function joins the run that calls it.
+        if (
+            own is None
+            or own.phase is not Phase.RECEIVED
+            or own.task is not (args[0] if task is None else task)
+        ):
+            return body(*args, **kwargs)
+        return receive.perform(own, body, args, kwargs)
+
+    perform._celery_defer = True  # type: ignore[attr-defined]
+    return perform
+
+
+def _wrap_function(task: Any) -> None:
+    """Put `receive.unpack` before the function of a deferred task.
+
+    The innermost place: celery.app.autoretry.add_autoretry_behaviour keeps the function as
+    `_orig_run` and retries what it raises, so `autoretry_for` holds for a PayloadError too.
+    """
+    declaration = find(task)
+    if declaration is None:
+        return
+    contract = declaration.read().contract
+    attribute = "_orig_run" if hasattr(task, "_orig_run") else "run"
+    function = getattr(task, attribute)
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        own = scope.find()
+        if own is not None and own.task is task:
+            args, kwargs = receive.unpack(own, contract, args, kwargs)  # type: ignore[assignment]
+        return function(*args, **kwargs)
+
+    setattr(task, attribute, run)
+
+
+def _with_options(self: Any, **options: Any) -> Deferrable[..., Any]:
+    return deferrable(self).with_options(**options)
+
+
+def _on_success(sender: Any, result: Any, **_: Any) -> None:
+    """Celery stores the result before it sends `task_success`, so a deferred run can read it."""
+    own = scope.find()
+    if own is None or own.task is not sender or not (own.calls or own.skipped):
+        return
+    own.result = result
+    try:
+        outbox.publish(own)
+    except Exception:
+        logger.exception("run %s (%s): its calls are lost", own.run.id, own.run.task)
+
+
+def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:
+    """A run may fail after its body: its answer has no JSON, its link cannot be published."""
+    own = scope.find()
+    if own is None or own.task is not sender or own.phase is not Phase.RETURNED:
+        return
+    try:
+        outbox.unlink(own, exception, einfo.traceback)
+    finally:
+        own.drop()

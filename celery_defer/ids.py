@@ -1,0 +1,42 @@
+"""Run ids, and what a defer id may be."""
+
+from __future__ import annotations
+
+from typing import NewType
+from uuid import UUID, uuid5
+
+from celery_defer.errors import IdError
+
+__all__ = ["RunId", "check", "run_id"]
+
+RunId = NewType("RunId", str)
+
+_NAMESPACE = UUID("6f2f6c1e-6c0b-5d0e-9a51-0d2c1c9b7f3a")
+
+
+def run_id(parent_id: str, defer_id: str) -> RunId:
+    """Answer the Celery task id of the run that *parent_id* defers under *defer_id*.
+
+    A pure function of both, so that a redelivered parent, a link and a reader in
+    another process agree without asking.
+
+    >>> run_id("3f0c", "receipt") == run_id("3f0c", "receipt")
+    True
+    """
+    # The length keeps ("a", "bc") and ("ab", "c") apart whatever the two contain.
+    return RunId(str(uuid5(_NAMESPACE, f"{len(parent_id)}:{parent_id}:{defer_id}")))
+
+
+def check(defer_id: object) -> str:
+    """Answer *defer_id*, or raise IdError for what cannot be one."""
+    if isinstance(defer_id, str) and defer_id and (defer_id.isascii() or _is_text(defer_id)):
+        return defer_id
+    raise IdError(f"defer id {defer_id!r} is not a non-empty string of Unicode text")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate: no broker could carry it
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""Where a payload's values sit in a call of ``defer``, in a message, in the function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any, Protocol
+
+from pydantic_core import from_json, to_json
+from typing_extensions import is_typeddict
+
+from celery_defer.errors import ContractError, PayloadError
+
+__all__ = ["Arguments", "Layout", "SchemaLayout", "SignatureLayout"]
+
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+
+
+class Layout(Protocol):
+    """How one payload value and the arguments that carry it map to each other."""
+
+    def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Answer the payload value of a call of ``defer``; raise PayloadError."""
+
+    def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Answer the payload value of a message; raise PayloadError."""
+
+    def spread(self, value: Any) -> Arguments:
+        """Answer the arguments that carry *value* to the function."""
+        ...
+
+    def carry(self, value: bytes) -> bytes:
+        """Answer JSON's ``[args, kwargs]`` that carry a value given as JSON in a message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaLayout:
+    """The caller names the schema's fields; the function has one parameter for them all."""
+
+    task: str
+    schema: str
+    fields: frozenset[str] | None
+    keyword: str | None
+
+    @classmethod
+    def of(cls, task: str, schema: Any, parameters: Sequence[Parameter]) -> SchemaLayout:
+        needed = [p for p in parameters if p.default is Parameter.empty] or parameters[:1]
+        if len(needed) != 1 or needed[0].kind is Parameter.VAR_KEYWORD:
+            names = ", ".join(p.name for p in parameters) or "none"
+            raise ContractError(
+                f"{task} has a schema, so its function takes one payload parameter; it has: {names}"
+            )
+        keyword = needed[0].name if needed[0].kind is Parameter.KEYWORD_ONLY else None
+        return cls(task, getattr(schema, "__name__", str(schema)), _field_names(schema), keyword)
+
+    def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if args:
+            raise PayloadError(f"{self.task} takes the fields of {self.schema} by name")
+        if self.fields is not None and not kwargs.keys() <= self.fields:
+            # pydantic would drop an unknown field of most models without a word.
+            problems = [
+                f"{name}: {self.schema} has no such field"
+                for name in kwargs
+                if name not in self.fields
+            ]
+            raise PayloadError(f"payload of {self.task}: {'; '.join(problems)}", problems)
+        return kwargs
+
+    def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if self.keyword is not None and self.keyword in kwargs and not args:
+            return kwargs[self.keyword]
+        if len(args) == 1 and not kwargs:
+            return args[0]
+        raise PayloadError(f"message of {self.task} does not carry one {self.schema}")
+
+    def spread(self, value: Any) -> Arguments:
+        return ((), {self.keyword: value}) if self.keyword else ((value,), {})
+
+    def carry(self, value: bytes) -> bytes:
+        if self.keyword:
+            return b"[[],{%b:%b}]" % (to_json(self.keyword), value)
+        return b"[[%b],{}]" % value
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureLayout:
+    """The caller writes a call of the function; a mapping of its parameters is the payload.
+
+    What ``*args`` and ``**kwargs`` take sits under the two keys that no parameter can have.
+    """
+
+    VAR_POSITIONAL = "*args"
+    VAR_KEYWORD = "**kwargs"
+
+    task: str
+    positional: tuple[str, ...]
+    positional_only: int
+    names: frozenset[str]
+    has_var_positional: bool
+    has_var_keyword: bool
+
+    @classmethod
+    def of(cls, task: str, parameters: Sequence[Parameter]) -> SignatureLayout:
+        kinds = [parameter.kind for parameter in parameters]
+        only, either = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+        return cls(
+            task,
+            positional=tuple(p.name for p in parameters if p.kind in (only, either)),
+            positional_only=kinds.count(only),
+            names=frozenset(
+                p.name for p in parameters if p.kind in (either, Parameter.KEYWORD_ONLY)
+            ),
+            has_var_positional=Parameter.VAR_POSITIONAL in kinds,
+            has_var_keyword=Parameter.VAR_KEYWORD in kinds,
+        )
+
+    def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        value = dict(kwargs) if not self.has_var_keyword else self._with_extra(kwargs)
+        return {**value, **self._positional(args, kwargs)} if args else value
+
+    sent = called
+
+    def spread(self, value: Any) -> Arguments:
+        named = dict(value)
+        extra = named.pop(self.VAR_KEYWORD, {})
+        rest = named.pop(self.VAR_POSITIONAL, [])
+        count = len(self.positional) if rest else self.positional_only
+        args = [named.pop(name) for name in self.positional[:count] if name in named]
+        return [*args, *rest], {**named, **extra}
+
+    def carry(self, value: bytes) -> bytes:
+        if self.positional_only or self.has_var_positional or self.has_var_keyword:
+            return to_json(self.spread(from_json(value)))
+        return b"[[],%b]" % value
+
+    def _with_extra(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        named = {key: item for key, item in kwargs.items() if key in self.names}
+        extra = {key: item for key, item in kwargs.items() if key not in self.names}
+        return {**named, self.VAR_KEYWORD: extra} if extra else named
+
+    def _positional(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        count = len(self.positional)
+        twice = [
+            name for name in self.positional[: len(args)] if name in kwargs.keys() & self.names
+        ]
+        if twice:
+            raise PayloadError(f"{self.task} got {', '.join(twice)} twice")
+        if len(args) > count and not self.has_var_positional:
+            raise PayloadError(f"{self.task} takes {count} positional arguments, not {len(args)}")
+        named = dict(zip(self.positional, args, strict=False))
+        return {**named, self.VAR_POSITIONAL: list(args[count:])} if len(args) > count else named
+
+
+def _field_names(schema: Any) -> frozenset[str] | None:
+    """The names a type checker accepts for *schema*; None where any will do."""
+    if is_typeddict(schema):
+        return frozenset(schema.__annotations__)
+    parameters = inspect.signature(schema).parameters
+    if any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return frozenset(parameters) | frozenset(getattr(schema, "model_fields", ()))

@@ -1,0 +1,95 @@
+"""The nouns: a call, the run it becomes, the parent it came from, and a call's states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from celery_defer.ids import RunId
+
+__all__ = ["Call", "CallState", "Options", "Parent", "Run", "When"]
+
+When = Literal["success"]
+
+
+class CallState(str, Enum):
+    """What became of a call of ``defer`` while its run lasted."""
+
+    BUFFERED = "BUFFERED"
+    SKIPPED = "SKIPPED"
+    ABORTED = "ABORTED"
+
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Options(BaseModel):
+    """How a deferred run is published, beside what its task says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    countdown: Seconds | None = None
+    eta: datetime | None = None
+    expires: Seconds | timedelta | datetime | None = None
+    queue: Annotated[str, Field(min_length=1)] | None = None
+    priority: Annotated[int, Field(ge=0, le=255)] | None = None
+    headers: Mapping[str, Any] | None = None
+    when: When = "success"
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Options:
+        if self.countdown is not None and self.eta is not None:
+            raise ValueError("countdown and eta both say when to start; give one")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of ``defer``: what to run, with which payload, and how to publish it."""
+
+    id: str
+    task: str
+    payload: bytes
+    at: float
+    options: Options
+    state: CallState = CallState.BUFFERED
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that deferred the run in progress."""
+
+    id: RunId
+    task: str
+    defer_id: str
+    when: When
+    experiment: str | None
+    _read: Callable[[], Any] = field(repr=False, compare=False)
+
+    def result(self) -> Any:
+        """Answer the parent's stored result: its return value, or the exception it failed with.
+
+        Raises ResultError where the parent keeps no result (``ignore_result``, no
+        backend) or its result has expired.
+        """
+        return self._read()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run in progress, as ``current_run()`` answers it; ``attempt`` counts from 1."""
+
+    id: RunId
+    root_id: RunId
+    task: str
+    attempt: int
+    parent: Parent | None
+    deferred_at: datetime | None
+    depth: int = field(default=0, repr=False)

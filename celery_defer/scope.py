@@ -1,0 +1,162 @@
+"""The run in progress, and what it has deferred so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from dataclasses import replace
+from enum import Enum, auto
+from typing import Any
+
+from celery_defer.envelope import Envelope
+from celery_defer.errors import NoRunError, ResultError
+from celery_defer.ids import RunId
+from celery_defer.model import Call, CallState, Parent, Run
+from celery_defer.settings import Settings
+
+__all__ = ["Phase", "Scope", "current", "current_run", "enter", "find", "leave"]
+
+_scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
+
+
+class Phase(Enum):
+    """How far a run has come."""
+
+    RECEIVED = auto()
+    IN_BODY = auto()
+    RETURNED = auto()
+    DROPPED = auto()
+
+
+class Scope:
+    """One attempt of one run: lives from the moment Celery begins to trace it to the end.
+
+    A plain class with slots, for every task of the app opens one.
+    """
+
+    __slots__ = ("_run", "app", "calls", "outer", "phase", "request", "result", "settings",
+                 "skipped", "task", "unpacked")  # fmt: skip
+
+    def __init__(self, app: Any, settings: Settings, task: Any, request: Mapping[str, Any]) -> None:
+        self.app = app
+        self.settings = settings
+        self.task = task
+        self.request = request
+        self.phase = Phase.RECEIVED
+        self.unpacked = False
+        self.outer = _scope.get()
+        self.result: Any = None
+        self.calls: dict[str, Call] = {}
+        self.skipped: list[Call] = []
+        self._run: Run | None = None
+
+    @property
+    def run(self) -> Run:
+        """What ``current_run()`` answers; made when first asked for."""
+        if self._run is None:
+            self._run = _run(self)
+        return self._run
+
+    @property
+    def takes_calls(self) -> bool:
+        return self.phase in (Phase.RECEIVED, Phase.IN_BODY)
+
+    def buffered(self) -> list[Call]:
+        """Answer the calls that will be published if the run succeeds."""
+        return [call for call in self.calls.values() if call.state is CallState.BUFFERED]
+
+    def abort(self, defer_id: str) -> bool:
+        """Withdraw a buffered call; answer whether it is withdrawn."""
+        call = self.calls.get(defer_id)
+        if call is None or not self.takes_calls:
+            return False
+        self.calls[defer_id] = replace(call, state=CallState.ABORTED)
+        return True
+
+    def drop(self) -> None:
+        """Throw the buffer away: the attempt has failed, or is to be tried again."""
+        self.phase = Phase.DROPPED
+        self.calls.clear()
+        self.skipped.clear()
+
+
+def enter(scope: Scope) -> Token[Scope | None]:
+    """Make *scope* the one in progress, until ``leave`` is given the answer."""
+    return _scope.set(scope)
+
+
+def leave(token: Token[Scope | None]) -> None:
+    """Go back to the scope that was in progress before."""
+    _scope.reset(token)
+
+
+def find() -> Scope | None:
+    """Answer the scope in progress, whatever its phase."""
+    return _scope.get()
+
+
+def current() -> Scope:
+    """Answer the scope that takes calls; raise NoRunError where there is none."""
+    scope = _scope.get()
+    if scope is None:
+        raise NoRunError
+    if not scope.takes_calls:
+        raise NoRunError(
+            f"run {scope.run.id} ({scope.run.task}) has left its body; what it defers "
+            "must be deferred inside the body"
+        )
+    return scope
+
+
+def current_run() -> Run:
+    """Answer the run in progress; raise NoRunError outside a Celery task.
+
+    >>> @app.task
+    ... def score():
+    ...     return current_run().parent.result()
+    """
+    scope = _scope.get()
+    if scope is None:
+        raise NoRunError
+    return scope.run
+
+
+def _run(scope: Scope) -> Run:
+    request, envelope = scope.request, Envelope.open(scope.request)
+    return Run(
+        id=RunId(request["id"]),
+        root_id=RunId(request.get("root_id") or request["id"]),
+        task=scope.task.name,
+        attempt=(request.get("retries") or 0) + 1,
+        parent=_parent(scope, envelope) if envelope else None,
+        deferred_at=envelope.deferred_at if envelope else None,
+        depth=envelope.depth if envelope else 0,
+    )
+
+
+def _parent(scope: Scope, envelope: Envelope) -> Parent:
+    parent_id = RunId(scope.request["parent_id"])
+    return Parent(
+        id=parent_id,
+        task=envelope.parent_task,
+        defer_id=envelope.defer_id,
+        when=envelope.when,
+        experiment=envelope.experiment,
+        _read=lambda: _result(scope, parent_id),
+    )
+
+
+def _result(scope: Scope, parent_id: RunId) -> Any:
+    if scope.request.get("is_eager") and scope.outer and scope.outer.run.id == parent_id:
+        return scope.outer.result  # an eager parent's result is stored nowhere
+    stored = scope.app.AsyncResult(parent_id)
+    try:
+        if stored.ready():
+            return stored.result
+    except NotImplementedError as error:  # Celery's DisabledBackend
+        raise ResultError(
+            f"run {parent_id} keeps no result: the app has no result_backend"
+        ) from error
+    raise ResultError(
+        f"run {parent_id} has no stored result: it ignores its result, or the result has expired"
+    )

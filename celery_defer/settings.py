@@ -1,0 +1,48 @@
+"""The package's settings, from ``app.conf.defer_*``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from celery_defer.errors import SettingsError
+
+__all__ = ["PREFIX", "Settings"]
+
+PREFIX = "defer_"
+
+
+class Settings(BaseModel):
+    """What ``app.conf.defer_*`` says; docs/reference/settings describes each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strict: bool = False
+    max_per_run: Annotated[int, Field(ge=1)] = 10_000
+    max_payload_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
+    max_depth: Annotated[int, Field(ge=0)] = 32
+
+    @classmethod
+    def read(cls, conf: Mapping[str, Any]) -> Settings:
+        """Read the ``defer_*`` keys of *conf*; raise SettingsError for what cannot be meant."""
+        given = {key: conf[key] for key in conf if str(key).startswith(PREFIX)}
+        try:
+            return cls(**{key.removeprefix(PREFIX): value for key, value in given.items()})
+        except ValidationError as error:
+            raise SettingsError("; ".join(map(_problem, error.errors()))) from error
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Answer the default of each setting, under its name in ``app.conf``."""
+        return {f"{PREFIX}{name}": field.default for name, field in cls.model_fields.items()}
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    name = f"{PREFIX}{problem['loc'][0]}"
+    if problem["type"] != "extra_forbidden":
+        return f"setting {name} = {problem['input']!r}: {problem['msg']}"
+    near = get_close_matches(name, Settings.defaults(), n=1)
+    return f"setting {name} does not exist" + (f"; did you mean {near[0]}?" if near else "")
