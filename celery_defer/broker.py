@@ -34,7 +34,7 @@ class Message:
     call: Call
     id: RunId
     task: Any
-    args: list[Any]
+    args: tuple[Any, ...]
     kwargs: dict[str, Any]
     options: dict[str, Any]
 

@@ -112,7 +112,6 @@ def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> De
         reason,
         extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
     )
-    name = repr(id) if isinstance(problem, IdError) and id not in parent.calls else str(id)
-    call = Call(name, str(target), b"", time(), Options(), CallState.SKIPPED, reason)
+    call = Call(ids.text(id), str(target), b"", time(), Options(), CallState.SKIPPED, reason)
     parent.skipped.append(call)
     return DeferHandle(parent, call.id, reason)

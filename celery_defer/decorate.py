@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, Concatenate, Literal, Protocol, cast, overload
 
@@ -44,6 +44,11 @@ def deferred(*, schema: Callable[P, Any]) -> Callable[[Callable[..., R]], Deferr
 def deferred(
     app: _App, /, *, schema: Callable[P, Any], **options: Any
 ) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
+# pyright cannot see a TypedDict as the callable that it is: it takes any call of these.
+@overload
+def deferred(  # pyright: ignore[reportOverlappingOverload]
+    app: _App = ..., /, *, schema: type[Mapping[str, Any]], **options: Any
+) -> Callable[[Callable[..., R]], DeferredTask[..., R]]: ...
 @overload
 def deferred(
     app: _App, /, *, bind: Literal[True], schema: None = None, **options: Any

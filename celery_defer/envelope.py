@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from celery_defer.model import Call, When
+from celery_defer.model import HEADER, Call, When
 
-__all__ = ["HEADER", "Envelope", "seal"]
-
-#: Celery keeps a custom header over retries and redeliveries of the same run.
-HEADER = "celery_defer"
+__all__ = ["Envelope", "seal"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,6 @@ class Defer:
     def __init__(self, app: Any) -> None:
         self.app = app
         app._celery_defer = self
-        app.add_defaults(Settings.defaults)
         app.steps["worker"].add(CheckStep)
         # A pool that spawns its children rebuilds the app there from what
         # celery.app.base.Celery.__reduce_keys__ lists; fixups are called with the new app.
@@ -41,7 +40,7 @@ class Defer:
     @cached_property
     def settings(self) -> Settings:
         """The settings, read once; raises SettingsError."""
-        return Settings.read(self.app.conf)
+        return Settings.read(self.app.conf, self.app.namespace)
 
 
 def _settings_of(app: Any) -> Settings | None:

@@ -95,11 +95,10 @@ class _Declaration:
     _deferrable: Deferrable[..., Any] | None = field(default=None)
 
     def read(self) -> Deferrable[..., Any]:
-        """Answer the function's contract; evaluates the proxy when first asked."""
+        """Answer the contract; made when first asked for, which evaluates the proxy."""
         if self._deferrable is None:
             task = _evaluated(self.target)
             self._deferrable = Deferrable(contract(task.name, task.run, self.schema))
-            _by_function[_key(task)] = self
         return self._deferrable
 
 
@@ -109,7 +108,7 @@ _by_target: dict[int, _Declaration] = {}
 # A worker knows its tasks by name, and every app has its own clone of a shared one; but all
 # clones are made of one function.
 _by_function: dict[tuple[str, Any], _Declaration] = {}
-_unread: list[_Declaration] = []
+_unknown: list[_Declaration] = []
 
 
 def declare(target: Any, schema: Any = None) -> None:
@@ -118,7 +117,7 @@ def declare(target: Any, schema: Any = None) -> None:
         raise ContractError("@deferred stands twice on one task")
     declaration = _Declaration(target, schema)
     _by_target[id(target)] = declaration
-    _unread.append(declaration)
+    _unknown.append(declaration)
 
 
 def deferrable(function: object) -> Deferrable[..., Any]:
@@ -134,12 +133,19 @@ def deferrable(function: object) -> Deferrable[..., Any]:
 
 def find(task: Any) -> _Declaration | None:
     """Answer the declaration of *task*, whichever app's clone it is."""
-    while _unread:
-        _unread.pop().read()
+    _unknown[:] = [declaration for declaration in _unknown if not _made_known(declaration)]
     try:
         return _by_function.get(_key(_evaluated(task)))
     except (AttributeError, TypeError):  # not a task at all
         return None
+
+
+def _made_known(declaration: _Declaration) -> bool:
+    try:
+        _by_function[_key(_evaluated(declaration.target))] = declaration
+    except Exception:  # a task of another app, which is not ready for it yet
+        return False
+    return True
 
 
 def _evaluated(target: Any) -> Any:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 from celery_defer.errors import IdError
 
-__all__ = ["RunId", "check", "run_id"]
+__all__ = ["RunId", "check", "run_id", "text"]
 
 RunId = NewType("RunId", str)
 
@@ -32,6 +32,14 @@ def check(defer_id: object) -> str:
     if isinstance(defer_id, str) and defer_id and (defer_id.isascii() or _is_text(defer_id)):
         return defer_id
     raise IdError(f"defer id {defer_id!r} is not a non-empty string of Unicode text")
+
+
+def text(defer_id: object) -> str:
+    """Answer what stands for *defer_id* in a record, also where it cannot be one."""
+    try:
+        return check(defer_id)
+    except IdError:
+        return repr(defer_id)
 
 
 def _is_text(value: str) -> bool:

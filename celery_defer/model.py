@@ -8,13 +8,16 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from celery_defer.ids import RunId
 
-__all__ = ["Call", "CallState", "Options", "Parent", "Run", "When"]
+__all__ = ["HEADER", "Call", "CallState", "Options", "Parent", "Run", "When"]
 
 When = Literal["success"]
+
+#: Celery keeps a custom header over retries and redeliveries of the same run.
+HEADER = "celery_defer"
 
 
 class CallState(str, Enum):
@@ -41,6 +44,13 @@ class Options(BaseModel):
     headers: Mapping[str, Any] | None = None
     when: When = "success"
     experiment: Annotated[str, Field(min_length=1)] | None = None
+
+    @field_validator("headers")
+    @classmethod
+    def _not_ours(cls, headers: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if headers and HEADER in headers:
+            raise ValueError(f"{HEADER} is the package's own header")
+        return headers
 
     @model_validator(mode="after")
     def _one_start(self) -> Options:

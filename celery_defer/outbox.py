@@ -11,9 +11,9 @@ from pydantic_core import from_json
 
 from celery_defer import broker
 from celery_defer.broker import Message
-from celery_defer.envelope import HEADER, seal
+from celery_defer.envelope import seal
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import Call, CallState
+from celery_defer.model import HEADER, Call, CallState
 from celery_defer.scope import Scope
 
 __all__ = ["MAX_LINKS", "link", "publish", "unlink"]
@@ -60,7 +60,7 @@ def publish(parent: Scope) -> None:
 def _message(parent: Scope, call: Call) -> Message:
     args, kwargs = from_json(call.payload)
     task = parent.app.tasks[call.task]
-    return Message(call, _id(parent, call), task, args, kwargs, _options(parent, call))
+    return Message(call, _id(parent, call), task, tuple(args), kwargs, _options(parent, call))
 
 
 def _id(parent: Scope, call: Call) -> RunId:

@@ -26,11 +26,16 @@ class Settings(BaseModel):
     max_depth: Annotated[int, Field(ge=0)] = 32
 
     @classmethod
-    def read(cls, conf: Mapping[str, Any]) -> Settings:
-        """Read the ``defer_*`` keys of *conf*; raise SettingsError for what cannot be meant."""
-        given = {key: conf[key] for key in conf if str(key).startswith(PREFIX)}
+    def read(cls, conf: Mapping[str, Any], namespace: str | None = None) -> Settings:
+        """Read the ``defer_*`` keys of *conf*; raise SettingsError for what cannot be meant.
+
+        With a *namespace*, as ``app.config_from_object`` takes it, they may also be written
+        ``CELERY_DEFER_*``.
+        """
+        names = {_plain(key, namespace) for key in conf}
+        given = {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)}
         try:
-            return cls(**{key.removeprefix(PREFIX): value for key, value in given.items()})
+            return cls(**{name: conf.get(PREFIX + name) for name in given})
         except ValidationError as error:
             raise SettingsError("; ".join(map(_problem, error.errors()))) from error
 
@@ -38,6 +43,11 @@ class Settings(BaseModel):
     def defaults(cls) -> dict[str, Any]:
         """Answer the default of each setting, under its name in ``app.conf``."""
         return {f"{PREFIX}{name}": field.default for name, field in cls.model_fields.items()}
+
+
+def _plain(key: object, namespace: str | None) -> str:
+    start = f"{namespace.rstrip('_')}_".lower() if namespace else ""
+    return str(key).lower().removeprefix(start)
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

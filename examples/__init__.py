@@ -1,0 +1,1 @@
+"""Programs that use celery_defer, each small enough to read at a sitting."""

@@ -1,0 +1,170 @@
+"""Calls that a type checker must accept, and calls that it must refuse.
+
+Each line that ends in a comment beginning with `refused` is an error, and no other line is:
+
+    # refused              by both type checkers, with and without celery-types
+    # refused by mypy      but pyright takes any call of a TypedDict's
+    # refused if typed     but without stubs mypy sees no types at all in what Celery makes
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+
+from celery import Celery, Task, shared_task
+from pydantic import BaseModel
+from typing_extensions import NotRequired, TypedDict, assert_type
+
+from celery_defer import (
+    Defer,
+    DeferHandle,
+    DeferredTask,
+    Run,
+    current_run,
+    defer,
+    deferred,
+    run_id,
+)
+
+app = Celery("shop")
+Defer(app)
+
+
+class OrderPlaced(BaseModel):
+    order_id: str
+    user_id: int
+    note: str | None = None
+
+
+@dataclasses.dataclass
+class Visit:
+    page: str
+    at: datetime
+
+
+class Click(TypedDict):
+    x: int
+    y: NotRequired[int]
+
+
+@deferred(schema=OrderPlaced)
+@app.task
+def by_model(order: OrderPlaced) -> None: ...
+
+
+@deferred(schema=OrderPlaced)
+@app.task(bind=True, queue="mail")
+def by_model_bound(self: Task[..., None], order: OrderPlaced) -> None: ...
+
+
+@deferred(schema=Visit)
+@shared_task
+def by_dataclass(visit: Visit) -> int:
+    return 1
+
+
+@deferred(schema=Click)
+@app.task
+def by_typed_dict(click: Click) -> None: ...
+
+
+@deferred
+@shared_task
+def by_signature(user_id: int, subject: str = "") -> str:
+    return subject
+
+
+@deferred(app, queue="mail")
+def made_here(user_id: int, /, *cc: str, subject: str = "", **headers: bytes) -> bool:
+    return True
+
+
+@deferred(app, bind=True)
+def made_here_bound(self: Task[..., None], user_id: int) -> None: ...
+
+
+@deferred(app, schema=OrderPlaced, priority=3)
+def made_here_by_model(order: OrderPlaced) -> None: ...
+
+
+@shared_task
+def plain(user_id: int) -> None: ...
+
+
+@app.task
+def parent() -> None:
+    handle = defer("a", by_model, order_id="o-1", user_id=7)
+    assert_type(handle, DeferHandle)
+    assert_type(handle.skipped, "str | None")
+    handle.abort()
+    run_id("3f0c", handle.id)
+    assert_type(current_run(), Run)
+
+    defer("b", by_model, order_id="o-1", user_id=7, note="gift")
+    defer("c", by_model, order_id=1, user_id=7)  # refused
+    defer("d", by_model, order_id="o-1")  # refused
+    defer("e", by_model, order_id="o-1", user_id=7, usr=7)  # refused
+    defer("f", by_model, OrderPlaced(order_id="o-1", user_id=7))  # refused
+    defer(1, by_model, order_id="o-1", user_id=7)  # refused
+    defer(by_model, order_id="o-1", user_id=7)  # refused
+
+    defer("g", by_model_bound, order_id="o-1", user_id=7)
+    defer("h", by_model_bound, order_id="o-1", user_id="7")  # refused
+
+    defer("i", by_dataclass, page="/", at=datetime.now())
+    defer("j", by_dataclass, "/", datetime.now())
+    defer("k", by_dataclass, page="/", at="now")  # refused
+
+    defer("l", by_typed_dict, x=1)
+    defer("m", by_typed_dict, x=1, y=2)
+    defer("n", by_typed_dict, y=2)  # refused by mypy
+    defer("o", by_typed_dict, x="1")  # refused by mypy
+
+    defer("p", by_signature, 7, subject="hello")
+    defer("q", by_signature, "7")  # refused if typed
+    defer("r", by_signature)  # refused if typed
+    defer("s", by_signature, 7, subjct="hello")  # refused if typed
+
+    defer("t", made_here, 7, "b@x.org", subject="hello", x_spam=b"no")
+    defer("u", made_here, "7")  # refused
+    defer("v", made_here, 7, 8)  # refused
+    defer("w", made_here, 7, x_spam="no")  # refused
+    defer("x", made_here_bound, 7)
+    defer("y", made_here_bound, None, 7)  # refused
+    defer("z", made_here_by_model, order_id="o-1", user_id=7)
+    defer("A", made_here_by_model, order="o-1")  # refused
+
+    defer("B", plain, 7)  # refused if typed
+    defer("C", plain.delay, 7)  # refused if typed
+    defer("D", print, 7)  # refused
+
+    defer("E", by_model.with_options(countdown=60, queue="mail"), order_id="o-1", user_id=7)
+    defer("F", by_model.with_options(priority=3), order_id="o-1")  # refused
+    by_model.with_options(countdwn=60)  # refused
+    by_model.with_options(countdown="soon")  # refused
+    by_model.with_options(when="failure")  # refused
+    twice = by_model.with_options(expires=60).with_options(eta=datetime.now())
+    defer("G", twice, user_id=1)  # refused
+
+
+@deferred(schema=7)  # refused
+@app.task
+def no_schema(order: OrderPlaced) -> None: ...
+
+
+@deferred(schma=OrderPlaced)  # refused
+@app.task
+def no_such_option(order: OrderPlaced) -> None: ...
+
+
+def annotated(task: DeferredTask[[int], str]) -> str:
+    task.delay(7)
+    task.apply_async((7,), countdown=3)
+    task.s(7)
+    defer("a", task, 7)
+    defer("b", task, "7")  # refused
+    return task(7)
+
+
+assert_type(made_here(7), bool)

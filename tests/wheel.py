@@ -1,0 +1,59 @@
+"""Builds the wheel, installs it alone in a new environment, and runs the unit tests on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TESTED_WITH = ["pytest", "hypothesis"]
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="celery-defer-wheel-") as name:
+        folder = Path(name)
+        wheel = build(folder)
+        check_contents(wheel)
+        return run_unit_tests(install(wheel, folder / "env"), folder)
+
+
+def build(folder: Path) -> Path:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def check_contents(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    modules = {f"celery_defer/{path.name}" for path in (ROOT / "celery_defer").glob("*.py")}
+    missing = (modules | {"celery_defer/py.typed"}) - set(names)
+    strays = [n for n in names if not n.startswith("celery_defer") or "__pycache__" in n]
+    if missing or strays:
+        raise SystemExit(f"{wheel.name}: missing {sorted(missing)}, not ours {strays}")
+
+
+def install(wheel: Path, environment: Path) -> Path:
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    requirements = [f"{wheel}[redis]", *TESTED_WITH]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+    return python
+
+
+def run_unit_tests(python: Path, folder: Path) -> int:
+    # From another folder, so that what is imported is what was installed.
+    command = [python, "-I", "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml"]
+    options = [f"--rootdir={ROOT}", ROOT / "tests" / "unit"]
+    return subprocess.run([*command, *options], cwd=folder, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
