@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Interpreters that pyenv keeps, which are not on PATH by name.
+PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 
 .PHONY: demo test check check-rest bench matrix format clean \
         check-format check-lint check-floors check-types check-docs check-wheel
@@ -47,7 +49,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
 
 matrix: $(VENV)/.check
-	$(BIN)/tox run $(ARGS)
+	PATH="$(PYENV)$$PATH" $(BIN)/tox run $(ARGS)
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix-only .

@@ -50,18 +50,20 @@ def send(app: Any, messages: Sequence[Message]) -> list[Message]:
         if getattr(producer, "supports_batch_publish", False):  # kombu 5.7 with Redis
             try:
                 with producer.batch(_BATCH_SIZE):
-                    return [m for m in messages if not sender.sent(m, retry=False)]
-            except sender.connection_errors as error:
-                logger.warning("a batch of %d is sent one by one: %r", len(messages), error)
-        return _one_by_one(sender, messages)
+                    return _each(sender, messages, retry=False)
+            except _BATCH_ERRORS as error:
+                logger.warning("a batch of %d is sent again one by one: %r", len(messages), error)
+        return _each(sender, messages, retry=None)
 
 
-def _one_by_one(sender: _Sender, messages: Sequence[Message]) -> list[Message]:
+def _each(sender: _Sender, messages: Sequence[Message], retry: bool | None) -> list[Message]:
+    failed: list[Message] = []
     unsent = list(messages)
-    failed = []
     try:
         while unsent:
-            if not sender.sent(unsent[0], retry=None):
+            # The first one connects, with as many tries as Celery's settings say.
+            first = len(unsent) == len(messages)
+            if not sender.sent(unsent[0], retry=None if first else retry):
                 failed.append(unsent[0])
             del unsent[0]
     except sender.connection_errors as error:
@@ -83,7 +85,6 @@ class _Sender:
         connection = self.producer.connection
         return (
             OperationalError,
-            *_BATCH_ERRORS,
             *connection.recoverable_connection_errors,
             *connection.recoverable_channel_errors,
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pydantic_core
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
 from typing_extensions import NotRequired, TypedDict
 
@@ -26,6 +26,13 @@ _JSON: CoreConfig = {
     "val_json_bytes": "base64",
     "ser_json_inf_nan": "strings",
 }
+
+
+# Without this a nested model is handled by what its class has already, as it was configured
+# there. pydantic before 2.13 has no such switch: bytes in a nested model must be UTF-8 there.
+_ANEW: dict[str, Any] = (
+    {"_use_prebuilt": False} if "_use_prebuilt" in str(inspect.signature(SchemaValidator)) else {}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,29 @@ def contract(task: str, function: Callable[..., Any], schema: Any = None) -> Con
 def _contract(task: str, layout: Layout, payload_type: Any) -> Contract:
     adapter: TypeAdapter[Any] = TypeAdapter(payload_type)
     adapter.rebuild(raise_errors=True)
+    _check_no_secret(task, adapter)
     validator, serializer = _with_json_defaults(adapter)
     return Contract(task, layout, validator, serializer)
+
+
+def _check_no_secret(task: str, adapter: TypeAdapter[Any]) -> None:
+    try:
+        schema = adapter.json_schema(mode="serialization")
+    except PydanticInvalidForJsonSchema:  # a type that JSON Schema has no word for
+        return
+    if _has_secret(schema):
+        raise ContractError(
+            f"{task} takes a pydantic Secret, which pydantic's JSON replaces by asterisks; "
+            "take a str, or a reference to where the secret is kept"
+        )
+
+
+def _has_secret(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_has_secret, schema))
+    if not isinstance(schema, dict):
+        return False
+    return schema.get("format") == "password" or any(map(_has_secret, schema.values()))
 
 
 def _with_json_defaults(adapter: TypeAdapter[Any]) -> tuple[SchemaValidator, SchemaSerializer]:
@@ -95,11 +123,7 @@ def _with_json_defaults(adapter: TypeAdapter[Any]) -> tuple[SchemaValidator, Sch
     model with a ``bytes`` field would refuse what is not UTF-8.
     """
     schema = _configured(adapter.core_schema)
-    # Without this a nested model would use the validator that its class already has.
-    return (
-        SchemaValidator(schema, _JSON, _use_prebuilt=False),
-        SchemaSerializer(schema, _JSON, _use_prebuilt=False),
-    )
+    return SchemaValidator(schema, _JSON, **_ANEW), SchemaSerializer(schema, _JSON, **_ANEW)
 
 
 def _configured(node: Any) -> Any:

@@ -28,7 +28,7 @@ class Envelope:
         """Read the header of a task request; None where the run was not deferred."""
         # A worker's request has custom headers beside Celery's own, an eager one below "headers".
         header = request.get(HEADER) or (request.get("headers") or {}).get(HEADER)
-        if not header:
+        if not isinstance(header, Mapping):
             return None
         return cls(
             defer_id=header.get("id", ""),

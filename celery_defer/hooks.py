@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -23,6 +24,8 @@ from celery_defer.scope import Phase, Scope
 __all__ = ["install"]
 
 logger = logging.getLogger(__name__)
+
+_wrapping = threading.Lock()
 
 #: Answers the app's settings, or None for an app without Defer(app).
 SettingsOf = Callable[[Any], Any]
@@ -59,10 +62,11 @@ def _building(build: Any, settings_of: SettingsOf) -> Callable[..., Any]:
         settings = settings_of(task.app)
         if settings is None:
             return build(name, task, *args, **kwargs)
-        if "_celery_defer" not in vars(task):
-            task._celery_defer = True
-            _wrap_function(task)
-            _wrap_body(task)
+        with _wrapping:
+            if "_celery_defer" not in vars(task):
+                _wrap_function(task)
+                _wrap_body(task)
+                task._celery_defer = True
         return _tracing(build(name, task, *args, **kwargs), task, settings)
 
     build_tracer._celery_defer = True  # type: ignore[attr-defined]
@@ -152,7 +156,7 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
     try:
         outbox.publish(own)
     except Exception:
-        logger.exception("run %s (%s): its calls are lost", own.run.id, own.run.task)
+        logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)
 
 
 def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:

@@ -48,19 +48,29 @@ def unlink(parent: Scope, error: BaseException, traceback: str) -> None:
 
 def publish(parent: Scope) -> None:
     """Publish what a succeeded parent has deferred; run it here if the parent is eager."""
-    messages = [_message(parent, call) for call in parent.buffered()]
+    messages, lost = _addressed(parent)
     if parent.request.get("is_eager"):
         _run_inline(messages)
     elif messages:
-        _log_lost(parent, broker.send(parent.app, messages))
-    for call in _recorded(parent):
+        lost += [message.call for message in broker.send(parent.app, messages)]
+    for call in lost:
+        _log_lost(parent, call)
+    for call in _left_no_run(parent):
         _record(parent, call)
 
 
-def _message(parent: Scope, call: Call) -> Message:
+def _addressed(parent: Scope) -> tuple[list[Message], list[Call]]:
+    """Answer the messages of the buffered calls, and the calls that cannot have one."""
+    tasks = parent.app.tasks
+    calls = parent.buffered()
+    known = [_message(parent, call, tasks[call.task]) for call in calls if call.task in tasks]
+    return known, [call for call in calls if call.task not in tasks]
+
+
+def _message(parent: Scope, call: Call, task: Any) -> Message:
     args, kwargs = from_json(call.payload)
-    task = parent.app.tasks[call.task]
-    return Message(call, _id(parent, call), task, tuple(args), kwargs, _options(parent, call))
+    options = _options(parent, call)
+    return Message(call, _id(parent, call), task, tuple(args), kwargs, options)
 
 
 def _id(parent: Scope, call: Call) -> RunId:
@@ -74,8 +84,7 @@ def _options(parent: Scope, call: Call) -> dict[str, Any]:
         **_inherited(parent),
         **given,
         "headers": {**(call.options.headers or {}), HEADER: header},
-        "parent_id": parent.run.id,
-        "root_id": parent.run.root_id,
+        **_kin(parent),
     }
 
 
@@ -93,26 +102,32 @@ def _inherited(parent: Scope) -> dict[str, Any]:
 
 def _run_inline(messages: Iterable[Message]) -> None:
     for message in messages:
+        _apply(message)
+
+
+def _apply(message: Message) -> None:
+    try:
         # Not `throw`: a deferred run that fails never touches its parent.
         message.task.apply(
             message.args, message.kwargs, task_id=message.id, throw=False, **message.options
         )
+    except Exception:  # a hook of the task raised: Celery lets that through in eager mode
+        logger.exception("deferred run %s (%s) failed", message.id, message.task.name)
 
 
-def _log_lost(parent: Scope, lost: Iterable[Message]) -> None:
-    for message in lost:
-        logger.error(
-            "defer %r of run %s (%s) is lost: %s could not be published as %s",
-            message.call.id,
-            parent.run.id,
-            parent.run.task,
-            message.task.name,
-            message.id,
-        )
+def _log_lost(parent: Scope, call: Call) -> None:
+    logger.error(
+        "defer %r of run %s (%s) is lost: %s could not be published as %s",
+        call.id,
+        parent.run.id,
+        parent.run.task,
+        call.task,
+        _id(parent, call),
+    )
 
 
-def _recorded(parent: Scope) -> list[Call]:
-    """The calls that left no run, and so must be told of in another way."""
+def _left_no_run(parent: Scope) -> list[Call]:
+    """The calls that must be told of in another way than by their run."""
     aborted = [call for call in parent.calls.values() if call.state is CallState.ABORTED]
     refused = [call for call in parent.skipped if call.id not in parent.calls]
     return [*aborted, *refused][:_MAX_RECORDED]
@@ -120,25 +135,35 @@ def _recorded(parent: Scope) -> list[Call]:
 
 def _record(parent: Scope, call: Call) -> None:
     """Tell of a call under the id that its run would have had: in the backend, in Flower."""
-    child = {
-        "id": _id(parent, call),
-        "task": call.task,
-        "parent_id": parent.run.id,
-        "root_id": parent.run.root_id,
-    }
-    outcome = {"defer_id": call.id, "reason": call.reason}
-    if not parent.request.get("is_eager") or parent.task.store_eager_result:
-        parent.app.backend.store_result(
-            child["id"], outcome, call.state.value, request=Context(child)
+    is_eager = parent.request.get("is_eager")
+    try:
+        if not is_eager or parent.task.store_eager_result:
+            _store(parent, call)
+        if not is_eager:
+            _show(parent, call)
+    except Exception:  # the calls that do run are on their way
+        logger.exception(
+            "defer %r of run %s is %s, which could not be recorded",
+            call.id,
+            parent.run.id,
+            call.state.value,
         )
-    if not parent.request.get("is_eager"):
-        _show(parent, child, call)
 
 
-def _show(parent: Scope, child: dict[str, Any], call: Call) -> None:
-    sent = {"uuid": child.pop("id"), "name": child.pop("task"), **child}
+def _store(parent: Scope, call: Call) -> None:
+    request = Context({"id": _id(parent, call), "task": call.task, **_kin(parent)})
+    outcome = {"defer_id": call.id, "reason": call.reason}
+    parent.app.backend.store_result(request.id, outcome, call.state.value, request=request)
+
+
+def _show(parent: Scope, call: Call) -> None:
+    child = {"uuid": _id(parent, call), "name": call.task, **_kin(parent)}
     hostname = parent.request.get("hostname")
     with parent.app.events.default_dispatcher(hostname=hostname) as events:
         # `task-sent` makes the link on the parent's page; a state of its own ends the story.
-        events.send("task-sent", **sent, args="()", kwargs="{}")
-        events.send(_EVENTS[call.state], **sent, result=call.reason or call.id)
+        events.send("task-sent", **child, args="()", kwargs="{}")
+        events.send(_EVENTS[call.state], **child, result=call.reason or call.id)
+
+
+def _kin(parent: Scope) -> dict[str, Any]:
+    return {"parent_id": parent.run.id, "root_id": parent.run.root_id}

@@ -123,9 +123,11 @@ def current_run() -> Run:
 
 def _run(scope: Scope) -> Run:
     request, envelope = scope.request, Envelope.open(scope.request)
+    outer = scope.outer if envelope and request.get("is_eager") else None
     return Run(
         id=RunId(request["id"]),
-        root_id=RunId(request.get("root_id") or request["id"]),
+        # Celery before 5.6 tells an eager run neither its root nor its parent.
+        root_id=RunId(request.get("root_id") or (outer.run.root_id if outer else request["id"])),
         task=scope.task.name,
         attempt=(request.get("retries") or 0) + 1,
         parent=_parent(scope, envelope) if envelope else None,
@@ -135,7 +137,8 @@ def _run(scope: Scope) -> Run:
 
 
 def _parent(scope: Scope, envelope: Envelope) -> Parent:
-    parent_id = RunId(scope.request["parent_id"])
+    stated = scope.request.get("parent_id") or (scope.outer and scope.outer.run.id)
+    parent_id = RunId(stated or "")
     return Parent(
         id=parent_id,
         task=envelope.parent_task,
@@ -150,13 +153,11 @@ def _result(scope: Scope, parent_id: RunId) -> Any:
     if scope.request.get("is_eager") and scope.outer and scope.outer.run.id == parent_id:
         return scope.outer.result  # an eager parent's result is stored nowhere
     stored = scope.app.AsyncResult(parent_id)
-    try:
-        if stored.ready():
-            return stored.result
-    except NotImplementedError as error:  # Celery's DisabledBackend
+    if stored.backend.as_uri() == "disabled://":  # celery.backends.base.DisabledBackend
+        raise ResultError(f"run {parent_id} keeps no result: the app has no result_backend")
+    if not stored.ready():
         raise ResultError(
-            f"run {parent_id} keeps no result: the app has no result_backend"
-        ) from error
-    raise ResultError(
-        f"run {parent_id} has no stored result: it ignores its result, or the result has expired"
-    )
+            f"run {parent_id} has no stored result: "
+            "it ignores its result, or the result has expired"
+        )
+    return stored.result

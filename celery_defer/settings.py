@@ -33,9 +33,9 @@ class Settings(BaseModel):
         ``CELERY_DEFER_*``.
         """
         names = {_plain(key, namespace) for key in conf}
-        given = {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)}
+        given = [name for name in names if name.startswith(PREFIX)]
         try:
-            return cls(**{name: conf.get(PREFIX + name) for name in given})
+            return cls.model_validate({name.removeprefix(PREFIX): conf.get(name) for name in given})
         except ValidationError as error:
             raise SettingsError("; ".join(map(_problem, error.errors()))) from error
 

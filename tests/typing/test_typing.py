@@ -1,4 +1,4 @@
-"""Rule 2.3: type checkers accept and refuse the calls of program.py, with and without celery-types."""
+"""Rule 2.3: type checkers accept and refuse the calls of program.py."""
 
 from __future__ import annotations
 

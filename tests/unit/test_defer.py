@@ -220,7 +220,8 @@ def test_3_5_a_bad_call_is_skipped_and_the_parent_goes_on(
 
     skipped, id = result.get()
     assert words in skipped
-    assert (words in caplog.text) and (result.id in caplog.text) and ("defer " in caplog.text)
+    assert words in caplog.text
+    assert result.id in caplog.text
     assert isinstance(id, str)
 
 

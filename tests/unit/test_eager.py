@@ -62,7 +62,9 @@ def test_links_are_those_of_a_worker(app: Celery, start: Any) -> None:
     @deferred
     @app.task(bind=True)
     def ship(self: Any) -> None:
-        seen.append((self.request.parent_id, self.request.root_id, current_run().id))
+        run = current_run()
+        assert run.parent
+        seen.append((run.parent.id, run.root_id, run.id))
 
     @app.task
     def parent() -> str:

@@ -1,4 +1,4 @@
-"""Each thing of Celery's that the package leans on, so that a new Celery which changes it fails here."""
+"""Each thing of Celery's that the package leans on: a Celery which changes it fails here."""
 
 from __future__ import annotations
 
