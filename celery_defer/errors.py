@@ -15,6 +15,7 @@ __all__ = [
     "NotDeferredError",
     "OptionError",
     "PayloadError",
+    "RecordError",
     "ResultError",
     "SettingsError",
 ]
@@ -77,6 +78,10 @@ class ContractError(DeferError, TypeError):
 
 class SettingsError(DeferError, ValueError):
     """A defer_* setting is unknown, or its value is impossible."""
+
+
+class RecordError(DeferError):
+    """A record in the outbox is not one of ours."""
 
 
 class ResultError(DeferError):

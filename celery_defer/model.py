@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from celery_defer.ids import RunId
 
-__all__ = ["HEADER", "Call", "CallState", "Options", "Parent", "Run", "When"]
+__all__ = ["HEADER", "Call", "CallState", "Options", "Outcome", "Parent", "Record", "Run", "When"]
 
-When = Literal["success"]
+When = Literal["success", "failure", "always", "now"]
 
 #: Celery keeps a custom header over retries and redeliveries of the same run.
 HEADER = "celery_defer"
@@ -41,13 +41,13 @@ class Options(BaseModel):
     expires: Seconds | timedelta | datetime | None = None
     queue: Annotated[str, Field(min_length=1)] | None = None
     priority: Annotated[int, Field(ge=0, le=255)] | None = None
-    headers: Mapping[str, Any] | None = None
+    headers: dict[str, JsonValue] | None = None
     when: When = "success"
     experiment: Annotated[str, Field(min_length=1)] | None = None
 
     @field_validator("headers")
     @classmethod
-    def _not_ours(cls, headers: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    def _not_ours(cls, headers: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
         if headers and HEADER in headers:
             raise ValueError(f"{HEADER} is the package's own header")
         return headers
@@ -70,6 +70,36 @@ class Call:
     options: Options
     state: CallState = CallState.BUFFERED
     reason: str | None = None
+
+
+class Outcome(str, Enum):
+    """How a parent's run ended, as far as its calls are concerned."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+
+    def starts(self, when: When) -> bool:
+        """Whether a call that waits for *when* is to be published now."""
+        return when == "always" or when == self.value.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a run has deferred, as the outbox keeps it until it is published.
+
+    ``is_judged`` says that Celery stores the run's result, which then decides; else
+    ``outcome``, what the body's end promised, decides alone.
+    """
+
+    parent: RunId
+    root: RunId
+    task: str
+    depth: int
+    outcome: Outcome
+    is_judged: bool
+    at: float
+    inherited: Mapping[str, Any]
+    calls: tuple[Call, ...]
 
 
 @dataclass(frozen=True, slots=True)

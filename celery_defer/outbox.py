@@ -1,22 +1,26 @@
-"""The way out: links on the parent's result, then one batch of messages to Celery's broker."""
+"""The way out: what a run has deferred is linked, staged, published, settled."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from time import time
 from typing import Any
+from uuid import uuid4
 
 from celery.app.task import Context
 from pydantic_core import from_json
 
-from celery_defer import broker
+from celery_defer import broker, record
 from celery_defer.broker import Message
 from celery_defer.envelope import seal
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import HEADER, Call, CallState
-from celery_defer.scope import Scope
+from celery_defer.model import HEADER, Call, CallState, Outcome, Record
+from celery_defer.scope import Scope, Staged
+from celery_defer.store import Store
 
-__all__ = ["MAX_LINKS", "link", "publish", "unlink"]
+__all__ = ["MAX_LINKS", "Delivery", "deliver", "link", "publish", "publish_now", "stage", "unlink"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,18 +30,22 @@ MAX_LINKS = 1_000
 
 _EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}
 # A run that is refused thousands of calls has made one mistake, not thousands.
-_MAX_RECORDED = 100
+_MAX_TOLD = 100
+
+
+# -- after the body, before Celery stores the result ------------------------------------
 
 
 def link(parent: Scope) -> None:
     """List the deferred runs as the parent's children, before Celery stores its result."""
-    for call in parent.buffered()[:MAX_LINKS]:
-        parent.task.add_trail(parent.app.AsyncResult(_id(parent, call)))
+    starting = [call for call in parent.buffered() if Outcome.SUCCESS.starts(call.options.when)]
+    for call in starting[:MAX_LINKS]:
+        _link(parent, call)
 
 
 def unlink(parent: Scope, error: BaseException, traceback: str) -> None:
     """Take the children back from a parent whose result turned into a failure after its body."""
-    links = {_id(parent, call) for call in parent.buffered()}
+    links = {run_id(parent.run.id, call.id) for call in parent.buffered()}
     request = parent.task.request
     request.children[:] = [child for child in request.children if child.id not in links]
     if links and parent.app.AsyncResult(parent.run.id).failed():
@@ -46,46 +54,113 @@ def unlink(parent: Scope, error: BaseException, traceback: str) -> None:
         )
 
 
-def publish(parent: Scope) -> None:
-    """Publish what a succeeded parent has deferred; run it here if the parent is eager."""
-    messages, lost = _addressed(parent)
-    if parent.request.get("is_eager"):
-        _run_inline(messages)
-    elif messages:
-        lost += [message.call for message in broker.send(parent.app, messages)]
-    for call in lost:
-        _log_lost(parent, call)
+def stage(parent: Scope, outcome: Outcome) -> None:
+    """Keep what the run has deferred where a crash does not reach it; log where that fails.
+
+    Celery stores the result next: so a stored SUCCESS means that the record is there.
+    """
+    if parent.store is None or parent.is_eager:
+        return
+    kept = Staged(_record(parent, outcome), uuid4().hex)
+    try:
+        _stage(parent, parent.run.id, kept, due=kept.record.at + parent.settings.grace)
+    except Exception:
+        logger.exception(
+            "run %s (%s): the store is away, so what the run deferred is published from memory; "
+            "a crash of this worker now would lose it",
+            parent.run.id,
+            parent.run.task,
+        )
+    else:
+        parent.staged = kept
+
+
+# -- after Celery has stored the result -------------------------------------------------
+
+
+def publish(parent: Scope, outcome: Outcome) -> None:
+    """Publish what waits for *outcome*, the end of the parent's run, and settle its record."""
+    kept = parent.staged or Staged(_record(parent, outcome), uuid4().hex)
+    if parent.is_eager:
+        _run_inline(_messages(parent.app, kept.record, outcome, kept.token))
+    else:
+        done = deliver(parent.app, kept.record, outcome, kept.token)
+        _settle(parent, done) if parent.staged else _log_lost(parent, done)
     for call in _left_no_run(parent):
-        _record(parent, call)
+        _tell(parent, call)
 
 
-def _addressed(parent: Scope) -> tuple[list[Message], list[Call]]:
-    """Answer the messages of the buffered calls, and the calls that cannot have one."""
-    tasks = parent.app.tasks
-    calls = parent.buffered()
-    known = [_message(parent, call, tasks[call.task]) for call in calls if call.task in tasks]
-    return known, [call for call in calls if call.task not in tasks]
+def publish_now(parent: Scope, call: Call) -> None:
+    """Publish one call at once, whatever becomes of its parent."""
+    alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,), is_judged=False)
+    kept = Staged(alone, uuid4().hex)
+    _link(parent, call)
+    if parent.is_eager:
+        _run_inline(_messages(parent.app, alone, Outcome.SUCCESS, kept.token))
+        return
+    done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
+    if done.unsent and parent.store is not None:
+        _stage(parent, run_id(parent.run.id, call.id), kept, due=alone.at)
+    else:
+        _log_lost(parent, done)
 
 
-def _message(parent: Scope, call: Call, task: Any) -> Message:
-    args, kwargs = from_json(call.payload)
-    options = _options(parent, call)
-    return Message(call, _id(parent, call), task, tuple(args), kwargs, options)
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What came of publishing a record: the calls that no broker will take, and those left."""
+
+    refused: tuple[Call, ...] = ()
+    unsent: tuple[Call, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with the calls that no broker will take."""
+        return "cannot be published: " + ", ".join(f"{c.id!r} ({c.task})" for c in self.refused)
 
 
-def _id(parent: Scope, call: Call) -> RunId:
-    return run_id(parent.run.id, call.id)
+def deliver(app: Any, kept: Record, outcome: Outcome, token: str) -> Delivery:
+    """Publish the calls of a record that wait for *outcome*.
+
+    *token* goes with each message; two messages of one run that bear different ones are
+    duplicates, of which one will run.
+    """
+    known = app.tasks
+    unknown = [call for call in _starting(kept, outcome) if call.task not in known]
+    result = broker.send(app, _messages(app, kept, outcome, token))
+    return Delivery(
+        refused=(*unknown, *(message.call for message in result.refused)),
+        unsent=tuple(message.call for message in result.unsent),
+    )
 
 
-def _options(parent: Scope, call: Call) -> dict[str, Any]:
-    given = call.options.model_dump(exclude_none=True, exclude={"when", "experiment", "headers"})
-    header = seal(call, parent.run.task, parent.run.depth + 1)
-    return {
-        **_inherited(parent),
-        **given,
-        "headers": {**(call.options.headers or {}), HEADER: header},
-        **_kin(parent),
-    }
+# -- private ------------------------------------------------------------------------------
+
+
+def _link(parent: Scope, call: Call) -> None:
+    parent.task.add_trail(parent.app.AsyncResult(run_id(parent.run.id, call.id)))
+
+
+def _record(parent: Scope, outcome: Outcome) -> Record:
+    return Record(
+        parent=parent.run.id,
+        root=parent.run.root_id,
+        task=parent.run.task,
+        depth=parent.run.depth,
+        outcome=outcome,
+        is_judged=_keeps_result(parent),
+        at=time(),
+        inherited=_inherited(parent),
+        calls=tuple(parent.buffered()),
+    )
+
+
+def _keeps_result(parent: Scope) -> bool:
+    """Whether another process can read how the parent ended."""
+    ignored = parent.request.get("ignore_result")
+    if parent.task.ignore_result if ignored is None else ignored:
+        return False
+    # celery.backends.base.DisabledBackend, celery.backends.rpc.RPCBackend
+    return not parent.task.backend.as_uri().startswith(("disabled:", "rpc:"))
 
 
 def _inherited(parent: Scope) -> dict[str, Any]:
@@ -98,6 +173,48 @@ def _inherited(parent: Scope) -> dict[str, Any]:
         stamps = parent.request.get("stamps") or {}
         inherited.update({name: stamps.get(name) for name in stamped}, stamped_headers=stamped)
     return inherited
+
+
+def _stage(parent: Scope, id: RunId, kept: Staged, due: float) -> None:
+    store: Store = parent.store
+    store.stage(id, kept.token, record.pack(kept.record), due, parent.settings.keep)
+
+
+def _settle(parent: Scope, done: Delivery) -> None:
+    kept, store = parent.staged, parent.store
+    if done.unsent:
+        logger.warning("run %s: %d calls wait in the outbox", parent.run.id, len(done.unsent))
+        return
+    try:
+        if done.refused:
+            store.quarantine(parent.run.id, kept.token, done.reason, parent.settings.keep)
+        else:
+            store.settle(parent.run.id, kept.token)
+    except Exception:  # the relay will find the record, and every run that it starts again is refused
+        logger.exception("run %s: its record cannot be settled", parent.run.id)
+
+
+def _starting(kept: Record, outcome: Outcome) -> list[Call]:
+    return [call for call in kept.calls if outcome.starts(call.options.when)]
+
+
+def _messages(app: Any, kept: Record, outcome: Outcome, token: str) -> list[Message]:
+    tasks = app.tasks
+    starting = [call for call in _starting(kept, outcome) if call.task in tasks]
+    return [_message(kept, call, tasks[call.task], token) for call in starting]
+
+
+def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
+    args, kwargs = from_json(call.payload)
+    given = call.options.model_dump(exclude_none=True, exclude={"when", "experiment", "headers"})
+    options = {
+        **kept.inherited,
+        **given,
+        "headers": {**(call.options.headers or {}), HEADER: seal(call, kept, token)},
+        "parent_id": kept.parent,
+        "root_id": kept.root,
+    }
+    return Message(call, run_id(kept.parent, call.id), task, tuple(args), kwargs, options)
 
 
 def _run_inline(messages: Iterable[Message]) -> None:
@@ -115,31 +232,33 @@ def _apply(message: Message) -> None:
         logger.exception("deferred run %s (%s) failed", message.id, message.task.name)
 
 
-def _log_lost(parent: Scope, call: Call) -> None:
-    logger.error(
-        "defer %r of run %s (%s) is lost: %s could not be published as %s",
-        call.id,
-        parent.run.id,
-        parent.run.task,
-        call.task,
-        _id(parent, call),
-    )
+def _log_lost(parent: Scope, done: Delivery) -> None:
+    for call in (*done.refused, *done.unsent):
+        logger.error(
+            "defer %r of run %s (%s) is lost: %s could not be published as %s",
+            call.id,
+            parent.run.id,
+            parent.run.task,
+            call.task,
+            run_id(parent.run.id, call.id),
+        )
+
+
+# -- calls that left no run ---------------------------------------------------------------
 
 
 def _left_no_run(parent: Scope) -> list[Call]:
-    """The calls that must be told of in another way than by their run."""
     aborted = [call for call in parent.calls.values() if call.state is CallState.ABORTED]
     refused = [call for call in parent.skipped if call.id not in parent.calls]
-    return [*aborted, *refused][:_MAX_RECORDED]
+    return [*aborted, *refused][:_MAX_TOLD]
 
 
-def _record(parent: Scope, call: Call) -> None:
+def _tell(parent: Scope, call: Call) -> None:
     """Tell of a call under the id that its run would have had: in the backend, in Flower."""
-    is_eager = parent.request.get("is_eager")
     try:
-        if not is_eager or parent.task.store_eager_result:
-            _store(parent, call)
-        if not is_eager:
+        if not parent.is_eager or parent.task.store_eager_result:
+            _store_state(parent, call)
+        if not parent.is_eager:
             _show(parent, call)
     except Exception:  # the calls that do run are on their way
         logger.exception(
@@ -150,14 +269,14 @@ def _record(parent: Scope, call: Call) -> None:
         )
 
 
-def _store(parent: Scope, call: Call) -> None:
-    request = Context({"id": _id(parent, call), "task": call.task, **_kin(parent)})
+def _store_state(parent: Scope, call: Call) -> None:
+    request = Context({"id": run_id(parent.run.id, call.id), "task": call.task, **_kin(parent)})
     outcome = {"defer_id": call.id, "reason": call.reason}
     parent.app.backend.store_result(request.id, outcome, call.state.value, request=request)
 
 
 def _show(parent: Scope, call: Call) -> None:
-    child = {"uuid": _id(parent, call), "name": call.task, **_kin(parent)}
+    child = {"uuid": run_id(parent.run.id, call.id), "name": call.task, **_kin(parent)}
     hostname = parent.request.get("hostname")
     with parent.app.events.default_dispatcher(hostname=hostname) as events:
         # `task-sent` makes the link on the parent's page; a state of its own ends the story.

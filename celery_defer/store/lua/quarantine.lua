@@ -1,0 +1,10 @@
+-- KEYS: the record, the index of due times, the records put aside
+-- ARGV: run id, token, reason, seconds to keep
+-- Answers nothing.
+local record = redis.call('HMGET', KEYS[1], 'token', 'body')
+if record[1] == ARGV[2] then
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  redis.call('HSET', KEYS[3], ARGV[1], cjson.encode({ARGV[3], record[2]}))
+  redis.call('EXPIRE', KEYS[3], ARGV[4])
+end

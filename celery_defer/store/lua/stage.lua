@@ -1,0 +1,6 @@
+-- KEYS: the record, the index of due times
+-- ARGV: run id, token, body, due, seconds to keep
+-- Answers nothing.
+redis.call('HSET', KEYS[1], 'token', ARGV[2], 'body', ARGV[3], 'tries', 0)
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])

@@ -1,0 +1,72 @@
+"""The store as a plain program: what each method does, and nothing about how to do it fast."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+
+from celery_defer.ids import RunId
+from celery_defer.store.protocol import Claim, Quarantined, Taken
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    token: str
+    body: bytes
+    due: float
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """Keeps everything in this process, for tests; nothing outlives it, and nothing expires."""
+
+    _outbox: dict[RunId, _Record] = field(default_factory=dict)
+    _aside: dict[RunId, Quarantined] = field(default_factory=dict)
+    _owners: dict[RunId, str] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def stage(self, id: RunId, token: str, body: bytes, due: float, keep: float) -> None:  # noqa: ARG002
+        with self._lock:
+            self._outbox[id] = _Record(token, body, due)
+
+    def settle(self, id: RunId, token: str) -> None:
+        with self._lock:
+            if self._has(id, token):
+                del self._outbox[id]
+
+    def take(self, now: float, until: float, limit: int) -> list[Taken]:
+        with self._lock:
+            due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
+            return [self._lease(id, until) for _, id in sorted(due)[:limit]]
+
+    def postpone(self, id: RunId, token: str, due: float) -> None:
+        with self._lock:
+            if self._has(id, token):
+                self._outbox[id] = replace(self._outbox[id], due=due)
+
+    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:  # noqa: ARG002
+        with self._lock:
+            if self._has(id, token):
+                self._aside[id] = Quarantined(id, reason, self._outbox.pop(id).body)
+
+    def quarantined(self) -> list[Quarantined]:
+        return sorted(self._aside.values(), key=lambda entry: entry.id)
+
+    def waiting(self) -> int:
+        return len(self._outbox)
+
+    def claim(self, id: RunId, owner: str, keep: float) -> Claim:  # noqa: ARG002
+        with self._lock:
+            is_new = id not in self._owners
+            return Claim(self._owners.setdefault(id, owner), is_new)
+
+    def _has(self, id: RunId, token: str) -> bool:
+        return id in self._outbox and self._outbox[id].token == token
+
+    def _lease(self, id: RunId, until: float) -> Taken:
+        record = self._outbox[id]
+        self._outbox[id] = replace(record, due=until, tries=record.tries + 1)
+        return Taken(id, record.token, record.body, record.tries + 1)

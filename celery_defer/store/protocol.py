@@ -1,0 +1,80 @@
+"""What a store promises; ``celery_defer.testing.StoreContract`` holds every store to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from celery_defer.ids import RunId
+
+__all__ = ["Claim", "Quarantined", "Store", "Taken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A record that is due, leased to the one who took it; *tries* counts from 1."""
+
+    id: RunId
+    token: str
+    body: bytes
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A record that nobody could read or publish, and why."""
+
+    id: RunId
+    reason: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who has a run, and whether it was given just now."""
+
+    owner: str
+    is_new: bool
+
+
+class Store(Protocol):
+    """Each method is atomic and one round trip; times are seconds since 1970, by the caller's clock."""
+
+    # -- outbox ---------------------------------------------------------------------
+
+    def stage(self, id: RunId, token: str, body: bytes, due: float, keep: float) -> None:
+        """Keep the record of a run, instead of an earlier one; due first at *due*.
+
+        It is kept for *keep* seconds at most. *token* names this very record.
+        """
+        ...
+
+    def settle(self, id: RunId, token: str) -> None:
+        """Remove the record, unless another was staged since."""
+        ...
+
+    def take(self, now: float, until: float, limit: int) -> list[Taken]:
+        """Lease the *limit* records that are due longest; nobody else is given them before *until*."""
+        ...
+
+    def postpone(self, id: RunId, token: str, due: float) -> None:
+        """Let the record be taken again at *due*, unless it is gone or another was staged."""
+        ...
+
+    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
+        """Put the record aside, where ``quarantined`` shows it for *keep* seconds."""
+        ...
+
+    def quarantined(self) -> list[Quarantined]:
+        """Answer the records that were put aside."""
+        ...
+
+    def waiting(self) -> int:
+        """Answer how many records are in the outbox."""
+        ...
+
+    # -- runs -----------------------------------------------------------------------
+
+    def claim(self, id: RunId, owner: str, keep: float) -> Claim:
+        """Give the run to *owner* if nobody has it; answer who has it then."""
+        ...
