@@ -19,7 +19,7 @@ __all__ = ["DeferHandle", "defer"]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DeferHandle:
     """What ``defer`` answers; ``skipped`` has the reason where the call was refused."""
 
@@ -27,9 +27,16 @@ class DeferHandle:
     _defer_id: str
     skipped: str | None = None
 
+    def __repr__(self) -> str:
+        return f"DeferHandle(id={self.id!r}, skipped={self.skipped!r})"
+
     @property
     def id(self) -> ids.RunId:
-        """The task id of the deferred run: ``AsyncResult(handle.id)`` reads it."""
+        """The task id of the deferred run: ``AsyncResult(handle.id)`` reads it.
+
+        A skipped or aborted call has no run that could end: read its ``state``, for
+        ``get()`` would wait.
+        """
         return ids.run_id(self._scope.run.id, self._defer_id)
 
     def abort(self) -> None:

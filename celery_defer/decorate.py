@@ -30,7 +30,7 @@ _TASK_OPTIONS = frozenset(
 )
 
 
-class _App(Protocol):
+class CeleryApp(Protocol):
     """A Celery app; Celery itself publishes no types."""
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -42,20 +42,20 @@ def deferred(task: Callable[P, R], /) -> DeferredTask[P, R]: ...
 def deferred(*, schema: Callable[P, Any]) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
 @overload
 def deferred(
-    app: _App, /, *, schema: Callable[P, Any], **options: Any
+    app: CeleryApp, /, *, schema: Callable[P, Any], **options: Any
 ) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
 # pyright cannot see a TypedDict as the callable that it is: it takes any call of these.
 @overload
 def deferred(  # pyright: ignore[reportOverlappingOverload]
-    app: _App = ..., /, *, schema: type[Mapping[str, Any]], **options: Any
+    app: CeleryApp = ..., /, *, schema: type[Mapping[str, Any]], **options: Any
 ) -> Callable[[Callable[..., R]], DeferredTask[..., R]]: ...
 @overload
 def deferred(
-    app: _App, /, *, bind: Literal[True], schema: None = None, **options: Any
+    app: CeleryApp, /, *, bind: Literal[True], schema: None = None, **options: Any
 ) -> Callable[[Callable[Concatenate[Any, P], R]], DeferredTask[P, R]]: ...
 @overload
 def deferred(
-    app: _App, /, *, bind: Literal[False] = False, schema: None = None, **options: Any
+    app: CeleryApp, /, *, bind: Literal[False] = False, schema: None = None, **options: Any
 ) -> Callable[[Callable[P, R]], DeferredTask[P, R]]: ...
 def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> Any:
     """Make a Celery task a deferred function, checked by pydantic and by the type checker.

@@ -25,7 +25,7 @@ class DeferError(Exception):
     """Something is wrong with a deferred call."""
 
     def __init__(self, message: str = "", *rest: object) -> None:
-        super().__init__(message or inspect.getdoc(type(self)), *rest)
+        super().__init__(message or " ".join((inspect.getdoc(type(self)) or "").split()), *rest)
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -34,8 +34,8 @@ class DeferError(Exception):
 class NoRunError(DeferError):
     """There is no run in progress: call this inside a Celery task of an app with Defer(app).
 
-    A thread or an executor started by the task does not see its run: start it with
-    contextvars.copy_context().run(...) or asyncio.to_thread(...).
+    A thread that the task starts sees its run through contextvars.copy_context().run(...), or
+    with asyncio.to_thread(...).
     """
 
 

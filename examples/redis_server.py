@@ -19,6 +19,7 @@ __all__ = ["RedisNotFoundError", "free_port", "own_database", "redis_server"]
 
 LOCAL = "redis://localhost:6379"
 _CLAIM = "celery-defer:claimed"
+_NAME = "celery-defer"
 
 
 class RedisNotFoundError(RuntimeError):
@@ -51,8 +52,8 @@ def redis_server() -> Iterator[str]:
 def own_database(server: str) -> Iterator[str]:
     """Give the URL of a database of *server* that nobody uses; leave it empty behind."""
     for number in range(15, 0, -1):
-        client = redis.Redis.from_url(f"{server}/{number}")
-        if client.dbsize() == 0 and client.set(_CLAIM, os.getpid(), nx=True, ex=3600):
+        client = redis.Redis.from_url(f"{server}/{number}", client_name=_NAME)
+        if _claimed(client, number):
             try:
                 yield f"{server}/{number}"
             finally:
@@ -60,9 +61,7 @@ def own_database(server: str) -> Iterator[str]:
                 client.close()
             return
         client.close()
-    raise RedisNotFoundError(
-        f"every database of {server} from 1 to 15 is in use; empty one of them"
-    )
+    raise RedisNotFoundError(f"databases 1 to 15 of {server} are all in use; empty one of them")
 
 
 def free_port() -> int:
@@ -70,6 +69,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _claimed(client: redis.Redis, number: int) -> bool:
+    if client.dbsize() or not client.set(_CLAIM, os.getpid(), nx=True, ex=3600):
+        return False
+    # An idle worker may sit on an empty database; it would take what is sent there.
+    others = [other for other in client.client_list() if other["name"] != _NAME]
+    if any(other["db"] == str(number) for other in others):
+        client.delete(_CLAIM)
+        return False
+    return True
 
 
 def _program() -> str:

@@ -1,0 +1,61 @@
+"""The examples in public docstrings, which the reference shows, do what they say."""
+
+from __future__ import annotations
+
+import doctest
+from typing import Any
+
+import pytest
+from celery import Celery
+from pydantic import BaseModel
+
+import celery_defer
+from celery_defer import Defer, current_run, defer, deferred, run_id
+from celery_defer.function import Deferrable
+
+EXAMPLES = {
+    name: examples
+    for name, documented in {
+        **{name: getattr(celery_defer, name) for name in celery_defer.__all__},
+        "with_options": Deferrable.with_options,
+    }.items()
+    if (examples := doctest.DocTestParser().get_examples(documented.__doc__ or ""))
+}
+
+
+class OrderPlaced(BaseModel):
+    id: str
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_a_docstring_run(name: str) -> None:
+    app = Celery("shop", task_always_eager=True, task_eager_propagates=True, defer_strict=True)
+    Defer(app)
+
+    @app.task
+    def parent() -> None:
+        _run(EXAMPLES[name], _names())
+
+    parent.delay()
+
+
+def _names() -> dict[str, Any]:
+    app = Celery("shop")
+    known = {f.__name__: f for f in (Celery, Defer, OrderPlaced, current_run, defer, deferred)}
+
+    @deferred(app)
+    def send_receipt(order_id: str) -> None: ...
+
+    @deferred(app)
+    def remind(user_id: int) -> None: ...
+
+    own = {"app": app, "order": OrderPlaced(id="o-1"), "run_id": run_id}
+    return {**known, **own, "send_receipt": send_receipt, "remind": remind}
+
+
+def _run(examples: list[doctest.Example], names: dict[str, Any]) -> None:
+    for example in examples:
+        if example.want:
+            assert repr(eval(example.source, names)) == example.want.strip()
+        else:
+            exec(example.source, names)

