@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from kombu.exceptions import OperationalError
 from celery_defer.ids import RunId
 from celery_defer.model import Call
 
-__all__ = ["Message", "send"]
+__all__ = ["Message", "Sent", "send"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,37 +40,52 @@ class Message:
     options: dict[str, Any]
 
 
-def send(app: Any, messages: Sequence[Message]) -> list[Message]:
-    """Publish *messages* and answer those that could not be; log why.
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was not published: messages that are at fault, and those that found no broker."""
 
-    Celery's ``task_publish_retry`` holds for a broker that is away. A batch whose answer
-    was lost is sent again, so a message may arrive twice under its one id.
+    refused: tuple[Message, ...] = ()
+    unsent: tuple[Message, ...] = ()
+
+
+def send(app: Any, messages: Sequence[Message]) -> Sent:
+    """Publish *messages*; log what could not be.
+
+    The first one connects, with as many tries as Celery's ``task_publish_retry_policy`` says;
+    after that nothing is tried twice, for a second try may be a second message.
     """
+    if not messages:
+        return Sent()
     with app.producer_pool.acquire(block=True) as producer:
         sender = _Sender(app, producer)
-        if getattr(producer, "supports_batch_publish", False):  # kombu 5.7 with Redis
-            try:
-                with producer.batch(_BATCH_SIZE):
-                    return _each(sender, messages, retry=False)
-            except _BATCH_ERRORS as error:
-                logger.warning("a batch of %d is sent again one by one: %r", len(messages), error)
-        return _each(sender, messages, retry=None)
+        try:
+            with _batch(producer):
+                return _each(sender, messages)
+        except sender.connection_errors as error:
+            logger.error("the broker is away: %r", error)
+            return Sent(unsent=tuple(messages))
 
 
-def _each(sender: _Sender, messages: Sequence[Message], retry: bool | None) -> list[Message]:
-    failed: list[Message] = []
+def _batch(producer: Any) -> AbstractContextManager[Any]:
+    # kombu 5.7 with Redis
+    if getattr(producer, "supports_batch_publish", False):
+        return producer.batch(_BATCH_SIZE)  # type: ignore[no-any-return]
+    return nullcontext()
+
+
+def _each(sender: _Sender, messages: Sequence[Message]) -> Sent:
+    refused: list[Message] = []
     unsent = list(messages)
     try:
+        sender.connect()
         while unsent:
-            # The first one connects, with as many tries as Celery's settings say.
-            first = len(unsent) == len(messages)
-            if not sender.sent(unsent[0], retry=None if first else retry):
-                failed.append(unsent[0])
+            if not sender.sent(unsent[0]):
+                refused.append(unsent[0])
             del unsent[0]
     except sender.connection_errors as error:
         # Each further try would block the worker for as long as this one did.
         logger.error("the broker is away: %r", error)
-    return failed + unsent
+    return Sent(tuple(refused), tuple(unsent))
 
 
 @dataclass(slots=True)
@@ -85,14 +101,22 @@ class _Sender:
         connection = self.producer.connection
         return (
             OperationalError,
+            *_BATCH_ERRORS,
             *connection.recoverable_connection_errors,
             *connection.recoverable_channel_errors,
         )
 
-    def sent(self, message: Message, retry: bool | None) -> bool:
+    def connect(self) -> None:
+        """Establish the connection, as kombu's `retry` does before it publishes."""
+        policy = dict(self.app.conf.task_publish_retry_policy)
+        if self.app.conf.task_publish_retry:
+            self.producer.connection.transport_options.update(policy)
+        self.producer.channel  # noqa: B018  # opens it
+
+    def sent(self, message: Message) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
         try:
-            self._publish(message, retry)
+            self._publish(message)
         except self.connection_errors:
             raise
         except Exception:
@@ -100,7 +124,7 @@ class _Sender:
             return False
         return True
 
-    def _publish(self, message: Message, retry: bool | None) -> None:
+    def _publish(self, message: Message) -> None:
         if _needs_apply_async(message):
             message.task.apply_async(
                 message.args,
@@ -108,13 +132,13 @@ class _Sender:
                 task_id=message.id,
                 producer=self.producer,
                 add_to_parent=False,
-                retry=retry,
+                retry=False,
                 **message.options,
             )
         else:
-            self._publish_directly(message, retry)
+            self._publish_directly(message)
 
-    def _publish_directly(self, message: Message, retry: bool | None) -> None:
+    def _publish_directly(self, message: Message) -> None:
         """Do what celery.app.base.Celery.send_task does, for a message without a clock.
 
         Much of its time goes into what the messages of a batch share: their route, their
@@ -144,7 +168,7 @@ class _Sender:
             task.name,
             task_message,
             headers=message.options["headers"],
-            retry=retry,
+            retry=False,
             **route.options,
         )
         # Declared once on this connection is enough.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 from typing import Any
 
-from celery_defer import ids
+from celery_defer import ids, outbox
 from celery_defer.errors import DeferError, DepthError, IdError, LimitError
 from celery_defer.function import Deferrable, P, deferrable
 from celery_defer.model import Call, CallState, Options
@@ -74,6 +74,9 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
         if parent.settings.strict:
             raise
         return _skipped(parent, id, task, problem)
+    if call.options.when == "now":
+        outbox.publish_now(parent, call)
+        call = replace(call, state=CallState.PUBLISHED)
     parent.calls[id] = call
     return DeferHandle(parent, id)
 

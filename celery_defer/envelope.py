@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from celery_defer.model import HEADER, Call, When
+from celery_defer.model import HEADER, Call, Record, When
 
 __all__ = ["Envelope", "seal"]
 
@@ -22,6 +22,7 @@ class Envelope:
     experiment: str | None
     deferred_at: datetime
     depth: int
+    token: str
 
     @classmethod
     def open(cls, request: Mapping[str, Any]) -> Envelope | None:
@@ -37,16 +38,22 @@ class Envelope:
             experiment=header.get("experiment"),
             deferred_at=datetime.fromtimestamp(header.get("at", 0), timezone.utc),
             depth=header.get("depth", 1),
+            token=header.get("token", ""),
         )
 
 
-def seal(call: Call, parent_task: str, depth: int) -> dict[str, Any]:
-    """Answer the header that a call's message carries; *depth* is that of the deferred run."""
+def seal(call: Call, record: Record, token: str) -> dict[str, Any]:
+    """Answer the header that a call's message carries.
+
+    *token* names the publication: a redelivery of the message has the same one, a message
+    that was published once more has another.
+    """
     return {
         "id": call.id,
-        "parent": parent_task,
+        "parent": record.task,
         "when": call.options.when,
         "experiment": call.options.experiment,
         "at": call.at,
-        "depth": depth,
+        "depth": record.depth + 1,
+        "token": token,
     }

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from celery.app.backends import by_url
+
 from celery_defer import hooks
 from celery_defer.settings import Settings
-from celery_defer.worker import CheckStep
+from celery_defer.store import RedisStore, Store
+from celery_defer.worker import RelayStep
 
 __all__ = ["Defer"]
 
@@ -28,11 +31,11 @@ class Defer:
     def __init__(self, app: Any) -> None:
         self.app = app
         app._celery_defer = self
-        app.steps["worker"].add(CheckStep)
+        app.steps["worker"].add(RelayStep)
         # A pool that spawns its children rebuilds the app there from what
         # celery.app.base.Celery.__reduce_keys__ lists; fixups are called with the new app.
         app.fixups.add(_FIXUP)
-        hooks.install(_settings_of)
+        hooks.install(_extension_of)
 
     def __repr__(self) -> str:
         return f"Defer({self.app!r})"
@@ -42,7 +45,32 @@ class Defer:
         """The settings, read once; raises SettingsError."""
         return Settings.read(self.app.conf, self.app.namespace)
 
+    @cached_property
+    def store(self) -> Store | None:
+        """Where deferred calls are kept until they are published; None without a Redis."""
+        url = self._store_url()
+        if url is None:
+            return None
+        return RedisStore(_client(self.app, url), self.settings.key_prefix)
 
-def _settings_of(app: Any) -> Settings | None:
-    extension = getattr(app, "_celery_defer", None)
-    return extension.settings if extension is not None else None
+    def _store_url(self) -> str | None:
+        conf = self.app.conf
+        if self.settings.store_url:
+            return self.settings.store_url
+        urls = (conf.result_backend, self.app.connection_for_write().as_uri(include_password=True))
+        return next((url for url in urls if url and _is_redis(url)), None)
+
+
+def _extension_of(app: Any) -> Defer | None:
+    return getattr(app, "_celery_defer", None)
+
+
+def _is_redis(url: str) -> bool:
+    return url.partition(":")[0] in {"redis", "rediss", "sentinel", "redis+socket"}
+
+
+def _client(app: Any, url: str) -> Any:
+    """A client as Celery's own result backend makes it: TLS, sentinels, passwords, time-outs."""
+    found: Any = by_url(url, app.loader)
+    backend, location = found
+    return backend(app=app, url=location).client

@@ -13,12 +13,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from celery.app import trace
 from celery.app.task import Task
+from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_failure, task_success
+from celery.states import IGNORED
 
 from celery_defer import outbox, receive, scope
 from celery_defer.function import Deferrable, deferrable, find
+from celery_defer.model import HEADER, Outcome
 from celery_defer.scope import Phase, Scope
 
 __all__ = ["install"]
@@ -27,16 +31,19 @@ logger = logging.getLogger(__name__)
 
 _wrapping = threading.Lock()
 
-#: Answers the app's settings, or None for an app without Defer(app).
-SettingsOf = Callable[[Any], Any]
+#: Answers the Defer of an app, or None for an app without one.
+ExtensionOf = Callable[[Any], Any]
+
+#: By these Celery's run goes on, or ends without a result.
+_UNDECIDED = (Retry, Ignore, Reject)
 
 
-def install(settings_of: SettingsOf) -> None:
+def install(extension_of: ExtensionOf) -> None:
     """Put the package into Celery, once in a process; apps without Defer(app) feel nothing."""
     if hasattr(trace.build_tracer, "_celery_defer"):
         return
     celery_trace: Any = trace
-    build_tracer = _building(celery_trace.build_tracer, settings_of)
+    build_tracer = _building(celery_trace.build_tracer, extension_of)
     celery_trace.build_tracer = build_tracer
     # celery.worker.consumer.consumer imports the function by name, perhaps before now.
     consumer: Any = sys.modules.get("celery.worker.consumer.consumer")
@@ -50,7 +57,7 @@ def install(settings_of: SettingsOf) -> None:
     task_failure.connect(_on_failure, weak=False)
 
 
-def _building(build: Any, settings_of: SettingsOf) -> Callable[..., Any]:
+def _building(build: Any, extension_of: ExtensionOf) -> Callable[..., Any]:
     """Wrap celery.app.trace.build_tracer, which makes the function that runs a task.
 
     Every pool, eager mode and every late task comes through it, once a task or once a
@@ -59,32 +66,45 @@ def _building(build: Any, settings_of: SettingsOf) -> Callable[..., Any]:
 
     @wraps(build)
     def build_tracer(name: str, task: Any, *args: Any, **kwargs: Any) -> Any:
-        settings = settings_of(task.app)
-        if settings is None:
+        extension = extension_of(task.app)
+        if extension is None:
             return build(name, task, *args, **kwargs)
         with _wrapping:
             if "_celery_defer" not in vars(task):
                 _wrap_function(task)
                 _wrap_body(task)
                 task._celery_defer = True
-        return _tracing(build(name, task, *args, **kwargs), task, settings)
+        return _tracing(build(name, task, *args, **kwargs), task, extension)
 
     build_tracer._celery_defer = True  # type: ignore[attr-defined]
     return build_tracer
 
 
-def _tracing(trace_task: Callable[..., Any], task: Any, settings: Any) -> Callable[..., Any]:
+def _tracing(trace_task: Callable[..., Any], task: Any, extension: Any) -> Callable[..., Any]:
     """Open a scope round one run: celery.app.trace.build_tracer.<locals>.trace_task."""
+    settings, store = extension.settings, extension.store
 
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         known = request if request and "id" in request else {**(request or {}), "id": uuid}
-        token = scope.enter(Scope(task.app, settings, task, known))
+        own = Scope(task, known, settings, store)
+        if HEADER in known and receive.is_duplicate(own):
+            return _ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
+        token = scope.enter(own)
         try:
             return trace_task(uuid, args, kwargs, request)
         finally:
             scope.leave(token)
 
     return tracer
+
+
+def _ignored(reason: str) -> Any:
+    """Answer what trace_task answers when a body raises Ignore: the message is acknowledged."""
+    logger.info("%s: this message is ignored", reason)
+    try:
+        raise Ignore(reason)
+    except Ignore as error:
+        return trace.trace_ok_t(ExceptionInfo(), trace.TraceInfo(IGNORED, error), 0.0, None)
 
 
 def _wrap_body(task: Any) -> None:
@@ -114,7 +134,7 @@ def _performing(body: Callable[..., Any], task: Any = None) -> Callable[..., Any
             or own.task is not (args[0] if task is None else task)
         ):
             return body(*args, **kwargs)
-        return receive.perform(own, body, args, kwargs)
+        return receive.perform(own, body, args, kwargs, _UNDECIDED)
 
     perform._celery_defer = True  # type: ignore[attr-defined]
     return perform
@@ -154,17 +174,25 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
         return
     own.result = result
     try:
-        outbox.publish(own)
+        outbox.publish(own, Outcome.SUCCESS)
     except Exception:
         logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)
 
 
 def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:
-    """A run may fail after its body: its answer has no JSON, its link cannot be published."""
+    """A run has failed in its body or after it: its answer has no JSON, its link no broker.
+
+    Celery also sends this signal for a worker that was lost, in a process where no run is in
+    progress: the relay reads the stored state and decides.
+    """
     own = scope.find()
-    if own is None or own.task is not sender or own.phase is not Phase.RETURNED:
+    if own is None or own.task is not sender or own.phase not in (Phase.RETURNED, Phase.RAISED):
         return
     try:
-        outbox.unlink(own, exception, einfo.traceback)
+        if own.phase is Phase.RETURNED:
+            outbox.unlink(own, exception, einfo.traceback)
+        outbox.publish(own, Outcome.FAILURE)
+    except Exception:
+        logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)
     finally:
         own.drop()

@@ -26,6 +26,7 @@ class CallState(str, Enum):
     BUFFERED = "BUFFERED"
     SKIPPED = "SKIPPED"
     ABORTED = "ABORTED"
+    PUBLISHED = "PUBLISHED"
 
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -18,7 +18,6 @@ from celery_defer.envelope import seal
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import HEADER, Call, CallState, Outcome, Record
 from celery_defer.scope import Scope, Staged
-from celery_defer.store import Store
 
 __all__ = ["MAX_LINKS", "Delivery", "deliver", "link", "publish", "publish_now", "stage", "unlink"]
 
@@ -176,21 +175,27 @@ def _inherited(parent: Scope) -> dict[str, Any]:
 
 
 def _stage(parent: Scope, id: RunId, kept: Staged, due: float) -> None:
-    store: Store = parent.store
-    store.stage(id, kept.token, record.pack(kept.record), due, parent.settings.keep)
+    assert parent.store is not None  # noqa: S101
+    parent.store.stage(
+        id, kept.token, record.pack(kept.record), due, parent.settings.result_expires
+    )
 
 
 def _settle(parent: Scope, done: Delivery) -> None:
     kept, store = parent.staged, parent.store
+    assert kept is not None  # noqa: S101
+    assert store is not None  # noqa: S101
     if done.unsent:
         logger.warning("run %s: %d calls wait in the outbox", parent.run.id, len(done.unsent))
         return
     try:
         if done.refused:
-            store.quarantine(parent.run.id, kept.token, done.reason, parent.settings.keep)
+            store.quarantine(parent.run.id, kept.token, done.reason, parent.settings.result_expires)
         else:
             store.settle(parent.run.id, kept.token)
-    except Exception:  # the relay will find the record, and every run that it starts again is refused
+    except (
+        Exception
+    ):  # the relay will find the record, and every run that it starts again is refused
         logger.exception("run %s: its record cannot be settled", parent.run.id)
 
 

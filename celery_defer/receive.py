@@ -1,4 +1,4 @@
-"""What happens round the body of a run: its payload is parsed, its calls are linked or dropped."""
+"""What happens round the body of a run: a claim, a parsed payload, its calls handed over."""
 
 from __future__ import annotations
 
@@ -8,26 +8,59 @@ from typing import Any
 
 from celery_defer import outbox
 from celery_defer.codec import Contract
+from celery_defer.envelope import Envelope
+from celery_defer.model import Outcome
 from celery_defer.scope import Phase, Scope
 
-__all__ = ["perform", "unpack"]
+__all__ = ["is_duplicate", "perform", "unpack"]
 
 logger = logging.getLogger(__name__)
 
 
+def is_duplicate(run: Scope) -> bool:
+    """Whether this message's run belongs to another one, and so must not start here.
+
+    The first message of a deferred run has it, through all that Celery itself makes of that
+    message: its redeliveries and its retries. Another message with the same id is a second
+    publication, or comes after ``abort``.
+    """
+    envelope = Envelope.open(run.request)
+    if envelope is None or run.store is None or run.is_eager:
+        return False
+    try:
+        claim = run.store.claim(run.run.id, envelope.token, run.settings.result_expires)
+    except Exception:
+        logger.exception("run %s: the store is away, so it starts unclaimed", run.run.id)
+        return False
+    if claim.is_new:
+        return False
+    return claim.owner != envelope.token or not _came_again(run.request)
+
+
 def perform(
-    run: Scope, body: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    run: Scope,
+    body: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    undecided: tuple[type[BaseException], ...],
 ) -> Any:
-    """Run *body* as the body of *run*: what it defers is linked if it returns, else dropped."""
+    """Run *body* as the body of *run*, and hand over what it defers.
+
+    *undecided* are the exceptions by which Celery's run goes on or leaves no result.
+    """
     run.phase = Phase.IN_BODY
     try:
         answer = body(*args, **kwargs)
+    except Exception as error:
+        if isinstance(error, undecided):
+            run.drop()
+        else:
+            _raised(run)
+        raise
     except BaseException:
         run.drop()
         raise
-    run.phase = Phase.RETURNED
-    if run.calls:
-        _link(run)
+    _returned(run)
     return answer
 
 
@@ -44,8 +77,25 @@ def unpack(
     return contract.unpack(args, kwargs)
 
 
-def _link(run: Scope) -> None:
+def _came_again(request: Mapping[str, Any]) -> bool:
+    delivery = request.get("delivery_info") or {}
+    return bool(delivery.get("redelivered") or request.get("retries"))
+
+
+def _returned(run: Scope) -> None:
+    run.phase = Phase.RETURNED
+    if not run.buffered():
+        return
     try:
         outbox.link(run)
     except Exception:  # nothing here may change what the body has achieved
         logger.exception("run %s (%s): its links are not stored", run.run.id, run.run.task)
+    outbox.stage(run, Outcome.SUCCESS)
+
+
+def _raised(run: Scope) -> None:
+    if any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered()):
+        run.phase = Phase.RAISED
+        outbox.stage(run, Outcome.FAILURE)
+    else:
+        run.drop()

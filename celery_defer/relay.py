@@ -1,4 +1,4 @@
-"""The relay: what became of the records that nobody has settled."""
+"""The relay: what becomes of the records that nobody has settled."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from celery_defer import broker, outbox, record
+from celery_defer import outbox, record
 from celery_defer.errors import RecordError
 from celery_defer.model import Outcome, Record
 from celery_defer.settings import Settings
 from celery_defer.store import Store, Taken
 
-__all__ = ["Drop", "Publish", "Quarantine", "Wait", "plan", "tick"]
+__all__ = ["Action", "Drop", "Publish", "Quarantine", "Relay", "Wait", "plan"]
 
 logger = logging.getLogger(__name__)
 
-#: A tick takes this many records, and holds them for so many seconds.
+#: A tick takes so many records, and holds them for so many seconds.
 LIMIT = 100
 LEASE = 60.0
 _LONGEST_WAIT = 60.0
@@ -40,14 +40,14 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The parent has not ended, or not where it could be seen."""
+    """The parent has not ended, or not yet where it can be seen."""
 
     until: float
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """The record is of no use to anyone but a human."""
+    """The record is of use to nobody but a human."""
 
     reason: str
 
@@ -69,26 +69,56 @@ def plan(now: float, taken: Taken, keep: float, state_of: Callable[[str], str]) 
     if state == "REVOKED":
         return Drop("its parent was revoked")
     if now - read.at > keep:
-        return Drop(f"its parent's state is {state} since {keep:.0f} seconds")
-    return Wait(now + min(2.0**taken.tries, _LONGEST_WAIT))
+        return Drop(f"its parent has been {state} for {keep:.0f} seconds")
+    return Wait(now + _pause(taken.tries))
 
 
-def tick(app: Any, store: Store, settings: Settings, now: float) -> int:
-    """Take what is due and do what ``plan`` says; answer how many records that was."""
-    taken = store.take(now, now + LEASE, LIMIT)
-    for one in taken:
-        _act(app, store, one, plan(now, one, settings.keep, lambda id: _state(app, id)), now)
-    return len(taken)
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """One worker's share of the work: any number of relays may look after one outbox."""
+
+    app: Any
+    store: Store
+    settings: Settings
+
+    def tick(self, now: float) -> int:
+        """Take what is due and do what ``plan`` says; answer how many records that was."""
+        due = self.store.take(now, now + LEASE, LIMIT)
+        for taken in due:
+            action = plan(now, taken, self.settings.result_expires, self._state)
+            self._act(taken, action, now)
+        return len(due)
+
+    def _state(self, run_id: str) -> str:
+        return str(self.app.AsyncResult(run_id).state)
+
+    def _act(self, taken: Taken, action: Action, now: float) -> None:
+        if isinstance(action, Publish):
+            self._publish(taken, action, now)
+        elif isinstance(action, Quarantine):
+            self._quarantine(taken, action.reason)
+        elif isinstance(action, Wait):
+            self.store.postpone(taken.id, taken.token, action.until)
+        else:
+            logger.warning("what run %s deferred is dropped: %s", taken.id, action.reason)
+            self.store.settle(taken.id, taken.token)
+
+    def _publish(self, taken: Taken, action: Publish, now: float) -> None:
+        # A token of its own: what the worker may have published is another publication.
+        token = f"{taken.token}.{taken.tries}"
+        done = outbox.deliver(self.app, action.record, action.outcome, token)
+        if done.unsent:
+            self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
+        elif done.refused:
+            self._quarantine(taken, done.reason)
+        else:
+            self.store.settle(taken.id, taken.token)
+            logger.info("the relay has published what run %s deferred", taken.id)
+
+    def _quarantine(self, taken: Taken, reason: str) -> None:
+        logger.error("what run %s deferred is quarantined: %s", taken.id, reason)
+        self.store.quarantine(taken.id, taken.token, reason, self.settings.result_expires)
 
 
-def _act(app: Any, store: Store, taken: Taken, action: Action, now: float) -> None:
-    match action:
-        case Publish(read, outcome):
-            _publish(app, store, taken, read, outcome, now)
-        case Drop(reason):
-            logger.warning("what run %s deferred is dropped: %s", taken.id, reason)
-            store.settle(taken.id, taken.token)
-        case Wait(until):
-            store.postpone(taken.id, taken.token, until)
-        case Quarantine(reason):
-            _quarantine(store, taken, reason)
+def _pause(tries: int) -> float:
+    return float(min(2.0**tries, _LONGEST_WAIT))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
 from celery_defer.envelope import Envelope
 from celery_defer.errors import NoRunError, ResultError
 from celery_defer.ids import RunId
-from celery_defer.model import Call, CallState, Parent, Run
+from celery_defer.model import Call, CallState, Parent, Record, Run
 from celery_defer.settings import Settings
+from celery_defer.store import Store
 
-__all__ = ["Phase", "Scope", "current", "current_run", "enter", "find", "leave"]
+__all__ = ["Phase", "Scope", "Staged", "current", "current_run", "enter", "find", "leave"]
 
 _scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
 
@@ -25,7 +26,16 @@ class Phase(Enum):
     RECEIVED = auto()
     IN_BODY = auto()
     RETURNED = auto()
+    RAISED = auto()
     DROPPED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A record that is in the store, under its token."""
+
+    record: Record
+    token: str
 
 
 class Scope:
@@ -35,11 +45,14 @@ class Scope:
     """
 
     __slots__ = ("_run", "app", "calls", "outer", "phase", "request", "result", "settings",
-                 "skipped", "task", "unpacked")  # fmt: skip
+                 "skipped", "staged", "store", "task", "unpacked")  # fmt: skip
 
-    def __init__(self, app: Any, settings: Settings, task: Any, request: Mapping[str, Any]) -> None:
-        self.app = app
+    def __init__(
+        self, task: Any, request: Mapping[str, Any], settings: Settings, store: Store | None
+    ) -> None:
+        self.app = task.app
         self.settings = settings
+        self.store = store
         self.task = task
         self.request = request
         self.phase = Phase.RECEIVED
@@ -48,6 +61,7 @@ class Scope:
         self.result: Any = None
         self.calls: dict[str, Call] = {}
         self.skipped: list[Call] = []
+        self.staged: Staged | None = None
         self._run: Run | None = None
 
     @property
@@ -56,6 +70,10 @@ class Scope:
         if self._run is None:
             self._run = _run(self)
         return self._run
+
+    @property
+    def is_eager(self) -> bool:
+        return bool(self.request.get("is_eager"))
 
     @property
     def takes_calls(self) -> bool:
@@ -68,7 +86,7 @@ class Scope:
     def abort(self, defer_id: str) -> bool:
         """Withdraw a buffered call; answer whether it is withdrawn."""
         call = self.calls.get(defer_id)
-        if call is None or not self.takes_calls:
+        if call is None or not self.takes_calls or call.state is CallState.PUBLISHED:
             return False
         self.calls[defer_id] = replace(call, state=CallState.ABORTED)
         return True
@@ -123,7 +141,7 @@ def current_run() -> Run:
 
 def _run(scope: Scope) -> Run:
     request, envelope = scope.request, Envelope.open(scope.request)
-    outer = scope.outer if envelope and request.get("is_eager") else None
+    outer = scope.outer if envelope and scope.is_eager else None
     return Run(
         id=RunId(request["id"]),
         # Celery before 5.6 tells an eager run neither its root nor its parent.
@@ -150,7 +168,7 @@ def _parent(scope: Scope, envelope: Envelope) -> Parent:
 
 
 def _result(scope: Scope, parent_id: RunId) -> Any:
-    if scope.request.get("is_eager") and scope.outer and scope.outer.run.id == parent_id:
+    if scope.is_eager and scope.outer and scope.outer.run.id == parent_id:
         return scope.outer.result  # an eager parent's result is stored nowhere
     stored = scope.app.AsyncResult(parent_id)
     if stored.backend.as_uri() == "disabled://":  # celery.backends.base.DisabledBackend

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from celery_defer.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 __all__ = ["PREFIX", "Settings"]
 
@@ -24,6 +27,11 @@ class Settings(BaseModel):
     max_per_run: Annotated[int, Field(ge=1)] = 10_000
     max_payload_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     max_depth: Annotated[int, Field(ge=0)] = 32
+    store_url: str | None = None
+    key_prefix: str = "celery-defer:"
+    grace: Seconds = 10.0
+    relay_interval: Seconds = 1.0
+    result_expires: Seconds = 86_400.0
 
     @classmethod
     def read(cls, conf: Mapping[str, Any], namespace: str | None = None) -> Settings:
@@ -35,9 +43,18 @@ class Settings(BaseModel):
         names = {_plain(key, namespace) for key in conf}
         given = [name for name in names if name.startswith(PREFIX)]
         try:
-            return cls.model_validate({name.removeprefix(PREFIX): conf.get(name) for name in given})
+            return cls.model_validate(
+                {"result_expires": conf.get("result_expires")}
+                | {name.removeprefix(PREFIX): conf.get(name) for name in given}
+            )
         except ValidationError as error:
             raise SettingsError("; ".join(map(_problem, error.errors()))) from error
+
+    @field_validator("result_expires", mode="before")
+    @classmethod
+    def _in_seconds(cls, value: Any) -> Any:
+        # Celery's own may be a timedelta; with None and 0 it keeps results for ever.
+        return value.total_seconds() if isinstance(value, timedelta) else value or 86_400.0
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

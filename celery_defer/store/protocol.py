@@ -38,7 +38,7 @@ class Claim:
 
 
 class Store(Protocol):
-    """Each method is atomic and one round trip; times are seconds since 1970, by the caller's clock."""
+    """Each method is atomic and one round trip; times are seconds, by the caller's clock."""
 
     # -- outbox ---------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ class Store(Protocol):
         ...
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:
-        """Lease the *limit* records that are due longest; nobody else is given them before *until*."""
+        """Lease the *limit* records that are due longest; nobody else gets them before *until*."""
         ...
 
     def postpone(self, id: RunId, token: str, due: float) -> None:

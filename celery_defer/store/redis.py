@@ -54,7 +54,7 @@ class RedisStore:
         return [_quarantined(id, row) for id, row in sorted(rows.items())]
 
     def waiting(self) -> int:
-        return int(self._client.zcard(self._due))  # type: ignore[arg-type]
+        return int(self._client.zcard(self._due))
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
         key = f"{self._prefix}{{{id}}}:owner"
