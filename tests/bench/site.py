@@ -1,0 +1,76 @@
+"""Where a bench runs: a broker, and a Redis database for results and for what workers tell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+import redis
+from kombu import Connection
+
+from examples.redis_server import own_database, redis_server
+
+__all__ = ["RABBITMQ", "Site", "rabbitmq_site", "redis_site"]
+
+RABBITMQ = os.environ.get("DEFER_RABBITMQ_URL", "amqp://guest:guest@localhost:5672//")
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A broker, under a name for the table, and a Redis database that is the bench's own."""
+
+    name: str
+    broker: str
+    database: str
+
+    def queue(self, use: str) -> str:
+        """Answer a name that no other queue of the broker has."""
+        return f"defer-bench-{os.getpid()}-{next(_numbers)}-{use}"
+
+    def purge(self, queue: str) -> None:
+        """Drop the messages of *queue*."""
+        if self.broker == self.database:
+            with redis.Redis.from_url(self.database) as client:
+                client.delete(queue)
+            return
+        with Connection(self.broker) as connection:
+            connection.default_channel.queue_purge(queue)
+
+    def delete(self, queue: str) -> None:
+        """Take *queue* and the exchange of its name away; Redis forgets them with the database."""
+        if self.broker == self.database:
+            return
+        with Connection(self.broker) as connection:
+            connection.channel().queue_delete(queue)
+            connection.channel().exchange_delete(queue)
+
+
+@contextmanager
+def redis_site() -> Iterator[Site]:
+    with redis_server() as server, own_database(server) as database:
+        yield Site("redis", database, database)
+
+
+@contextmanager
+def rabbitmq_site() -> Iterator[Site | None]:
+    """Give a site whose broker is RabbitMQ; None, and a line on stderr, where there is none."""
+    if not _answers(RABBITMQ):
+        print("no RabbitMQ answers: its figures are left out", file=sys.stderr)
+        yield None
+        return
+    with redis_server() as server, own_database(server) as database:
+        yield Site("rabbitmq", RABBITMQ, database)
+
+
+def _answers(url: str) -> bool:
+    with Connection(url, connect_timeout=2) as connection:
+        try:
+            connection.connect()
+        except OSError:
+            return False
+    return True

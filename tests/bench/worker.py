@@ -1,0 +1,146 @@
+"""A real ``celery worker`` in a process of its own, and what it tells the bench."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+from celery import Celery
+from typing_extensions import Self
+
+from tests.bench.payload import ORDER
+from tests.bench.proxy import CountingProxy
+from tests.bench.site import Site
+
+__all__ = ["BrokenWorkerError", "Worker"]
+
+_ROOT = Path(__file__).parents[2]
+_PATIENCE = 60
+
+
+class BrokenWorkerError(RuntimeError):
+    """A worker died, fell silent, or logged an error."""
+
+
+class Worker:
+    """A prefork worker; use it in a ``with`` statement."""
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        defer: bool = True,
+        timed: bool = False,
+        children: int = 1,
+        proxy: CountingProxy | None = None,
+    ) -> None:
+        self.site = site
+        self.queue = site.queue("work")
+        self.sink = site.queue("sink")
+        self._children = children
+        self._records = redis.Redis.from_url(site.database)
+        self._client = Celery("bench-client", broker=site.broker)
+        self._client.conf.update(task_default_queue=self.queue)
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._config = {
+            "broker": site.broker,
+            "broker_write": proxy.url if proxy else site.broker,
+            "backend": proxy.url if proxy else site.database,
+            "records": site.database,
+            "queue": self.queue,
+            "sink": self.sink,
+            "defer": defer,
+            "timed": timed,
+        }
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "celery", "-A", "tests.bench.app", "worker"]
+        quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
+        self._process = subprocess.Popen(
+            [*command, *quiet, f"--concurrency={self._children}", f"--queues={self.queue}",
+             f"--hostname={self.queue}@%h"],
+            cwd=_ROOT,
+            # One order of hashes for all workers: it moves their speed by a percent.
+            env={**os.environ, "DEFER_BENCH": json.dumps(self._config), "PYTHONHASHSEED": "0"},
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            self.send("bench.hello")
+            self.take()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        died = self._process.poll() is not None
+        self._stop()
+        if error == (None, None, None):
+            self._check_log()
+            if died:
+                raise BrokenWorkerError(f"{self.queue} has died; its log:\n{self._logged()}")
+
+    def send(self, task: str, args: Sequence[Any] = (), links: Sequence[Any] = ()) -> None:
+        """Publish one message to the worker."""
+        self._client.send_task(task, args, link=list(links))
+
+    def take(self) -> dict[str, Any]:
+        """Wait for the next thing that the worker tells."""
+        for _ in range(_PATIENCE):
+            if told := self._records.blpop([self.queue + "-records"], timeout=1):
+                return json.loads(told[1])
+            self._check_log()
+            if self._process.poll() is not None:
+                break
+        raise BrokenWorkerError(f"{self.queue} is silent; its log:\n{self._logged()}")
+
+    def drain(
+        self, task: str, args: Sequence[Any], times: int, links: Sequence[Any] = ()
+    ) -> dict[str, float]:
+        """Answer the seconds, of the clock and of the child's CPU, for *times* messages.
+
+        All of them are published before the first is run.
+        """
+        self.send("bench.gate")
+        with self._client.producer_pool.acquire(block=True) as producer, producer.batch():
+            for _ in range(times):
+                self._client.send_task(task, args, link=list(links), producer=producer)
+        self.send("bench.mark")
+        self._records.rpush(self.queue + "-gate", "open")
+        return self.take()
+
+    def link(self, name: str) -> Any:
+        """Answer a signature that carries the order, for a message's ``link=``."""
+        return self._client.signature(name, kwargs=ORDER, immutable=True)
+
+    def purge(self) -> None:
+        """Drop the follow-ups that nobody consumes."""
+        self.site.purge(self.sink)
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._client.close()
+        self._records.close()
+        for queue in (self.queue, self.sink):
+            self.site.delete(queue)
+
+    def _check_log(self) -> None:
+        if ": ERROR/" in self._logged():
+            raise BrokenWorkerError(f"{self.queue} has logged errors:\n{self._logged()}")
+
+    def _logged(self) -> str:
+        self._log.seek(0)
+        return self._log.read()

@@ -1,0 +1,105 @@
+"""A TCP proxy before a broker: it can be cut, and it counts what a client asks for."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+__all__ = ["Proxy"]
+
+# A client that waits for an answer is silent for this long; one that still writes is not.
+_SILENCE = 0.05
+
+
+@dataclass(eq=False)
+class Proxy:
+    """Forwards connections to *target*; gathers all that a client sends before it waits.
+
+    ``requests`` has the bytes of each such burst, so its length is the number of round trips.
+    """
+
+    target: tuple[str, int]
+    requests: list[bytes] = field(default_factory=list)
+    _sockets: list[socket.socket] = field(default_factory=list)
+    _cut: bool = False
+
+    def __enter__(self) -> Proxy:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        self._listener.close()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def cut(self) -> None:
+        """End all connections and refuse new ones."""
+        self._cut = True
+        for sock in self._sockets:
+            _shut(sock)
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self._cut = False
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # the listener is closed
+                return
+            if self._cut:
+                client.close()
+                continue
+            thread = threading.Thread(target=self._forward, args=(client,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self.target) as server:
+            self._sockets += [client, server]
+            try:
+                while self._pass_on(client, server):
+                    pass
+            except OSError:  # cut
+                pass
+            finally:
+                _shut(client)
+                _shut(server)
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> bool:
+        ready, _, _ = select.select([client, server], [], [])
+        if client in ready:
+            burst = _burst(client)
+            self.requests.append(burst)
+            server.sendall(burst)
+            return bool(burst)
+        answer = server.recv(65536)
+        client.sendall(answer)
+        return bool(answer)
+
+
+def _burst(sock: socket.socket) -> bytes:
+    burst = b""
+    while select.select([sock], [], [], _SILENCE if burst else None)[0]:
+        part = sock.recv(65536)
+        if not part:
+            break
+        burst += part
+    return burst
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # gone already
+        sock.shutdown(socket.SHUT_RDWR)
