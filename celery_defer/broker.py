@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from celery.app.routes import MapRoute
@@ -13,6 +13,7 @@ from celery.utils.saferepr import saferepr
 from kombu import exceptions
 from kombu.exceptions import OperationalError
 
+from celery_defer.batch import Ride, batch
 from celery_defer.ids import RunId
 from celery_defer.model import Call
 
@@ -20,8 +21,8 @@ __all__ = ["Message", "Sent", "send"]
 
 logger = logging.getLogger(__name__)
 
-# One pipeline for all calls that a run may make; kombu's own default is a thousand.
-_BATCH_SIZE = 10_000
+_Errors = tuple[type[BaseException], ...]
+
 # kombu 5.7 has both the batch and its error.
 _BATCH_ERRORS = tuple(filter(None, [getattr(exceptions, "BatchPublishError", None)]))
 # Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
@@ -46,49 +47,59 @@ class Sent:
 
     refused: tuple[Message, ...] = ()
     unsent: tuple[Message, ...] = ()
+    has_taken_along: bool = False
 
 
-def send(app: Any, messages: Sequence[Message]) -> Sent:
+def send(
+    app: Any, messages: Sequence[Message], *, is_durable: bool = False, ride: Ride = lambda _: False
+) -> Sent:
     """Publish *messages*; log what could not be.
 
     The first one connects, with as many tries as Celery's ``task_publish_retry_policy`` says;
-    after that nothing is tried twice, for a second try may be a second message.
+    after that nothing is tried twice, for a second try may be a second message. With
+    *is_durable* RabbitMQ has confirmed what is answered as sent. *ride* goes with the batch
+    if that is complete and the broker is a Redis.
     """
     if not messages:
         return Sent()
     with app.producer_pool.acquire(block=True) as producer:
-        sender = _Sender(app, producer)
+        errors = _connection_errors(producer)
         try:
-            with _batch(producer):
-                return _each(sender, messages)
-        except sender.connection_errors as error:
+            with batch(producer, is_durable) as (sending, take_along):
+                sent = _each(_Sender(app, sending), messages, errors)
+                complete = not sent.refused and not sent.unsent
+                return replace(sent, has_taken_along=complete and take_along(ride))
+        except errors as error:
             logger.error("the broker is away: %r", error)
             return Sent(unsent=tuple(messages))
 
 
-def _batch(producer: Any) -> AbstractContextManager[Any]:
-    # kombu 5.7 with Redis
-    if getattr(producer, "supports_batch_publish", False):
-        return producer.batch(_BATCH_SIZE)  # type: ignore[no-any-return]
-    return nullcontext()
-
-
-def _each(sender: _Sender, messages: Sequence[Message]) -> Sent:
+def _each(sender: _Sender, messages: Sequence[Message], errors: _Errors) -> Sent:
     refused: list[Message] = []
     unsent = list(messages)
     try:
         sender.connect()
         while unsent:
-            if not sender.sent(unsent[0]):
+            if not sender.sent(unsent[0], errors):
                 refused.append(unsent[0])
             del unsent[0]
-    except sender.connection_errors as error:
+    except errors as error:
         # Each further try would block the worker for as long as this one did.
         logger.error("the broker is away: %r", error)
     return Sent(tuple(refused), tuple(unsent))
 
 
-@dataclass(slots=True)
+def _connection_errors(producer: Any) -> _Errors:
+    connection = producer.connection
+    return (
+        OperationalError,
+        *_BATCH_ERRORS,
+        *connection.recoverable_connection_errors,
+        *connection.recoverable_channel_errors,
+    )
+
+
+@dataclass
 class _Sender:
     """One producer, and what the messages of one batch have in common."""
 
@@ -96,28 +107,20 @@ class _Sender:
     producer: Any
     _routes: dict[tuple[str, int], _Route] = field(default_factory=dict)
 
-    @property
-    def connection_errors(self) -> tuple[type[BaseException], ...]:
-        connection = self.producer.connection
-        return (
-            OperationalError,
-            *_BATCH_ERRORS,
-            *connection.recoverable_connection_errors,
-            *connection.recoverable_channel_errors,
-        )
-
     def connect(self) -> None:
         """Establish the connection, as kombu's `retry` does before it publishes."""
-        policy = dict(self.app.conf.task_publish_retry_policy)
+        if self.producer.connection.connected:
+            return
         if self.app.conf.task_publish_retry:
+            policy = self.app.conf.task_publish_retry_policy
             self.producer.connection.transport_options.update(policy)
         self.producer.channel  # noqa: B018  # opens it
 
-    def sent(self, message: Message) -> bool:
+    def sent(self, message: Message, errors: _Errors) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
         try:
             self._publish(message)
-        except self.connection_errors:
+        except errors:
             raise
         except Exception:
             logger.exception("deferred run %s (%s) cannot be sent", message.id, message.task.name)
@@ -153,7 +156,7 @@ class _Sender:
             message.args,
             message.kwargs,
             reply_to=self.app.thread_oid,
-            create_sent_event=self.app.conf.task_send_sent_event,
+            create_sent_event=self._tells_that_it_sends,
             root_id=message.options["root_id"],
             parent_id=message.options["parent_id"],
             shadow=task.shadow_name(message.args, message.kwargs, message.options),
@@ -174,10 +177,18 @@ class _Sender:
         # Declared once on this connection is enough.
         route.options["declare"] = []
 
-    def _route(self, message: Message) -> _Route:
+    @cached_property
+    def _routes_by_name(self) -> bool:
         # A router that is a function may look at the arguments; a mapping sees the name alone.
-        by_name = all(isinstance(router, MapRoute) for router in self.app.amqp.router.routes)
-        key = (message.task.name, id(message.call.options)) if by_name else (message.id, 0)
+        return all(isinstance(router, MapRoute) for router in self.app.amqp.router.routes)
+
+    @cached_property
+    def _tells_that_it_sends(self) -> bool:
+        return bool(self.app.conf.task_send_sent_event)
+
+    def _route(self, message: Message) -> _Route:
+        shared = self._routes_by_name
+        key = (message.task.name, id(message.call.options)) if shared else (message.id, 0)
         if key not in self._routes:
             self._routes[key] = _Route.of(self.app, message)
         return self._routes[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NewType
 from uuid import UUID, uuid5
 
@@ -14,6 +15,8 @@ RunId = NewType("RunId", str)
 _NAMESPACE = UUID("6f2f6c1e-6c0b-5d0e-9a51-0d2c1c9b7f3a")
 
 
+# A run's id is asked for when it is linked, and again when it is published.
+@lru_cache(maxsize=4096)
 def run_id(parent_id: str, defer_id: str) -> RunId:
     """Answer the Celery task id of the run that *parent_id* defers under *defer_id*.
 

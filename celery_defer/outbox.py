@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from time import time
 from typing import Any
 from uuid import uuid4
 
 from celery.app.task import Context
+from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
 from pydantic_core import from_json
 
 from celery_defer import broker, record
+from celery_defer.batch import Ride
 from celery_defer.broker import Message
 from celery_defer.envelope import seal
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import HEADER, Call, CallState, Outcome, Record
 from celery_defer.scope import Scope, Staged
+from celery_defer.store import Store
 
-__all__ = ["MAX_LINKS", "Delivery", "deliver", "link", "publish", "publish_now", "stage", "unlink"]
+__all__ = ["MAX_LINKS", "Delivery", "deliver", "publish", "publish_now", "stage", "unlink"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +31,13 @@ logger = logging.getLogger(__name__)
 #: by the `parent_id` of their own results alone.
 MAX_LINKS = 1_000
 
+_OURS = {"when", "experiment", "headers"}
 _EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}
 # A run that is refused thousands of calls has made one mistake, not thousands.
 _MAX_TOLD = 100
 
 
 # -- after the body, before Celery stores the result ------------------------------------
-
-
-def link(parent: Scope) -> None:
-    """List the deferred runs as the parent's children, before Celery stores its result."""
-    starting = [call for call in parent.buffered() if Outcome.SUCCESS.starts(call.options.when)]
-    for call in starting[:MAX_LINKS]:
-        _link(parent, call)
 
 
 def unlink(parent: Scope, error: BaseException, traceback: str) -> None:
@@ -54,24 +52,49 @@ def unlink(parent: Scope, error: BaseException, traceback: str) -> None:
 
 
 def stage(parent: Scope, outcome: Outcome) -> None:
-    """Keep what the run has deferred where a crash does not reach it; log where that fails.
+    """Keep what the run has deferred where a crash does not reach it, and link it meanwhile.
 
-    Celery stores the result next: so a stored SUCCESS means that the record is there.
+    Celery stores the result next: so a stored SUCCESS means that the record is there. Nothing
+    that fails here may change what the body has achieved, so it is logged.
     """
-    if parent.store is None or parent.is_eager:
+    wait = _begin(parent, outcome)
+    if outcome is Outcome.SUCCESS:
+        _link_safely(parent)
+    if wait is None:
         return
-    kept = Staged(_record(parent, outcome), uuid4().hex)
     try:
-        _stage(parent, parent.run.id, kept, due=kept.record.at + parent.settings.grace)
+        wait()
     except Exception:
-        logger.exception(
-            "run %s (%s): the store is away, so what the run deferred is published from memory; "
-            "a crash of this worker now would lose it",
-            parent.run.id,
-            parent.run.task,
-        )
-    else:
-        parent.staged = kept
+        _log_unstaged(parent)
+
+
+def _begin(parent: Scope, outcome: Outcome) -> Callable[[], None] | None:
+    if parent.store is None or parent.is_eager:
+        return None
+    parent.staged = kept = Staged(_record(parent, outcome), uuid4().hex)
+    try:
+        return _stage(parent, parent.run.id, kept, due=kept.record.at + parent.settings.grace)
+    except Exception:
+        _log_unstaged(parent)
+        return None
+
+
+def _log_unstaged(parent: Scope) -> None:
+    parent.staged = None
+    logger.exception(
+        "run %s (%s): the store is away, so what the run deferred is published from memory; "
+        "a crash of this worker now would lose it",
+        parent.run.id,
+        parent.run.task,
+    )
+
+
+def _link_safely(parent: Scope) -> None:
+    try:
+        starting = [c for c in parent.buffered() if Outcome.SUCCESS.starts(c.options.when)]
+        _link(parent, starting[:MAX_LINKS])
+    except Exception:
+        logger.exception("run %s (%s): its links are not stored", parent.run.id, parent.run.task)
 
 
 # -- after Celery has stored the result -------------------------------------------------
@@ -83,8 +106,7 @@ def publish(parent: Scope, outcome: Outcome) -> None:
     if parent.is_eager:
         _run_inline(_messages(parent.app, kept.record, outcome, kept.token))
     else:
-        done = deliver(parent.app, kept.record, outcome, kept.token)
-        _settle(parent, done) if parent.staged else _log_lost(parent, done)
+        _deliver_and_settle(parent, kept, outcome)
     for call in _left_no_run(parent):
         _tell(parent, call)
 
@@ -93,13 +115,13 @@ def publish_now(parent: Scope, call: Call) -> None:
     """Publish one call at once, whatever becomes of its parent."""
     alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,), is_judged=False)
     kept = Staged(alone, uuid4().hex)
-    _link(parent, call)
+    _link(parent, [call])
     if parent.is_eager:
         _run_inline(_messages(parent.app, alone, Outcome.SUCCESS, kept.token))
         return
     done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
     if done.unsent and parent.store is not None:
-        _stage(parent, run_id(parent.run.id, call.id), kept, due=alone.at)
+        _stage(parent, run_id(parent.run.id, call.id), kept, due=alone.at)()
     else:
         _log_lost(parent, done)
 
@@ -110,6 +132,7 @@ class Delivery:
 
     refused: tuple[Call, ...] = ()
     unsent: tuple[Call, ...] = ()
+    is_settled: bool = False
 
     @property
     def reason(self) -> str:
@@ -117,26 +140,40 @@ class Delivery:
         return "cannot be published: " + ", ".join(f"{c.id!r} ({c.task})" for c in self.refused)
 
 
-def deliver(app: Any, kept: Record, outcome: Outcome, token: str) -> Delivery:
+def deliver(
+    app: Any,
+    kept: Record,
+    outcome: Outcome,
+    token: str,
+    *,
+    is_durable: bool = False,
+    ride: Ride = lambda _: False,
+) -> Delivery:
     """Publish the calls of a record that wait for *outcome*.
 
     *token* goes with each message; two messages of one run that bear different ones are
-    duplicates, of which one will run.
+    duplicates, of which one will run. *ride* goes with the messages if all of them go, and
+    if their broker can take it.
     """
     known = app.tasks
     unknown = [call for call in _starting(kept, outcome) if call.task not in known]
-    result = broker.send(app, _messages(app, kept, outcome, token))
+    messages = _messages(app, kept, outcome, token)
+    with_them: Ride = ride if not unknown else lambda _: False
+    sent = broker.send(app, messages, is_durable=is_durable, ride=with_them)
     return Delivery(
-        refused=(*unknown, *(message.call for message in result.refused)),
-        unsent=tuple(message.call for message in result.unsent),
+        refused=(*unknown, *(message.call for message in sent.refused)),
+        unsent=tuple(message.call for message in sent.unsent),
+        is_settled=sent.has_taken_along,
     )
 
 
 # -- private ------------------------------------------------------------------------------
 
 
-def _link(parent: Scope, call: Call) -> None:
-    parent.task.add_trail(parent.app.AsyncResult(run_id(parent.run.id, call.id)))
+def _link(parent: Scope, calls: Iterable[Call]) -> None:
+    if parent.task.trail:
+        result, id = parent.app.AsyncResult, parent.run.id
+        parent.task.request.children.extend(result(run_id(id, call.id)) for call in calls)
 
 
 def _record(parent: Scope, outcome: Outcome) -> Record:
@@ -158,8 +195,7 @@ def _keeps_result(parent: Scope) -> bool:
     ignored = parent.request.get("ignore_result")
     if parent.task.ignore_result if ignored is None else ignored:
         return False
-    # celery.backends.base.DisabledBackend, celery.backends.rpc.RPCBackend
-    return not parent.task.backend.as_uri().startswith(("disabled:", "rpc:"))
+    return not isinstance(parent.task.backend, DisabledBackend | RPCBackend)
 
 
 def _inherited(parent: Scope) -> dict[str, Any]:
@@ -174,28 +210,40 @@ def _inherited(parent: Scope) -> dict[str, Any]:
     return inherited
 
 
-def _stage(parent: Scope, id: RunId, kept: Staged, due: float) -> None:
+def _stage(parent: Scope, id: RunId, kept: Staged, due: float) -> Callable[[], None]:
     assert parent.store is not None  # noqa: S101
-    parent.store.stage(
+    return parent.store.stage(
         id, kept.token, record.pack(kept.record), due, parent.settings.result_expires
     )
 
 
-def _settle(parent: Scope, done: Delivery) -> None:
-    kept, store = parent.staged, parent.store
-    assert kept is not None  # noqa: S101
-    assert store is not None  # noqa: S101
-    if done.unsent:
-        logger.warning("run %s: %d calls wait in the outbox", parent.run.id, len(done.unsent))
+def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:
+    id, store = parent.run.id, parent.store
+    if store is None or parent.staged is None:
+        _log_lost(parent, deliver(parent.app, kept.record, outcome, kept.token))
         return
+    done = deliver(
+        parent.app,
+        kept.record,
+        outcome,
+        kept.token,
+        is_durable=True,
+        ride=lambda pipeline: store.settle_in(pipeline, id, kept.token),
+    )
+    if done.unsent:
+        logger.warning("run %s: %d calls wait in the outbox", id, len(done.unsent))
+    elif not done.is_settled:
+        _settle(parent, store, kept, done)
+
+
+def _settle(parent: Scope, store: Store, kept: Staged, done: Delivery) -> None:
     try:
         if done.refused:
-            store.quarantine(parent.run.id, kept.token, done.reason, parent.settings.result_expires)
+            keep = parent.settings.result_expires
+            store.quarantine(parent.run.id, kept.token, done.reason, keep)
         else:
             store.settle(parent.run.id, kept.token)
-    except (
-        Exception
-    ):  # the relay will find the record, and every run that it starts again is refused
+    except Exception:  # the relay publishes once more; what has started does not start again
         logger.exception("run %s: its record cannot be settled", parent.run.id)
 
 
@@ -211,7 +259,7 @@ def _messages(app: Any, kept: Record, outcome: Outcome, token: str) -> list[Mess
 
 def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
     args, kwargs = from_json(call.payload)
-    given = call.options.model_dump(exclude_none=True, exclude={"when", "experiment", "headers"})
+    given = call.options.model_dump(exclude_none=True, exclude=_OURS)
     options = {
         **kept.inherited,
         **given,

@@ -84,13 +84,8 @@ def _came_again(request: Mapping[str, Any]) -> bool:
 
 def _returned(run: Scope) -> None:
     run.phase = Phase.RETURNED
-    if not run.buffered():
-        return
-    try:
-        outbox.link(run)
-    except Exception:  # nothing here may change what the body has achieved
-        logger.exception("run %s (%s): its links are not stored", run.run.id, run.run.task)
-    outbox.stage(run, Outcome.SUCCESS)
+    if run.buffered():
+        outbox.stage(run, Outcome.SUCCESS)
 
 
 def _raised(run: Scope) -> None:

@@ -106,7 +106,7 @@ class Relay:
     def _publish(self, taken: Taken, action: Publish, now: float) -> None:
         # A token of its own: what the worker may have published is another publication.
         token = f"{taken.token}.{taken.tries}"
-        done = outbox.deliver(self.app, action.record, action.outcome, token)
+        done = outbox.deliver(self.app, action.record, action.outcome, token, is_durable=True)
         if done.unsent:
             self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
         elif done.refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from celery_defer.ids import RunId
@@ -28,14 +29,25 @@ class MemoryStore:
     _owners: dict[RunId, str] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
-    def stage(self, id: RunId, token: str, body: bytes, due: float, keep: float) -> None:  # noqa: ARG002
+    def stage(
+        self,
+        id: RunId,
+        token: str,
+        body: bytes,
+        due: float,
+        keep: float,  # noqa: ARG002
+    ) -> Callable[[], None]:
         with self._lock:
             self._outbox[id] = _Record(token, body, due)
+        return lambda: None
 
     def settle(self, id: RunId, token: str) -> None:
         with self._lock:
             if self._has(id, token):
                 del self._outbox[id]
+
+    def settle_in(self, pipeline: object, id: RunId, token: str) -> bool:  # noqa: ARG002
+        return False
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,15 +43,22 @@ class Store(Protocol):
 
     # -- outbox ---------------------------------------------------------------------
 
-    def stage(self, id: RunId, token: str, body: bytes, due: float, keep: float) -> None:
+    def stage(
+        self, id: RunId, token: str, body: bytes, due: float, keep: float
+    ) -> Callable[[], None]:
         """Keep the record of a run, instead of an earlier one; due first at *due*.
 
-        It is kept for *keep* seconds at most. *token* names this very record.
+        It is kept for *keep* seconds at most. *token* names this very record. The record is
+        sent at once; it is there when the answer, called, has returned.
         """
         ...
 
     def settle(self, id: RunId, token: str) -> None:
         """Remove the record, unless another was staged since."""
+        ...
+
+    def settle_in(self, pipeline: object, id: RunId, token: str) -> bool:
+        """Add what ``settle`` does to a client's Redis pipeline; False where that cannot be."""
         ...
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Quarantined, Taken
@@ -14,6 +16,10 @@ from celery_defer.store.protocol import Claim, Quarantined, Taken
 __all__ = ["RedisStore"]
 
 _LUA = files("celery_defer.store") / "lua"
+
+
+#: What tells whether two connections lead to one server.
+_ADDRESS = ("host", "port", "path")
 
 
 class RedisStore:
@@ -31,11 +37,26 @@ class RedisStore:
         self._quarantine = self._script("quarantine")
         self._claim = self._script("claim")
 
-    def stage(self, id: RunId, token: str, body: bytes, due: float, keep: float) -> None:
-        self._stage([self._record(id), self._due], [id, token, body, due, _seconds(keep)])
+    def stage(
+        self, id: RunId, token: str, body: bytes, due: float, keep: float
+    ) -> Callable[[], None]:
+        keys = [self._record(id), self._due]
+        args = [id, token, body, due, _seconds(keep)]
+        return self._sent(self._stage, keys, args)
 
     def settle(self, id: RunId, token: str) -> None:
         self._settle([self._record(id), self._due], [id, token])
+
+    def settle_in(self, pipeline: Any, id: RunId, token: str) -> bool:
+        theirs = pipeline.connection_pool.connection_kwargs
+        ours = self._client.connection_pool.connection_kwargs
+        if any(theirs.get(name) != ours.get(name) for name in _ADDRESS):
+            return False
+        # The broker's database may be another one; SELECT holds for the script alone. EVAL,
+        # for a pipeline cannot load a script that the server has forgotten.
+        source = f"redis.call('SELECT', {int(ours.get('db') or 0)})\n{self._settle.script}"
+        pipeline.eval(source, 2, self._record(id), self._due, id, token)
+        return True
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:
         start, end = self._record(RunId("\0")).split("\0")
@@ -60,6 +81,28 @@ class RedisStore:
         key = f"{self._prefix}{{{id}}}:owner"
         has, is_new = self._claim([key], [owner, _seconds(keep)])
         return Claim(has.decode(), bool(is_new))
+
+    def _sent(self, script: Any, keys: list[str], args: list[Any]) -> Callable[[], None]:
+        """Send a script's call and answer the wait for its reply; work goes on in between."""
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+        except RedisError:
+            connection.disconnect()
+
+        def wait() -> None:
+            try:
+                connection.read_response()
+            except RedisError:
+                # The script is new to the server, or the connection was old: once more, and
+                # with all the care that the client takes.
+                connection.disconnect()
+                script(keys, args)
+            finally:
+                pool.release(connection)
+
+        return wait
 
     def _record(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:outbox"
