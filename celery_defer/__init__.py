@@ -1,6 +1,7 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
 from celery_defer.calls import DeferHandle, defer
+from celery_defer.control import abort
 from celery_defer.decorate import deferred
 from celery_defer.errors import (
     ContractError,
@@ -14,6 +15,7 @@ from celery_defer.errors import (
     PayloadError,
     ResultError,
     SettingsError,
+    StoreError,
 )
 from celery_defer.extension import Defer
 from celery_defer.function import DeferredTask
@@ -39,6 +41,8 @@ __all__ = [
     "Run",
     "RunId",
     "SettingsError",
+    "StoreError",
+    "abort",
     "current_run",
     "defer",
     "deferred",

@@ -32,9 +32,13 @@ def batch(producer: Any, is_durable: bool) -> Iterator[tuple[Any, Callable[[Ride
             yield producer, lambda ride: _take_along(pipelined, ride)
     elif is_durable and producer.connection.transport.driver_type == "amqp":
         with _confirmed(producer) as confirming:
-            yield confirming, lambda ride: False
+            yield confirming, _no_room
     else:
-        yield producer, lambda ride: False
+        yield producer, _no_room
+
+
+def _no_room(ride: Ride) -> bool:  # noqa: ARG001
+    return False
 
 
 def _take_along(pipelined: Any, ride: Ride) -> bool:

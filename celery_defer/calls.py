@@ -40,14 +40,16 @@ class DeferHandle:
         return ids.run_id(self._scope.run.id, self._defer_id)
 
     def abort(self) -> None:
-        """Withdraw the call: it is not published, and the id stays used up in this run.
+        """Withdraw the call: its run never starts, and the id stays used up in this run.
 
-        May be called again, and on a skipped call, without effect. Once the run has left
-        its body the call is on its way, and a warning says so.
+        May be called again, and on a skipped call, without effect; once the deferred run has
+        started it is too late, and a warning says so.
         """
-        if self.skipped is None and not self._scope.abort(self._defer_id):
+        if self.skipped is not None or self._scope.abort(self._defer_id):
+            return
+        if not outbox.withdraw_from(self._scope, self._defer_id):
             logger.warning(
-                "defer %r of run %s is past its body: too late to abort",
+                "defer %r of run %s has been published: too late to abort",
                 self._defer_id,
                 self._scope.run.id,
             )

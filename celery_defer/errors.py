@@ -18,6 +18,7 @@ __all__ = [
     "RecordError",
     "ResultError",
     "SettingsError",
+    "StoreError",
 ]
 
 
@@ -82,6 +83,10 @@ class SettingsError(DeferError, ValueError):
 
 class RecordError(DeferError):
     """A record in the outbox is not one of ours."""
+
+
+class StoreError(DeferError):
+    """This needs a store: set defer_store_url = 'redis://…'."""
 
 
 class ResultError(DeferError):

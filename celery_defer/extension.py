@@ -12,7 +12,7 @@ from celery_defer.settings import Settings
 from celery_defer.store import RedisStore, Store
 from celery_defer.worker import RelayStep
 
-__all__ = ["Defer"]
+__all__ = ["Defer", "extension_of"]
 
 _FIXUP = "celery_defer.extension:Defer"
 
@@ -35,7 +35,7 @@ class Defer:
         # A pool that spawns its children rebuilds the app there from what
         # celery.app.base.Celery.__reduce_keys__ lists; fixups are called with the new app.
         app.fixups.add(_FIXUP)
-        hooks.install(_extension_of)
+        hooks.install(extension_of)
 
     def __repr__(self) -> str:
         return f"Defer({self.app!r})"
@@ -51,7 +51,10 @@ class Defer:
         url = self._store_url()
         if url is None:
             return None
-        return RedisStore(_client(self.app, url), self.settings.key_prefix)
+        # Celery's own keys have this prefix where several projects share one Redis.
+        options = self.app.conf.result_backend_transport_options or {}
+        shared = options.get("global_keyprefix", "")
+        return RedisStore(_client(self.app, url), f"{shared}{self.settings.key_prefix}")
 
     def _store_url(self) -> str | None:
         conf = self.app.conf
@@ -61,7 +64,8 @@ class Defer:
         return next((url for url in urls if url and _is_redis(url)), None)
 
 
-def _extension_of(app: Any) -> Defer | None:
+def extension_of(app: Any) -> Defer | None:
+    """Answer the Defer of *app*, or None."""
     return getattr(app, "_celery_defer", None)
 
 

@@ -23,13 +23,26 @@ from celery_defer.model import HEADER, Call, CallState, Outcome, Record
 from celery_defer.scope import Scope, Staged
 from celery_defer.store import Store
 
-__all__ = ["MAX_LINKS", "Delivery", "deliver", "publish", "publish_now", "stage", "unlink"]
+__all__ = [
+    "MAX_LINKS",
+    "Delivery",
+    "deliver",
+    "publish",
+    "publish_now",
+    "stage",
+    "unlink",
+    "withdraw",
+    "withdraw_from",
+]
 
 logger = logging.getLogger(__name__)
 
 #: A result carries its children wherever it goes, 56 bytes each; the rest are linked
 #: by the `parent_id` of their own results alone.
 MAX_LINKS = 1_000
+
+#: Owns the runs that must not start; no publication has this token.
+ABORTED_OWNER = "aborted"
 
 _OURS = {"when", "experiment", "headers"}
 _EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}
@@ -167,6 +180,25 @@ def deliver(
     )
 
 
+def withdraw_from(parent: Scope, defer_id: str) -> bool:
+    """Do what ``withdraw`` does, where the parent's run is in this process and has a store."""
+    if parent.store is None:
+        return False
+    keep = parent.settings.claim_keeps
+    return withdraw(parent.app, parent.store, keep, parent.run.id, defer_id)
+
+
+def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str) -> bool:
+    """Make sure that a deferred run never starts; False if it has started."""
+    id = run_id(parent_id, defer_id)
+    claim = store.claim(id, ABORTED_OWNER, keep)
+    if claim.is_new:
+        request = Context({"id": id, "parent_id": parent_id})
+        outcome = {"defer_id": defer_id, "reason": None}
+        app.backend.store_result(id, outcome, CallState.ABORTED.value, request=request)
+    return claim.owner == ABORTED_OWNER
+
+
 # -- private ------------------------------------------------------------------------------
 
 
@@ -232,8 +264,19 @@ def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:
     )
     if done.unsent:
         logger.warning("run %s: %d calls wait in the outbox", id, len(done.unsent))
+        _leave_to_relay(parent, store, kept, outcome)
     elif not done.is_settled:
         _settle(parent, store, kept, done)
+
+
+def _leave_to_relay(parent: Scope, store: Store, kept: Staged, outcome: Outcome) -> None:
+    """Keep the parent's end with the record: its result may expire before the broker is back."""
+    judged = replace(kept.record, outcome=outcome, is_judged=False)
+    try:
+        due = time() + parent.settings.grace
+        store.postpone(parent.run.id, kept.token, due, record.pack(judged))
+    except Exception:
+        logger.exception("run %s: the store is away too; the relay reads the result", parent.run.id)
 
 
 def _settle(parent: Scope, store: Store, kept: Staged, done: Delivery) -> None:

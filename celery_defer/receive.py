@@ -28,7 +28,7 @@ def is_duplicate(run: Scope) -> bool:
     if envelope is None or run.store is None or run.is_eager:
         return False
     try:
-        claim = run.store.claim(run.run.id, envelope.token, run.settings.result_expires)
+        claim = run.store.claim(run.run.id, envelope.token, run.settings.claim_keeps)
     except Exception:
         logger.exception("run %s: the store is away, so it starts unclaimed", run.run.id)
         return False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery_defer import outbox, record
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 #: A tick takes so many records, and holds them for so many seconds.
 LIMIT = 100
-LEASE = 60.0
+LEASE = 30.0
 _LONGEST_WAIT = 60.0
 
 
@@ -84,40 +84,57 @@ class Relay:
     def tick(self, now: float) -> int:
         """Take what is due and do what ``plan`` says; answer how many records that was."""
         due = self.store.take(now, now + LEASE, LIMIT)
-        for taken in due:
-            action = plan(now, taken, self.settings.result_expires, self._state)
-            self._act(taken, action, now)
+        for position, taken in enumerate(due):
+            action = plan(now, taken, self.settings.outbox_keeps, self._state)
+            if not self._act(taken, action, now):
+                self._leave(due[position + 1 :], now)
+                break
         return len(due)
 
     def _state(self, run_id: str) -> str:
         return str(self.app.AsyncResult(run_id).state)
 
-    def _act(self, taken: Taken, action: Action, now: float) -> None:
+    def _act(self, taken: Taken, action: Action, now: float) -> bool:
+        """Do it; False if the broker is away, so that nothing else need be tried."""
         if isinstance(action, Publish):
-            self._publish(taken, action, now)
-        elif isinstance(action, Quarantine):
+            return self._publish(taken, action, now)
+        if isinstance(action, Quarantine):
             self._quarantine(taken, action.reason)
         elif isinstance(action, Wait):
             self.store.postpone(taken.id, taken.token, action.until)
         else:
             logger.warning("what run %s deferred is dropped: %s", taken.id, action.reason)
             self.store.settle(taken.id, taken.token)
+        return True
 
-    def _publish(self, taken: Taken, action: Publish, now: float) -> None:
+    def _publish(self, taken: Taken, action: Publish, now: float) -> bool:
         # A token of its own: what the worker may have published is another publication.
         token = f"{taken.token}.{taken.tries}"
         done = outbox.deliver(self.app, action.record, action.outcome, token, is_durable=True)
         if done.unsent:
-            self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
-        elif done.refused:
+            self._keep_verdict(taken, action, now)
+            return False
+        if done.refused:
             self._quarantine(taken, done.reason)
         else:
             self.store.settle(taken.id, taken.token)
             logger.info("the relay has published what run %s deferred", taken.id)
+        return True
+
+    def _keep_verdict(self, taken: Taken, action: Publish, now: float) -> None:
+        """Keep the parent's end with the record: the parent's result may expire before the
+        broker is back."""
+        judged = replace(action.record, outcome=action.outcome, is_judged=False)
+        due = now + _pause(taken.tries)
+        self.store.postpone(taken.id, taken.token, due, record.pack(judged))
+
+    def _leave(self, rest: Sequence[Taken], now: float) -> None:
+        for taken in rest:
+            self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
 
     def _quarantine(self, taken: Taken, reason: str) -> None:
         logger.error("what run %s deferred is quarantined: %s", taken.id, reason)
-        self.store.quarantine(taken.id, taken.token, reason, self.settings.result_expires)
+        self.store.quarantine(taken.id, taken.token, reason, self.settings.outbox_keeps)
 
 
 def _pause(tries: int) -> float:

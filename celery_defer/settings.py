@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from celery_defer.errors import SettingsError
 
+_DAY = 86_400.0
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 __all__ = ["PREFIX", "Settings"]
@@ -31,7 +33,17 @@ class Settings(BaseModel):
     key_prefix: str = "celery-defer:"
     grace: Seconds = 10.0
     relay_interval: Seconds = 1.0
-    result_expires: Seconds = 86_400.0
+    result_expires: Seconds = _DAY
+
+    @property
+    def outbox_keeps(self) -> float:
+        """Seconds for which a record waits for its parent's end, or for a broker."""
+        return max(self.result_expires, 7 * _DAY)
+
+    @property
+    def claim_keeps(self) -> float:
+        """Seconds for which a second message of a started run is known as such."""
+        return max(self.result_expires, _DAY)
 
     @classmethod
     def read(cls, conf: Mapping[str, Any], namespace: str | None = None) -> Settings:
@@ -54,7 +66,7 @@ class Settings(BaseModel):
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:
         # Celery's own may be a timedelta; with None and 0 it keeps results for ever.
-        return value.total_seconds() if isinstance(value, timedelta) else value or 86_400.0
+        return value.total_seconds() if isinstance(value, timedelta) else value or _DAY
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from celery import bootsteps
 
 from celery_defer.relay import Relay
+from celery_defer.store import Store
 
 __all__ = ["RelayStep"]
 
@@ -51,6 +52,7 @@ class _Thread:
 
     def start(self) -> None:
         if self._relay:
+            _warn_of_risks(self._relay.store)
             self._thread.start()
         else:
             logger.warning(
@@ -75,3 +77,11 @@ class _Thread:
         except Exception:  # the store or the backend is away; nothing is lost by that
             logger.exception("the relay could not look into the outbox; it tries again")
             return 0
+
+
+def _warn_of_risks(store: Store) -> None:
+    try:
+        for risk in store.risks():
+            logger.warning("%s", risk)
+    except Exception:
+        logger.exception("the store does not answer; the relay will try it again")

@@ -54,10 +54,11 @@ class MemoryStore:
             due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
             return [self._lease(id, until) for _, id in sorted(due)[:limit]]
 
-    def postpone(self, id: RunId, token: str, due: float) -> None:
+    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         with self._lock:
             if self._has(id, token):
-                self._outbox[id] = replace(self._outbox[id], due=due)
+                kept = self._outbox[id]
+                self._outbox[id] = replace(kept, due=due, body=kept.body if body is None else body)
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:  # noqa: ARG002
         with self._lock:
@@ -69,6 +70,9 @@ class MemoryStore:
 
     def waiting(self) -> int:
         return len(self._outbox)
+
+    def risks(self) -> list[str]:
+        return ["the store is in this process, and ends with it"]
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:  # noqa: ARG002
         with self._lock:

@@ -65,8 +65,11 @@ class Store(Protocol):
         """Lease the *limit* records that are due longest; nobody else gets them before *until*."""
         ...
 
-    def postpone(self, id: RunId, token: str, due: float) -> None:
-        """Let the record be taken again at *due*, unless it is gone or another was staged."""
+    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
+        """Let the record be taken again at *due*, unless it is gone or another was staged.
+
+        With a *body*, that is the record from now on.
+        """
         ...
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
@@ -79,6 +82,10 @@ class Store(Protocol):
 
     def waiting(self) -> int:
         """Answer how many records are in the outbox."""
+        ...
+
+    def risks(self) -> list[str]:
+        """Answer what may make the store lose a record, each with its remedy."""
         ...
 
     # -- runs -----------------------------------------------------------------------

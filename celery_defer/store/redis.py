@@ -8,7 +8,9 @@ from importlib.resources import files
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Quarantined, Taken
@@ -18,6 +20,11 @@ __all__ = ["RedisStore"]
 _LUA = files("celery_defer.store") / "lua"
 
 
+_PATIENCE = {
+    "retry": Retry(NoBackoff(), 1),
+    "socket_connect_timeout": 2.0,
+    "socket_timeout": 5.0,
+}
 #: What tells whether two connections lead to one server.
 _ADDRESS = ("host", "port", "path")
 
@@ -26,6 +33,8 @@ class RedisStore:
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag."""
 
     def __init__(self, client: Redis, prefix: str = "celery-defer:") -> None:
+        # A parent's end waits for this client: it must not try for long.
+        client.connection_pool.connection_kwargs.update(_PATIENCE)
         self._client = client
         self._prefix = prefix
         self._due = f"{prefix}due"
@@ -63,8 +72,8 @@ class RedisStore:
         rows = self._take([self._due], [now, until, limit, start, end])
         return [Taken(RunId(id.decode()), token.decode(), body, n) for id, token, body, n in rows]
 
-    def postpone(self, id: RunId, token: str, due: float) -> None:
-        self._postpone([self._record(id), self._due], [id, token, due])
+    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
+        self._postpone([self._record(id), self._due], [id, token, due, body or b""])
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
         keys = [self._record(id), self._due, self._aside]
@@ -82,14 +91,37 @@ class RedisStore:
         has, is_new = self._claim([key], [owner, _seconds(keep)])
         return Claim(has.decode(), bool(is_new))
 
+    def risks(self) -> list[str]:
+        memory: Any = self._client.info("memory")
+        persistence: Any = self._client.info("persistence")
+        found = []
+        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+            found.append(
+                f"Redis may evict deferred calls (maxmemory-policy {memory['maxmemory_policy']}): "
+                "set maxmemory-policy noeviction"
+            )
+        if not persistence.get("aof_enabled") and not self._saves():
+            found.append(
+                "Redis keeps nothing on disk, so a restart of it loses what waits in the outbox: "
+                "set appendonly yes"
+            )
+        return found
+
+    def _saves(self) -> bool:
+        try:
+            answer: Any = self._client.config_get("save")
+        except RedisError:  # a managed Redis does not tell
+            return True
+        return bool(answer.get("save"))
+
     def _sent(self, script: Any, keys: list[str], args: list[Any]) -> Callable[[], None]:
         """Send a script's call and answer the wait for its reply; work goes on in between."""
         pool = self._client.connection_pool
         connection = pool.get_connection()
         try:
-            connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+            connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
         except RedisError:
-            connection.disconnect()
+            connection.disconnect()  # type: ignore[no-untyped-call]
 
         def wait() -> None:
             try:
@@ -97,7 +129,7 @@ class RedisStore:
             except RedisError:
                 # The script is new to the server, or the connection was old: once more, and
                 # with all the care that the client takes.
-                connection.disconnect()
+                connection.disconnect()  # type: ignore[no-untyped-call]
                 script(keys, args)
             finally:
                 pool.release(connection)
@@ -116,5 +148,5 @@ def _seconds(keep: float) -> int:
 
 
 def _quarantined(id: bytes, row: bytes) -> Quarantined:
-    reason, body = json.loads(row)
+    reason, body = json.loads(row.decode(errors="replace"))
     return Quarantined(RunId(id.decode()), reason, body.encode())

@@ -1,6 +1,9 @@
 -- KEYS: the record, the index of due times
--- ARGV: run id, token, due
--- Answers nothing; a record that is gone, or was staged since, keeps its time.
+-- ARGV: run id, token, due, a new body or nothing
+-- Answers nothing; a record that is gone, or was staged since, stays as it is.
 if redis.call('HGET', KEYS[1], 'token') == ARGV[2] then
   redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+  if ARGV[4] ~= '' then
+    redis.call('HSET', KEYS[1], 'body', ARGV[4])
+  end
 end
