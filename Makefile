@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 # Interpreters that pyenv keeps, which are not on PATH by name.
 PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 
-.PHONY: demo test check check-rest bench matrix format clean \
+.PHONY: demo test check check-rest soak bench matrix format clean \
         check-format check-lint check-floors check-types check-docs check-wheel
 
 # -- what a newcomer runs -----------------------------------------------------------
@@ -44,6 +44,9 @@ check-wheel: $(VENV)/.check
 	$(BIN)/python -m tests.wheel
 
 # -- what a developer runs now and then ---------------------------------------------
+
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)

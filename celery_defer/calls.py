@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import time
 from typing import Any
 
@@ -78,7 +78,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
         return _skipped(parent, id, task, problem)
     if call.options.when == "now":
         outbox.publish_now(parent, call)
-        call = replace(call, state=CallState.PUBLISHED)
+        call = call.to(CallState.PUBLISHED)
     parent.calls[id] = call
     return DeferHandle(parent, id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -12,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from celery_defer.ids import RunId
 
-__all__ = ["HEADER", "Call", "CallState", "Options", "Outcome", "Parent", "Record", "Run", "When"]
+__all__ = [
+    "HEADER",
+    "TRANSITIONS",
+    "Call",
+    "CallState",
+    "Options",
+    "Outcome",
+    "Parent",
+    "Record",
+    "Run",
+    "When",
+]
 
 When = Literal["success", "failure", "always", "now"]
 
@@ -21,13 +32,41 @@ HEADER = "celery_defer"
 
 
 class CallState(str, Enum):
-    """What became of a call of ``defer`` while its run lasted."""
+    """Where a call of ``defer`` is in its life."""
 
     BUFFERED = "BUFFERED"
     SKIPPED = "SKIPPED"
     ABORTED = "ABORTED"
+    DROPPED = "DROPPED"
+    STAGED = "STAGED"
     PUBLISHED = "PUBLISHED"
+    QUARANTINED = "QUARANTINED"
+    LOST = "LOST"
 
+
+#: From each state to those that may follow; docs/explanation/states draws it.
+TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
+    # Skipped calls are born so; the others go through the buffer.
+    CallState.SKIPPED: frozenset(),
+    # PUBLISHED and LOST follow at once where there is no store, or for `when="now"`.
+    CallState.BUFFERED: frozenset(
+        {
+            CallState.ABORTED,
+            CallState.DROPPED,
+            CallState.STAGED,
+            CallState.PUBLISHED,
+            CallState.LOST,
+        }
+    ),
+    CallState.STAGED: frozenset(
+        {CallState.PUBLISHED, CallState.DROPPED, CallState.QUARANTINED, CallState.ABORTED}
+    ),
+    CallState.PUBLISHED: frozenset({CallState.ABORTED}),
+    CallState.ABORTED: frozenset(),
+    CallState.DROPPED: frozenset(),
+    CallState.QUARANTINED: frozenset(),
+    CallState.LOST: frozenset(),
+}
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -71,6 +110,12 @@ class Call:
     options: Options
     state: CallState = CallState.BUFFERED
     reason: str | None = None
+
+    def to(self, state: CallState) -> Call:
+        """Answer this call in *state*; raises ValueError if TRANSITIONS does not lead there."""
+        if state not in TRANSITIONS[self.state]:
+            raise ValueError(f"a call that is {self.state.value} cannot become {state.value}")
+        return replace(self, state=state)
 
 
 class Outcome(str, Enum):

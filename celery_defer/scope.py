@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -84,12 +84,11 @@ class Scope:
         return [call for call in self.calls.values() if call.state is CallState.BUFFERED]
 
     def abort(self, defer_id: str) -> bool:
-        """Withdraw a buffered call; answer whether it is withdrawn."""
+        """Withdraw a call that is in the buffer; answer whether it is withdrawn."""
         call = self.calls.get(defer_id)
-        if call is None or not self.takes_calls or call.state is CallState.PUBLISHED:
-            return False
-        self.calls[defer_id] = replace(call, state=CallState.ABORTED)
-        return True
+        if call is not None and call.state is CallState.BUFFERED and self.takes_calls:
+            self.calls[defer_id] = call.to(CallState.ABORTED)
+        return defer_id in self.calls and self.calls[defer_id].state is CallState.ABORTED
 
     def drop(self) -> None:
         """Throw the buffer away: the attempt has failed, or is to be tried again."""
