@@ -20,7 +20,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
-from celery_defer import outbox, receive, scope
+from celery_defer import links, outbox, receive, scope
 from celery_defer.function import Deferrable, deferrable, find
 from celery_defer.model import HEADER, Outcome
 from celery_defer.scope import Phase, Scope
@@ -188,9 +188,10 @@ def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:
     own = scope.find()
     if own is None or own.task is not sender or own.phase not in (Phase.RETURNED, Phase.RAISED):
         return
+    own.result = exception
     try:
         if own.phase is Phase.RETURNED:
-            outbox.unlink(own, exception, einfo.traceback)
+            links.unlink(own, exception, einfo.traceback)
         outbox.publish(own, Outcome.FAILURE)
     except Exception:
         logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)

@@ -126,7 +126,7 @@ class Outcome(str, Enum):
 
     def starts(self, when: When) -> bool:
         """Whether a call that waits for *when* is to be published now."""
-        return when == "always" or when == self.value.lower()
+        return when in ("always", "now", self.value.lower())
 
 
 @dataclass(frozen=True, slots=True)

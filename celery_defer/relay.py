@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celery_defer import outbox, record
+from celery_defer import record
+from celery_defer.delivery import deliver
 from celery_defer.errors import RecordError
 from celery_defer.model import Outcome, Record
 from celery_defer.settings import Settings
@@ -110,7 +111,7 @@ class Relay:
     def _publish(self, taken: Taken, action: Publish, now: float) -> bool:
         # A token of its own: what the worker may have published is another publication.
         token = f"{taken.token}.{taken.tries}"
-        done = outbox.deliver(self.app, action.record, action.outcome, token, is_durable=True)
+        done = deliver(self.app, action.record, action.outcome, token, is_durable=True)
         if done.unsent:
             self._keep_verdict(taken, action, now)
             return False

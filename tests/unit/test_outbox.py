@@ -10,7 +10,7 @@ from celery.signals import after_task_publish, before_task_publish
 from kombu.serialization import register, unregister
 
 from celery_defer import Defer, ResultError, current_run, defer, deferred, run_id
-from celery_defer.outbox import MAX_LINKS
+from celery_defer.links import MAX_LINKS
 
 from .conftest import Worker
 

@@ -1,0 +1,102 @@
+"""A record on its way to the broker: its calls as messages, and what came of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+from celery_defer import broker
+from celery_defer.batch import Ride
+from celery_defer.broker import Message
+from celery_defer.envelope import seal
+from celery_defer.ids import run_id
+from celery_defer.model import HEADER, Call, Outcome, Record
+
+__all__ = ["Delivery", "deliver", "run_inline"]
+
+logger = logging.getLogger(__name__)
+
+_OURS = {"when", "experiment", "headers"}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What came of publishing a record: the calls that no broker will take, and those left."""
+
+    refused: tuple[Call, ...] = ()
+    unsent: tuple[Call, ...] = ()
+    is_settled: bool = False
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with the calls that no broker will take."""
+        return "cannot be published: " + ", ".join(f"{c.id!r} ({c.task})" for c in self.refused)
+
+
+def deliver(
+    app: Any,
+    kept: Record,
+    outcome: Outcome,
+    token: str,
+    *,
+    is_durable: bool = False,
+    ride: Ride = lambda _: False,
+) -> Delivery:
+    """Publish the calls of a record that wait for *outcome*.
+
+    *token* goes with each message; two messages of one run that bear different ones are
+    duplicates, of which one will run. *ride* goes with the messages if all of them go, and
+    if their broker can take it.
+    """
+    known = app.tasks
+    unknown = [call for call in _starting(kept, outcome) if call.task not in known]
+    messages = _messages(app, kept, outcome, token)
+    with_them: Ride = ride if not unknown else lambda _: False
+    sent = broker.send(app, messages, is_durable=is_durable, ride=with_them)
+    return Delivery(
+        refused=(*unknown, *(message.call for message in sent.refused)),
+        unsent=tuple(message.call for message in sent.unsent),
+        is_settled=sent.has_taken_along,
+    )
+
+
+def run_inline(app: Any, kept: Record, outcome: Outcome) -> None:
+    """Run the calls of a record that wait for *outcome* here, one after the other."""
+    for message in _messages(app, kept, outcome, token=""):
+        _apply(message)
+
+
+def _starting(kept: Record, outcome: Outcome) -> list[Call]:
+    return [call for call in kept.calls if outcome.starts(call.options.when)]
+
+
+def _messages(app: Any, kept: Record, outcome: Outcome, token: str) -> list[Message]:
+    tasks = app.tasks
+    starting = [call for call in _starting(kept, outcome) if call.task in tasks]
+    return [_message(kept, call, tasks[call.task], token) for call in starting]
+
+
+def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
+    args, kwargs = from_json(call.payload)
+    given = call.options.model_dump(exclude_none=True, exclude=_OURS)
+    options = {
+        **kept.inherited,
+        **given,
+        "headers": {**(call.options.headers or {}), HEADER: seal(call, kept, token)},
+        "parent_id": kept.parent,
+        "root_id": kept.root,
+    }
+    return Message(call, run_id(kept.parent, call.id), task, tuple(args), kwargs, options)
+
+
+def _apply(message: Message) -> None:
+    try:
+        # Not `throw`: a deferred run that fails never touches its parent.
+        message.task.apply(
+            message.args, message.kwargs, task_id=message.id, throw=False, **message.options
+        )
+    except Exception:  # a hook of the task raised: Celery lets that through in eager mode
+        logger.exception("deferred run %s (%s) failed", message.id, message.task.name)

@@ -1,0 +1,33 @@
+"""The parent's children, as Celery stores them with its result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from celery_defer.ids import run_id
+from celery_defer.model import Call
+from celery_defer.scope import Scope
+
+__all__ = ["MAX_LINKS", "link", "unlink"]
+
+#: A result carries its children wherever it goes, 56 bytes each; the rest are linked
+#: by the `parent_id` of their own results alone.
+MAX_LINKS = 1_000
+
+
+def link(parent: Scope, calls: Iterable[Call]) -> None:
+    """List the runs of *calls* as the parent's children; Celery stores them with its result."""
+    if parent.task.trail:
+        result, id = parent.app.AsyncResult, parent.run.id
+        parent.task.request.children.extend(result(run_id(id, call.id)) for call in calls)
+
+
+def unlink(parent: Scope, error: BaseException, traceback: str) -> None:
+    """Take the children back from a parent whose result turned into a failure after its body."""
+    links = {run_id(parent.run.id, call.id) for call in parent.buffered()}
+    request = parent.task.request
+    request.children[:] = [child for child in request.children if child.id not in links]
+    if links and parent.app.AsyncResult(parent.run.id).failed():
+        parent.task.backend.store_result(
+            parent.run.id, error, "FAILURE", traceback=traceback, request=request
+        )
