@@ -31,6 +31,13 @@ class Envelope:
         header = request.get(HEADER) or (request.get("headers") or {}).get(HEADER)
         if not isinstance(header, Mapping):
             return None
+        try:
+            return cls._read(header)
+        except (TypeError, ValueError, OverflowError):  # not one of ours
+            return None
+
+    @classmethod
+    def _read(cls, header: Mapping[str, Any]) -> Envelope:
         return cls(
             defer_id=header.get("id", ""),
             parent_task=header.get("parent", ""),

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from tests.bench.figures import Figure
 from tests.bench.measures import FULL, MEASURES, QUICK, Size
-from tests.bench.site import Site, rabbitmq_site, redis_site
+from tests.bench.site import Site, rabbitmq_sites, redis_site
 from tests.bench.table import as_json, as_table
 
 
 def main() -> None:
     options = _options()
     with ExitStack() as stack:
-        sites = [stack.enter_context(redis_site()), stack.enter_context(rabbitmq_site())]
-        chosen = [site for site in sites if site and options.broker in (None, site.name)]
+        sites = [stack.enter_context(redis_site()), *stack.enter_context(rabbitmq_sites())]
+        chosen = [site for site in sites if site.name.startswith(options.broker or "")]
         size = QUICK if options.quick else FULL
         figures = list(_measured(chosen, options.only or list(MEASURES), size))
     found = json.dumps(as_json(figures), indent=2)

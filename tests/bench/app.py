@@ -17,6 +17,7 @@ app.conf.update(
     broker_write_url=config["broker_write"],
     task_default_queue=config["queue"],
     worker_hijack_root_logger=False,
+    broker_transport_options={"confirm_publish": True} if config["confirms"] else {},
 )
 records = redis.Redis.from_url(config["records"])
 started: dict[str, float] = {}

@@ -14,7 +14,7 @@ from kombu import Connection
 
 from examples.redis_server import own_database, redis_server
 
-__all__ = ["RABBITMQ", "Site", "rabbitmq_site", "redis_site"]
+__all__ = ["RABBITMQ", "Site", "rabbitmq_sites", "redis_site"]
 
 RABBITMQ = os.environ.get("DEFER_RABBITMQ_URL", "amqp://guest:guest@localhost:5672//")
 _numbers = count(1)
@@ -27,6 +27,10 @@ class Site:
     name: str
     broker: str
     database: str
+    #: A result backend that is no Redis leaves the package without a store.
+    backend: str
+    #: Whether RabbitMQ confirms each message, also those of ``.delay()`` and ``link=``.
+    confirms: bool = False
 
     def queue(self, use: str) -> str:
         """Answer a name that no other queue of the broker has."""
@@ -53,18 +57,24 @@ class Site:
 @contextmanager
 def redis_site() -> Iterator[Site]:
     with redis_server() as server, own_database(server) as database:
-        yield Site("redis", database, database)
+        yield Site("redis", database, database, database)
 
 
 @contextmanager
-def rabbitmq_site() -> Iterator[Site | None]:
-    """Give a site whose broker is RabbitMQ; None, and a line on stderr, where there is none."""
+def rabbitmq_sites() -> Iterator[list[Site]]:
+    """Give the sites whose broker is RabbitMQ: with store and confirms, and with neither.
+
+    None, and a line on stderr, where no RabbitMQ answers.
+    """
     if not _answers(RABBITMQ):
         print("no RabbitMQ answers: its figures are left out", file=sys.stderr)
-        yield None
+        yield []
         return
     with redis_server() as server, own_database(server) as database:
-        yield Site("rabbitmq", RABBITMQ, database)
+        yield [
+            Site("rabbitmq", RABBITMQ, database, database, confirms=True),
+            Site("rabbitmq, no store", RABBITMQ, database, "rpc://"),
+        ]
 
 
 def _answers(url: str) -> bool:

@@ -52,7 +52,8 @@ class Worker:
         self._config = {
             "broker": site.broker,
             "broker_write": proxy.url if proxy else site.broker,
-            "backend": proxy.url if proxy else site.database,
+            "backend": proxy.url if proxy else site.backend,
+            "confirms": site.confirms,
             "records": site.database,
             "queue": self.queue,
             "sink": self.sink,
