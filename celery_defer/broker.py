@@ -65,6 +65,7 @@ def send(
     with app.producer_pool.acquire(block=True) as producer:
         errors = _connection_errors(producer)
         try:
+            _connect(app, producer.connection)
             with batch(producer, is_durable) as (sending, take_along):
                 sent = _each(_Sender(app, sending), messages, errors)
                 complete = not sent.refused and not sent.unsent
@@ -74,11 +75,19 @@ def send(
             return Sent(unsent=tuple(messages))
 
 
+def _connect(app: Any, connection: Any) -> None:
+    """Connect as kombu.messaging.Producer.publish does where Celery lets it retry."""
+    if connection.connected:
+        return
+    if app.conf.task_publish_retry:
+        connection.transport_options.update(app.conf.task_publish_retry_policy)
+    connection.default_channel  # noqa: B018  # opens it
+
+
 def _each(sender: _Sender, messages: Sequence[Message], errors: _Errors) -> Sent:
     refused: list[Message] = []
     unsent = list(messages)
     try:
-        sender.connect()
         while unsent:
             if not sender.sent(unsent[0], errors):
                 refused.append(unsent[0])
@@ -106,15 +115,6 @@ class _Sender:
     app: Any
     producer: Any
     _routes: dict[tuple[str, int], _Route] = field(default_factory=dict)
-
-    def connect(self) -> None:
-        """Establish the connection, as kombu's `retry` does before it publishes."""
-        if self.producer.connection.connected:
-            return
-        if self.app.conf.task_publish_retry:
-            policy = self.app.conf.task_publish_retry_policy
-            self.producer.connection.transport_options.update(policy)
-        self.producer.channel  # noqa: B018  # opens it
 
     def sent(self, message: Message, errors: _Errors) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""

@@ -8,7 +8,7 @@ from typing import Any
 from celery.app.backends import by_url
 
 from celery_defer import hooks
-from celery_defer.settings import Settings
+from celery_defer.settings import STORES, Settings
 from celery_defer.store import RedisStore, Store
 from celery_defer.worker import RelayStep
 
@@ -70,7 +70,7 @@ def extension_of(app: Any) -> Defer | None:
 
 
 def _is_redis(url: str) -> bool:
-    return url.partition(":")[0] in {"redis", "rediss", "sentinel", "redis+socket"}
+    return url.partition("://")[0] in STORES
 
 
 def _client(app: Any, url: str) -> Any:

@@ -99,18 +99,31 @@ def publish_now(parent: Scope, call: Call) -> None:
         run_inline(parent.app, alone, Outcome.SUCCESS)
         return
     done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
-    if done.unsent and parent.store is not None:
-        _stage(parent, run_id(parent.run.id, call.id), kept, due=alone.at)()
-    else:
+    if not (done.unsent and _is_staged_alone(parent, call, kept)):
         _log_lost(parent, done)
 
 
+def _is_staged_alone(parent: Scope, call: Call, kept: Staged) -> bool:
+    if parent.store is None:
+        return False
+    try:
+        _stage(parent, run_id(parent.run.id, call.id), kept, due=kept.record.at)()
+    except Exception:
+        logger.exception("run %s: the store is away too", parent.run.id)
+        return False
+    return True
+
+
 def withdraw_from(parent: Scope, defer_id: str) -> bool:
-    """Do what ``withdraw`` does, where the parent's run is in this process and has a store."""
+    """Do what ``withdraw`` does, for a body that must not fail by it."""
     if parent.store is None:
         return False
     keep = parent.settings.claim_keeps
-    return withdraw(parent.app, parent.store, keep, parent.run.id, defer_id)
+    try:
+        return withdraw(parent.app, parent.store, keep, parent.run.id, defer_id)
+    except Exception:
+        logger.exception("defer %r of run %s cannot be aborted", defer_id, parent.run.id)
+        return False
 
 
 def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str) -> bool:

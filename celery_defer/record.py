@@ -13,6 +13,7 @@ from celery_defer.model import Call, Options, Record
 __all__ = ["pack", "unpack"]
 
 _adapter = TypeAdapter(Record)
+_arguments = TypeAdapter(tuple[list[Any], dict[str, Any]])
 _PLAIN = Options()
 
 
@@ -36,7 +37,10 @@ def pack(record: Record) -> bytes:
 def unpack(body: bytes) -> Record:
     """Read a record; raise RecordError for what ``pack`` cannot have made."""
     try:
-        return _adapter.validate_json(body)
+        record = _adapter.validate_json(body)
+        for call in record.calls:
+            _arguments.validate_json(call.payload)
+        return record
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         listed = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 LIMIT = 100
 LEASE = 30.0
 _LONGEST_WAIT = 60.0
+_MOST_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +87,24 @@ class Relay:
         """Take what is due and do what ``plan`` says; answer how many records that was."""
         due = self.store.take(now, now + LEASE, LIMIT)
         for position, taken in enumerate(due):
-            action = plan(now, taken, self.settings.outbox_keeps, self._state)
-            if not self._act(taken, action, now):
+            if not self._handle(taken, now):
                 self._leave(due[position + 1 :], now)
                 break
         return len(due)
+
+    def _handle(self, taken: Taken, now: float) -> bool:
+        """See to one record; False if the broker is away, so that no other need be tried."""
+        try:
+            action = plan(now, taken, self.settings.outbox_keeps, self._state)
+        except Exception:  # the result backend is away, or has garbage for this one parent
+            logger.exception("the result of run %s cannot be read", taken.id)
+            action = Wait(now + _pause(taken.tries))
+        return self._act(taken, action, now)
 
     def _state(self, run_id: str) -> str:
         return str(self.app.AsyncResult(run_id).state)
 
     def _act(self, taken: Taken, action: Action, now: float) -> bool:
-        """Do it; False if the broker is away, so that nothing else need be tried."""
         if isinstance(action, Publish):
             return self._publish(taken, action, now)
         if isinstance(action, Quarantine):
@@ -139,4 +147,5 @@ class Relay:
 
 
 def _pause(tries: int) -> float:
-    return float(min(2.0**tries, _LONGEST_WAIT))
+    """Seconds until the next look: 2, 4, 8 … up to a minute."""
+    return min(2.0 ** min(tries, _MOST_DOUBLINGS), _LONGEST_WAIT)

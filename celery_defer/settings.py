@@ -13,6 +13,9 @@ from celery_defer.errors import SettingsError
 
 _DAY = 86_400.0
 
+#: The URL schemes of Celery that lead to a Redis.
+STORES = frozenset({"redis", "rediss", "sentinel", "redis+socket"})
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 __all__ = ["PREFIX", "Settings"]
@@ -34,6 +37,13 @@ class Settings(BaseModel):
     grace: Seconds = 10.0
     relay_interval: Seconds = 1.0
     result_expires: Seconds = _DAY
+
+    @field_validator("store_url")
+    @classmethod
+    def _is_redis(cls, url: str | None) -> str | None:
+        if url is not None and url.partition("://")[0] not in STORES:
+            raise ValueError(f"a store is a Redis, so its URL begins with one of {sorted(STORES)}")
+        return url
 
     @property
     def outbox_keeps(self) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib.resources import files
+from inspect import Parameter, signature
 from typing import Any
 
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -25,6 +26,13 @@ _PATIENCE = {
     "socket_connect_timeout": 2.0,
     "socket_timeout": 5.0,
 }
+# redis-py before 5.3 wants a command's name, and later ones warn of it.
+_COMMAND = (
+    ["EVALSHA"]
+    if signature(ConnectionPool.get_connection).parameters["command_name"].default
+    is Parameter.empty
+    else []
+)
 #: What tells whether two connections lead to one server.
 _ADDRESS = ("host", "port", "path")
 
@@ -117,7 +125,7 @@ class RedisStore:
     def _sent(self, script: Any, keys: list[str], args: list[Any]) -> Callable[[], None]:
         """Send a script's call and answer the wait for its reply; work goes on in between."""
         pool = self._client.connection_pool
-        connection = pool.get_connection()
+        connection = pool.get_connection(*_COMMAND)
         try:
             connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
         except RedisError:
