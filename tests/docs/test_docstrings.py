@@ -10,8 +10,9 @@ from celery import Celery
 from pydantic import BaseModel
 
 import celery_defer
-from celery_defer import Defer, current_run, defer, deferred, run_id
+from celery_defer import Defer, abort, current_run, defer, deferred, run_id
 from celery_defer.function import Deferrable
+from celery_defer.testing import MemoryStore
 
 EXAMPLES = {
     name: examples
@@ -30,7 +31,7 @@ class OrderPlaced(BaseModel):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_of_a_docstring_run(name: str) -> None:
     app = Celery("shop", task_always_eager=True, task_eager_propagates=True, defer_strict=True)
-    Defer(app)
+    Defer(app).store = MemoryStore()
 
     @app.task
     def parent() -> None:
@@ -40,8 +41,10 @@ def test_the_examples_of_a_docstring_run(name: str) -> None:
 
 
 def _names() -> dict[str, Any]:
-    app = Celery("shop")
-    known = {f.__name__: f for f in (Celery, Defer, OrderPlaced, current_run, defer, deferred)}
+    app = Celery("shop", set_as_current=False)
+    known = {
+        f.__name__: f for f in (Celery, Defer, OrderPlaced, abort, current_run, defer, deferred)
+    }
 
     @deferred(app)
     def send_receipt(order_id: str) -> None: ...

@@ -1,0 +1,69 @@
+"""The production page explains each line that the package logs, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from celery_defer.store import RedisStore
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/how-to/production.md").read_text()
+_LEVELS = {"info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR"}
+_HOLE = "…"
+
+
+def test_each_line_that_is_logged_is_explained() -> None:
+    rows = re.findall(r"^\| ([A-Z]+) \| `(.+?)` \| \S", PAGE, re.M)
+
+    assert len(rows) == len(set(rows))
+    assert set(rows) == set(_logged())
+
+
+def test_a_line_with_holes_is_found() -> None:
+    code = ast.parse("logger.error('run %s: ' 'is %r', a, b)\nlogger.debug(x)\nother.info('y')")
+
+    assert list(_lines(code)) == [("ERROR", "run …: is …"), ("debug", "")]
+
+
+def _logged() -> Iterator[tuple[str, str]]:
+    for module in (ROOT / "celery_defer").rglob("*.py"):
+        code = ast.parse(module.read_text())
+        for level, line in _lines(code):
+            # A worker's start logs each of the store's risks as it is.
+            yield from [(level, line)] if line != _HOLE else _risks(level)
+
+
+def _lines(code: ast.AST) -> Iterator[tuple[str, str]]:
+    for call in ast.walk(code):
+        if isinstance(call, ast.Call) and _is_logging(call.func):
+            level = call.func.attr
+            yield _LEVELS.get(level, level), re.sub(r"%\w", _HOLE, _text(call.args[0]))
+
+
+def _is_logging(function: ast.expr) -> bool:
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "logger"
+    )
+
+
+def _risks(level: str) -> Iterator[tuple[str, str]]:
+    module = Path(RedisStore.risks.__code__.co_filename)
+    for function in ast.walk(ast.parse(module.read_text())):
+        if isinstance(function, ast.FunctionDef) and function.name == "risks":
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "found.append":
+                    yield level, _text(call.args[0])
+
+
+def _text(message: ast.expr) -> str:
+    """What is fixed in a message, with a hole for each value."""
+    if isinstance(message, ast.JoinedStr):
+        return "".join(map(_text, message.values))
+    if isinstance(message, ast.FormattedValue):
+        return _HOLE
+    return message.value if isinstance(message, ast.Constant) else ""
