@@ -77,8 +77,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
             raise
         return _skipped(parent, id, task, problem)
     if call.options.when == "now":
-        outbox.publish_now(parent, call)
-        call = call.to(CallState.PUBLISHED)
+        call = call.to(outbox.publish_now(parent, call))
     parent.calls[id] = call
     return DeferHandle(parent, id)
 

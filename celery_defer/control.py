@@ -25,5 +25,5 @@ def abort(parent_id: str, defer_id: str) -> bool:
         raise StoreError("the current Celery app has no Defer(app)")
     if extension.store is None:
         raise StoreError
-    keep = extension.settings.claim_keeps
+    keep = extension.settings.outbox_keeps
     return outbox.withdraw(extension.app, extension.store, keep, parent_id, defer_id)

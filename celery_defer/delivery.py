@@ -28,6 +28,7 @@ class Delivery:
 
     refused: tuple[Call, ...] = ()
     unsent: tuple[Call, ...] = ()
+    sent: int = 0
     is_settled: bool = False
 
     @property
@@ -59,6 +60,7 @@ def deliver(
     return Delivery(
         refused=(*unknown, *(message.call for message in sent.refused)),
         unsent=tuple(message.call for message in sent.unsent),
+        sent=len(messages) - len(sent.refused) - len(sent.unsent),
         is_settled=sent.has_taken_along,
     )
 

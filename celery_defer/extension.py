@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from celery.app.backends import by_url
 
@@ -48,20 +50,21 @@ class Defer:
     @cached_property
     def store(self) -> Store | None:
         """Where deferred calls are kept until they are published; None without a Redis."""
-        url = self._store_url()
-        if url is None:
-            return None
-        # Celery's own keys have this prefix where several projects share one Redis.
-        options = self.app.conf.result_backend_transport_options or {}
-        shared = options.get("global_keyprefix", "")
-        return RedisStore(_client(self.app, url), f"{shared}{self.settings.key_prefix}")
+        for url, options in self._places():
+            if url and _is_redis(url):
+                # Celery's own keys have this prefix where several projects share one Redis.
+                shared = options.get("global_keyprefix", "")
+                client = _client(self.app, url, options)
+                return RedisStore(client, f"{shared}{self.settings.key_prefix}")
+        return None
 
-    def _store_url(self) -> str | None:
+    def _places(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
         conf = self.app.conf
-        if self.settings.store_url:
-            return self.settings.store_url
-        urls = (conf.result_backend, self.app.connection_for_write().as_uri(include_password=True))
-        return next((url for url in urls if url and _is_redis(url)), None)
+        of_results = conf.result_backend_transport_options or {}
+        yield self.settings.store_url, of_results
+        yield conf.result_backend, of_results
+        broker = _with_tls(_one_url(conf.broker_write_url), conf.broker_use_ssl)
+        yield broker, conf.broker_transport_options or {}
 
 
 def extension_of(app: Any) -> Defer | None:
@@ -69,12 +72,31 @@ def extension_of(app: Any) -> Defer | None:
     return getattr(app, "_celery_defer", None)
 
 
+def _one_url(broker: Any) -> str | None:
+    """Answer what a broker's setting says, which may be several URLs: all of a set of sentinels,
+    or the first of those that take turns."""
+    urls = broker.split(";") if isinstance(broker, str) else list(broker or [])
+    if not urls:
+        return None
+    return ";".join(urls) if urls[0].startswith("sentinel:") else str(urls[0])
+
+
+def _with_tls(url: str | None, settings: Any) -> str | None:
+    """Put the ``broker_use_ssl`` of a Redis into its URL, where its result backend would look."""
+    if not url or not url.startswith("rediss:") or not isinstance(settings, dict):
+        return url
+    query = urlencode({name: getattr(value, "name", value) for name, value in settings.items()})
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
 def _is_redis(url: str) -> bool:
     return url.partition("://")[0] in STORES
 
 
-def _client(app: Any, url: str) -> Any:
+def _client(app: Any, url: str, options: dict[str, Any]) -> Any:
     """A client as Celery's own result backend makes it: TLS, sentinels, passwords, time-outs."""
     found: Any = by_url(url, app.loader)
     backend, location = found
-    return backend(app=app, url=location).client
+    # The options of celery.backends.redis.RedisBackend, which may be those of the broker here.
+    kind = type(backend.__name__, (backend,), {"_transport_options": options})
+    return kind(app=app, url=location).client

@@ -20,12 +20,14 @@ from celery_defer.model import Call, CallState, Outcome, Record
 from celery_defer.scope import Scope, Staged
 from celery_defer.store import Store
 
-__all__ = ["publish", "publish_now", "stage", "withdraw", "withdraw_from"]
+__all__ = ["forget", "publish", "publish_now", "stage", "withdraw", "withdraw_from"]
 
 logger = logging.getLogger(__name__)
 
 #: Owns the runs that must not start; no publication has this token.
 _NOBODY = "aborted"
+
+_DAY = 86_400.0
 
 
 # -- after the body, before Celery stores the result ------------------------------------
@@ -77,6 +79,16 @@ def _link_safely(parent: Scope) -> None:
         logger.exception("run %s (%s): its links are not stored", parent.run.id, parent.run.task)
 
 
+def forget(parent: Scope) -> None:
+    """Remove the record of an earlier attempt, which a crash has left."""
+    if parent.store is None or parent.is_eager:
+        return
+    try:
+        parent.store.settle(parent.run.id, None)
+    except Exception:
+        logger.exception("run %s: the record of an earlier attempt stays", parent.run.id)
+
+
 # -- after Celery has stored the result -------------------------------------------------
 
 
@@ -90,17 +102,21 @@ def publish(parent: Scope, outcome: Outcome) -> None:
     notice.tell(parent)
 
 
-def publish_now(parent: Scope, call: Call) -> None:
-    """Publish one call at once, whatever becomes of its parent."""
+def publish_now(parent: Scope, call: Call) -> CallState:
+    """Publish one call at once, whatever becomes of its parent; answer what it is now."""
     alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,), is_judged=False)
     kept = Staged(alone, uuid4().hex)
     links.link(parent, [call])
     if parent.is_eager:
         run_inline(parent.app, alone, Outcome.SUCCESS)
-        return
+        return CallState.PUBLISHED
     done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
-    if not (done.unsent and _is_staged_alone(parent, call, kept)):
-        _log_lost(parent, done)
+    if not (done.unsent or done.refused):
+        return CallState.PUBLISHED
+    if done.unsent and _is_staged_alone(parent, call, kept):
+        return CallState.STAGED
+    _log_lost(parent, done)
+    return CallState.LOST
 
 
 def _is_staged_alone(parent: Scope, call: Call, kept: Staged) -> bool:
@@ -118,7 +134,7 @@ def withdraw_from(parent: Scope, defer_id: str) -> bool:
     """Do what ``withdraw`` does, for a body that must not fail by it."""
     if parent.store is None:
         return False
-    keep = parent.settings.claim_keeps
+    keep = parent.settings.outbox_keeps
     try:
         return withdraw(parent.app, parent.store, keep, parent.run.id, defer_id)
     except Exception:
@@ -176,7 +192,8 @@ def _inherited(parent: Scope) -> dict[str, Any]:
 
 def _stage(parent: Scope, id: RunId, kept: Staged, due: float) -> Callable[[], None]:
     assert parent.store is not None  # noqa: S101
-    keep = parent.settings.outbox_keeps
+    # Longer than the relay waits, so that it is the relay that gives up, and says so.
+    keep = parent.settings.outbox_keeps + _DAY
     return parent.store.stage(id, kept.token, record.pack(kept.record), due, keep)
 
 

@@ -52,13 +52,10 @@ def perform(
     try:
         answer = body(*args, **kwargs)
     except Exception as error:
-        if isinstance(error, undecided):
-            run.drop()
-        else:
-            _raised(run)
+        _raised(run, is_final=not isinstance(error, undecided))
         raise
     except BaseException:
-        run.drop()
+        _drop(run)
         raise
     _returned(run)
     return answer
@@ -86,11 +83,24 @@ def _returned(run: Scope) -> None:
     run.phase = Phase.RETURNED
     if run.buffered():
         outbox.stage(run, Outcome.SUCCESS)
+    else:
+        _forget(run)
 
 
-def _raised(run: Scope) -> None:
-    if any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered()):
+def _raised(run: Scope, is_final: bool) -> None:
+    if is_final and any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered()):
         run.phase = Phase.RAISED
         outbox.stage(run, Outcome.FAILURE)
     else:
-        run.drop()
+        _drop(run)
+
+
+def _drop(run: Scope) -> None:
+    run.drop()
+    _forget(run)
+
+
+def _forget(run: Scope) -> None:
+    """Remove what an earlier attempt has staged: the attempt that ends decides."""
+    if _came_again(run.request):
+        outbox.forget(run)

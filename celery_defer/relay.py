@@ -127,7 +127,8 @@ class Relay:
             self._quarantine(taken, done.reason)
         else:
             self.store.settle(taken.id, taken.token)
-            logger.info("the relay has published what run %s deferred", taken.id)
+            if done.sent:
+                logger.info("the relay has published what run %s deferred", taken.id)
         return True
 
     def _keep_verdict(self, taken: Taken, action: Publish, now: float) -> None:

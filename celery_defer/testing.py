@@ -71,6 +71,14 @@ class StoreContract:
 
         assert store.waiting() == 0
 
+    def test_settling_without_a_token_removes_whatever_is_there(self, store: Store) -> None:
+        stage(store, "run", due=10)
+        store.settle(RunId("run"), None)
+        store.settle(RunId("unknown"), None)
+
+        assert store.waiting() == 0
+        assert store.take(99, 999, 10) == []
+
     def test_a_postponed_record_is_due_later(self, store: Store) -> None:
         stage(store, "run", due=10)
         store.take(10, 99, 10)

@@ -41,10 +41,10 @@ class MemoryStore:
             self._outbox[id] = _Record(token, body, due)
         return lambda: None
 
-    def settle(self, id: RunId, token: str) -> None:
+    def settle(self, id: RunId, token: str | None) -> None:
         with self._lock:
-            if self._has(id, token):
-                del self._outbox[id]
+            if token is None or self._has(id, token):
+                self._outbox.pop(id, None)
 
     def settle_in(self, pipeline: object, id: RunId, token: str) -> bool:  # noqa: ARG002
         return False

@@ -53,8 +53,8 @@ class Store(Protocol):
         """
         ...
 
-    def settle(self, id: RunId, token: str) -> None:
-        """Remove the record, unless another was staged since."""
+    def settle(self, id: RunId, token: str | None) -> None:
+        """Remove the record, unless another was staged since; with no token, whichever it is."""
         ...
 
     def settle_in(self, pipeline: object, id: RunId, token: str) -> bool:

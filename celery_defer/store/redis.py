@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from inspect import Parameter, signature
 from typing import Any
@@ -33,8 +33,6 @@ _COMMAND = (
     is Parameter.empty
     else []
 )
-#: What tells whether two connections lead to one server.
-_ADDRESS = ("host", "port", "path")
 
 
 class RedisStore:
@@ -61,13 +59,13 @@ class RedisStore:
         args = [id, token, body, due, _seconds(keep)]
         return self._sent(self._stage, keys, args)
 
-    def settle(self, id: RunId, token: str) -> None:
-        self._settle([self._record(id), self._due], [id, token])
+    def settle(self, id: RunId, token: str | None) -> None:
+        self._settle([self._record(id), self._due], [id, token or ""])
 
     def settle_in(self, pipeline: Any, id: RunId, token: str) -> bool:
         theirs = pipeline.connection_pool.connection_kwargs
         ours = self._client.connection_pool.connection_kwargs
-        if any(theirs.get(name) != ours.get(name) for name in _ADDRESS):
+        if _address(theirs) is None or _address(theirs) != _address(ours):
             return False
         # The broker's database may be another one; SELECT holds for the script alone. EVAL,
         # for a pipeline cannot load a script that the server has forgotten.
@@ -149,6 +147,15 @@ class RedisStore:
 
     def _script(self, name: str) -> Any:
         return self._client.register_script((_LUA / f"{name}.lua").read_text())
+
+
+def _address(connection: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """Where a connection leads; None where a sentinel says so each time."""
+    if "path" in connection:
+        return (connection["path"],)
+    if "host" in connection:
+        return connection["host"], connection.get("port")
+    return None
 
 
 def _seconds(keep: float) -> int:
