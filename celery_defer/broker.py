@@ -17,7 +17,7 @@ from celery_defer.batch import Ride, batch
 from celery_defer.ids import RunId
 from celery_defer.model import Call
 
-__all__ = ["Message", "Sent", "send"]
+__all__ = ["Message", "Sent", "is_there", "send"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ _Errors = tuple[type[BaseException], ...]
 
 # kombu 5.7 has both the batch and its error.
 _BATCH_ERRORS = tuple(filter(None, [getattr(exceptions, "BatchPublishError", None)]))
+_CELERYS_OWN = ("celery.app.task", "celery.app.base")
 # Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
 _REPR_SIZE = 1024
 
@@ -73,6 +74,17 @@ def send(
         except errors as error:
             logger.error("the broker is away: %r", error)
             return Sent(unsent=tuple(messages))
+
+
+def is_there(app: Any) -> bool:
+    """Whether the broker answers, tried for as long as Celery would try; log if it does not."""
+    with app.producer_pool.acquire(block=True) as producer:
+        try:
+            _connect(app, producer.connection)
+        except _connection_errors(producer) as error:
+            logger.error("the broker is away: %r", error)
+            return False
+        return True
 
 
 def _connect(app: Any, connection: Any) -> None:
@@ -227,8 +239,11 @@ def _needs_apply_async(message: Message) -> bool:
     options, task = message.options, message.task
     if not options.keys().isdisjoint({"countdown", "eta", "expires"}) or task.expires is not None:
         return True
-    method = type(task).apply_async
-    return method.__module__ != "celery.app.task" or hasattr(method, "__wrapped__")
+    return _is_replaced(type(task).apply_async) or _is_replaced(type(task.app).send_task)
+
+
+def _is_replaced(method: Any) -> bool:
+    return method.__module__ not in _CELERYS_OWN or hasattr(method, "__wrapped__")
 
 
 def _shown(value: object, size: int) -> str:

@@ -9,8 +9,15 @@ from time import time
 from typing import Any
 
 from celery_defer import ids, outbox
-from celery_defer.errors import DeferError, DepthError, IdError, LimitError
-from celery_defer.function import Deferrable, P, deferrable
+from celery_defer.errors import (
+    DeferError,
+    DepthError,
+    IdError,
+    LimitError,
+    NoRunError,
+    NotDeferredError,
+)
+from celery_defer.function import Deferrable, P, deferrable, name_of
 from celery_defer.model import Call, CallState, Options
 from celery_defer.scope import Scope, current
 
@@ -72,14 +79,22 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
     parent = current()
     try:
         call = _checked(parent, id, task, args, kwargs)
+        if call.options.when == "now":
+            call = call.to(outbox.publish_now(parent, call))
+        _buffer(parent, call)
     except DeferError as problem:
-        if parent.settings.strict:
+        if parent.settings.strict or isinstance(problem, NoRunError):
             raise
         return _skipped(parent, id, task, problem)
-    if call.options.when == "now":
-        call = call.to(outbox.publish_now(parent, call))
-    parent.calls[id] = call
     return DeferHandle(parent, id)
+
+
+def _buffer(parent: Scope, call: Call) -> None:
+    # Another thread of the run may have been faster, and its body may have ended meanwhile.
+    if not parent.takes_calls:
+        raise NoRunError(f"run {parent.run.id} ({parent.run.task}) has left its body")
+    if parent.calls.setdefault(call.id, call) is not call:
+        raise IdError(_used(parent.calls[call.id]))
 
 
 def _checked(
@@ -97,6 +112,11 @@ def _checked(
             f"the run is {parent.run.depth} deferred runs deep; defer_max_depth is the limit"
         )
     function = deferrable(task)
+    if function.contract.task not in parent.app.tasks:
+        raise NotDeferredError(
+            f"{function.contract.task} belongs to another app than the run: {parent.app.main!r} "
+            "does not know it"
+        )
     payload = function.contract.pack(args, kwargs)
     if len(payload) > parent.settings.max_payload_bytes:
         raise LimitError(
@@ -114,15 +134,15 @@ def _used(call: Call) -> str:
 
 def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> DeferHandle:
     reason = str(problem)
-    target = getattr(task, "name", None) or repr(task)
+    target = name_of(task)
     logger.warning(
-        "defer %r of run %s (%s) is skipped: %s",
-        id,
+        "defer %s of run %s (%s) is skipped: %s",
+        ids.safe_repr(id),
         parent.run.id,
         parent.run.task,
         reason,
         extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
     )
-    call = Call(ids.text(id), str(target), b"", time(), Options(), CallState.SKIPPED, reason)
+    call = Call(ids.text(id), target, b"", time(), Options(), CallState.SKIPPED, reason)
     parent.skipped.append(call)
     return DeferHandle(parent, call.id, reason)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
+from types import SimpleNamespace
 from typing import Any
 
 import pydantic_core
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
-from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
+from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator, from_json
 from typing_extensions import NotRequired, TypedDict
 
 from celery_defer.errors import ContractError, PayloadError
@@ -35,6 +36,10 @@ _ANEW: dict[str, Any] = (
 )
 
 
+# Fewer brackets than this cannot be nested too deep for any JSON reader.
+_DEEP = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What one deferred function takes."""
@@ -49,9 +54,11 @@ class Contract:
         value = self._checked(self.validator.validate_python, self.layout.called(args, kwargs))
         try:
             json = self.serializer.to_json(value, round_trip=True, by_alias=False)
-        except (ValueError, TypeError) as error:
+            if json.count(b"[") + json.count(b"{") > _DEEP:
+                from_json(json)  # pydantic writes what is nested deeper than it reads
+            return self.layout.carry(json)
+        except Exception as error:  # a user's serializer may raise anything
             raise PayloadError(f"payload of {self.task} is not JSON: {error}") from error
-        return self.layout.carry(json)
 
     def unpack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
         """Turn the JSON values of a message into what the function takes; raise PayloadError."""
@@ -77,15 +84,28 @@ def contract(task: str, function: Callable[..., Any], schema: Any = None) -> Con
     Raises ContractError where pydantic cannot check a parameter, or where the function
     does not take the one payload that a schema asks for.
     """
-    parameters = list(inspect.signature(function).parameters.values())
     try:
+        parameters = list(inspect.signature(function).parameters.values())
         if schema is not None:
             return _contract(task, SchemaLayout.of(task, schema, parameters), schema)
-        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-        payload_type = _payload_type(parameters, hints)
+        payload_type = _payload_type(parameters, _hints(function, parameters))
         return _contract(task, SignatureLayout.of(task, parameters), payload_type)
-    except (PydanticUserError, NameError) as error:
+    except ContractError:
+        raise
+    except Exception as error:  # pydantic's, or whatever an annotation raises
         raise ContractError(f"{task} cannot be deferred: {error}") from error
+
+
+def _hints(function: Callable[..., Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """The types of the parameters alone: what is returned is no part of the contract."""
+    plain = inspect.unwrap(function)
+    plain = getattr(plain, "__func__", plain)
+    known = getattr(plain, "__annotations__", {})
+    wanted = {p.name: known[p.name] for p in parameters if p.name in known}
+    names = getattr(plain, "__globals__", {})
+    return typing.get_type_hints(
+        SimpleNamespace(__annotations__=wanted), globalns=names, include_extras=True
+    )
 
 
 def _contract(task: str, layout: Layout, payload_type: Any) -> Contract:
@@ -98,8 +118,10 @@ def _contract(task: str, layout: Layout, payload_type: Any) -> Contract:
 
 def _check_no_secret(task: str, adapter: TypeAdapter[Any]) -> None:
     try:
-        schema = adapter.json_schema(mode="serialization")
-    except PydanticInvalidForJsonSchema:  # a type that JSON Schema has no word for
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            schema = adapter.json_schema(mode="serialization")
+    except Exception:  # a type that JSON Schema has no word for
         return
     if _has_secret(schema):
         raise ContractError(
@@ -113,7 +135,8 @@ def _has_secret(schema: Any) -> bool:
         return any(map(_has_secret, schema))
     if not isinstance(schema, dict):
         return False
-    return schema.get("format") == "password" or any(map(_has_secret, schema.values()))
+    is_secret = schema.get("format") == "password" and schema.get("writeOnly") is True
+    return is_secret or any(map(_has_secret, schema.values()))
 
 
 def _with_json_defaults(adapter: TypeAdapter[Any]) -> tuple[SchemaValidator, SchemaSerializer]:

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Literal, Protocol, cast, overload
 
 from celery.app.task import Task
 from celery.local import Proxy
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from typing_extensions import is_typeddict
 
 from celery_defer.errors import ContractError, OptionError
@@ -112,10 +112,15 @@ def _attributes(base: type) -> frozenset[str]:
 
 def _check_schema(schema: Any) -> None:
     if isinstance(schema, type) and (
-        issubclass(schema, BaseModel) or dataclasses.is_dataclass(schema) or is_typeddict(schema)
+        _is_model(schema) or dataclasses.is_dataclass(schema) or is_typeddict(schema)
     ):
         return
     raise OptionError(f"schema {schema!r} is not a pydantic model, a dataclass or a TypedDict")
+
+
+def _is_model(schema: type) -> bool:
+    # A RootModel has no fields that a caller could name.
+    return issubclass(schema, BaseModel) and not issubclass(schema, RootModel)
 
 
 def _check_options(options: dict[str, Any], known: frozenset[str]) -> None:

@@ -84,8 +84,11 @@ def _messages(app: Any, kept: Record, outcome: Outcome, token: str) -> list[Mess
 def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
     args, kwargs = from_json(call.payload)
     given = call.options.model_dump(exclude_none=True, exclude=_OURS)
+    inherited = kept.inherited
+    if task.priority is not None:  # a task's own comes before its parent's
+        inherited = {name: value for name, value in inherited.items() if name != "priority"}
     options = {
-        **kept.inherited,
+        **inherited,
         **given,
         "headers": {**(call.options.headers or {}), HEADER: seal(call, kept, token)},
         "parent_id": kept.parent,

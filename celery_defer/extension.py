@@ -36,7 +36,7 @@ class Defer:
         app.steps["worker"].add(RelayStep)
         # A pool that spawns its children rebuilds the app there from what
         # celery.app.base.Celery.__reduce_keys__ lists; fixups are called with the new app.
-        app.fixups.add(_FIXUP)
+        app.fixups = {*app.fixups, _FIXUP}
         hooks.install(extension_of)
 
     def __repr__(self) -> str:

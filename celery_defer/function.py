@@ -15,7 +15,7 @@ from celery_defer.codec import Contract, contract
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
 
-__all__ = ["Deferrable", "DeferredTask", "declare", "deferrable"]
+__all__ = ["Deferrable", "DeferredTask", "declare", "deferrable", "find", "name_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,10 +94,10 @@ class _Declaration:
     schema: Any
     _deferrable: Deferrable[..., Any] | None = field(default=None)
 
-    def read(self) -> Deferrable[..., Any]:
-        """Answer the contract; made when first asked for, which evaluates the proxy."""
+    def read(self, task: Any = None) -> Deferrable[..., Any]:
+        """Answer the contract; made when first asked for, of *task* or of what was declared."""
         if self._deferrable is None:
-            task = _evaluated(self.target)
+            task = task or _evaluated(self.target)
             self._deferrable = Deferrable(contract(task.name, task.run, self.schema))
         return self._deferrable
 
@@ -126,8 +126,9 @@ def deferrable(function: object) -> Deferrable[..., Any]:
         return function
     declaration = _by_target.get(id(function)) or find(function)
     if declaration is None:
-        name = getattr(function, "name", None) or repr(function)
-        raise NotDeferredError(f"{name} is not a deferred function: put @deferred on top of it")
+        raise NotDeferredError(
+            f"{name_of(function)} is not a deferred function: put @deferred on top of it"
+        )
     return declaration.read()
 
 
@@ -135,17 +136,50 @@ def find(task: Any) -> _Declaration | None:
     """Answer the declaration of *task*, whichever app's clone it is."""
     _unknown[:] = [declaration for declaration in _unknown if not _made_known(declaration)]
     try:
-        return _by_function.get(_key(_evaluated(task)))
+        key = _key(_evaluated(task))
     except (AttributeError, TypeError):  # not a task at all
         return None
+    return _by_function.get(key) or _of_sleeping_app(key[1])
+
+
+def name_of(function: object) -> str:
+    """Answer how to call, in a message, whatever was given for a task."""
+    try:
+        return str(getattr(function, "name", None) or repr(function))
+    except Exception:
+        return f"<{type(function).__qualname__}>"
 
 
 def _made_known(declaration: _Declaration) -> bool:
+    if _is_asleep(declaration.target):
+        return False
     try:
         _by_function[_key(_evaluated(declaration.target))] = declaration
     except Exception:  # a task of another app, which is not ready for it yet
         return False
     return True
+
+
+def _is_asleep(target: Any) -> bool:
+    """Whether *target* is a lazy task that its own app has not made yet.
+
+    To evaluate it here would be too early: it would miss what the app is still to be told.
+    """
+    is_evaluated = getattr(type(target), "__evaluated__", None)  # celery.local.PromiseProxy
+    return is_evaluated is not None and not is_evaluated(target)
+
+
+def _of_sleeping_app(function: Any) -> _Declaration | None:
+    """Answer the declaration of a clone whose original is still asleep, by their function."""
+    for declaration in _unknown:
+        if _is_asleep(declaration.target) and _sleeper(declaration.target) is function:
+            return declaration
+    return None
+
+
+def _sleeper(target: Any) -> Any:
+    # celery.app.base.Celery.task gives its PromiseProxy the function as the one argument.
+    return object.__getattribute__(target, "_Proxy__args")[0]
 
 
 def _evaluated(target: Any) -> Any:

@@ -29,7 +29,8 @@ __all__ = ["install"]
 
 logger = logging.getLogger(__name__)
 
-_wrapping = threading.Lock()
+# Re-entrant: to find a declaration may finalize the app, whose handlers may run a task.
+_wrapping = threading.RLock()
 
 #: Answers the Defer of an app, or None for an app without one.
 ExtensionOf = Callable[[Any], Any]
@@ -149,7 +150,7 @@ def _wrap_function(task: Any) -> None:
     declaration = find(task)
     if declaration is None:
         return
-    contract = declaration.read().contract
+    contract = declaration.read(task).contract
     attribute = "_orig_run" if hasattr(task, "_orig_run") else "run"
     function = getattr(task, attribute)
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 from celery_defer.errors import IdError
 
-__all__ = ["RunId", "check", "run_id", "text"]
+__all__ = ["RunId", "check", "run_id", "safe_repr", "text"]
 
 RunId = NewType("RunId", str)
 
@@ -34,7 +34,7 @@ def check(defer_id: object) -> str:
     """Answer *defer_id*, or raise IdError for what cannot be one."""
     if isinstance(defer_id, str) and defer_id and (defer_id.isascii() or _is_text(defer_id)):
         return defer_id
-    raise IdError(f"defer id {defer_id!r} is not a non-empty string of Unicode text")
+    raise IdError(f"defer id {safe_repr(defer_id)} is not a non-empty string of Unicode text")
 
 
 def text(defer_id: object) -> str:
@@ -42,7 +42,15 @@ def text(defer_id: object) -> str:
     try:
         return check(defer_id)
     except IdError:
-        return repr(defer_id)
+        return safe_repr(defer_id)
+
+
+def safe_repr(value: object) -> str:
+    """Answer ``repr(value)``, or what can be said of a value whose own repr raises."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__qualname__}>"
 
 
 def _is_text(value: str) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from celery.backends.base import KeyValueStoreBackend
+from celery.states import SUCCESS
+
 from celery_defer.ids import run_id
 from celery_defer.model import Call
 from celery_defer.scope import Scope
 
-__all__ = ["MAX_LINKS", "link", "unlink"]
+__all__ = ["MAX_LINKS", "link", "unlink", "will_be_stored"]
 
 #: A result carries its children wherever it goes, 56 bytes each; the rest are linked
 #: by the `parent_id` of their own results alone.
@@ -20,6 +23,21 @@ def link(parent: Scope, calls: Iterable[Call]) -> None:
     if parent.task.trail:
         result, id = parent.app.AsyncResult, parent.run.id
         parent.task.request.children.extend(result(run_id(id, call.id)) for call in calls)
+
+
+def will_be_stored(parent: Scope, answer: object) -> bool:
+    """Whether Celery can store *answer*; where it cannot, the parent fails after its body.
+
+    Asked beforehand, for Celery would store the links with the failure too.
+    """
+    backend = parent.task.backend
+    if not isinstance(backend, KeyValueStoreBackend):
+        return True
+    try:
+        backend.encode(backend.encode_result(answer, SUCCESS))
+    except Exception:
+        return False
+    return True
 
 
 def unlink(parent: Scope, error: BaseException, traceback: str) -> None:

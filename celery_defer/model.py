@@ -29,6 +29,12 @@ When = Literal["success", "failure", "always", "now"]
 
 #: Celery keeps a custom header over retries and redeliveries of the same run.
 HEADER = "celery_defer"
+# Those of celery.app.amqp.AMQP.as_task_v2.
+_HEADERS = frozenset(
+    {HEADER, "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries"}
+    | {"timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result"}
+    | {"replaced_task_nesting", "stamped_headers", "stamps"}
+)
 
 
 class CallState(str, Enum):
@@ -71,25 +77,34 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+# Not a number, which pydantic would take for seconds since 1970.
+Moment = Annotated[datetime, Field(strict=True)]
+
+
 class Options(BaseModel):
     """How a deferred run is published, beside what its task says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     countdown: Seconds | None = None
-    eta: datetime | None = None
-    expires: Seconds | timedelta | datetime | None = None
+    eta: Moment | None = None
+    expires: Seconds | Moment | None = None
     queue: Annotated[str, Field(min_length=1)] | None = None
     priority: Annotated[int, Field(ge=0, le=255)] | None = None
     headers: dict[str, JsonValue] | None = None
     when: When = "success"
     experiment: Annotated[str, Field(min_length=1)] | None = None
 
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _in_seconds(cls, expires: Any) -> Any:
+        return expires.total_seconds() if isinstance(expires, timedelta) else expires
+
     @field_validator("headers")
     @classmethod
-    def _not_ours(cls, headers: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
-        if headers and HEADER in headers:
-            raise ValueError(f"{HEADER} is the package's own header")
+    def _not_taken(cls, headers: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if taken := _HEADERS & (headers or {}).keys():
+            raise ValueError(f"{', '.join(sorted(taken))} is a header of Celery's or our own")
         return headers
 
     @model_validator(mode="after")

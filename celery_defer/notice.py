@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from celery.app.task import Context
 
+from celery_defer import broker
 from celery_defer.ids import run_id
 from celery_defer.model import Call, CallState
 from celery_defer.scope import Scope
@@ -21,9 +23,22 @@ _MAX_TOLD = 100
 
 
 def tell(parent: Scope) -> None:
-    """Tell of the calls that a run has skipped or aborted: in the result backend, in Flower."""
-    for call in _left_no_run(parent):
-        _tell(parent, call)
+    """Tell of the calls that a run has skipped or aborted: in the result backend, in Flower.
+
+    Stops at the first that cannot be told of: each further try would hold the worker as long.
+    """
+    calls = _left_no_run(parent)
+    try:
+        if calls and (not parent.is_eager or parent.task.store_eager_result):
+            _store(parent, calls)
+        if calls and not parent.is_eager and broker.is_there(parent.app):
+            _show(parent, calls)
+    except Exception:  # the calls that do run are on their way
+        logger.exception(
+            "run %s (%s): what it skipped or aborted could not be recorded",
+            parent.run.id,
+            parent.run.task,
+        )
 
 
 def _left_no_run(parent: Scope) -> list[Call]:
@@ -32,35 +47,21 @@ def _left_no_run(parent: Scope) -> list[Call]:
     return [*aborted, *refused][:_MAX_TOLD]
 
 
-def _tell(parent: Scope, call: Call) -> None:
-    """Tell of a call under the id that its run would have had: in the backend, in Flower."""
-    try:
-        if not parent.is_eager or parent.task.store_eager_result:
-            _store_state(parent, call)
-        if not parent.is_eager:
-            _show(parent, call)
-    except Exception:  # the calls that do run are on their way
-        logger.exception(
-            "defer %r of run %s is %s, which could not be recorded",
-            call.id,
-            parent.run.id,
-            call.state.value,
-        )
+def _store(parent: Scope, calls: Iterable[Call]) -> None:
+    for call in calls:
+        request = Context({"id": run_id(parent.run.id, call.id), "task": call.task, **_kin(parent)})
+        outcome = {"defer_id": call.id, "reason": call.reason}
+        parent.app.backend.store_result(request.id, outcome, call.state.value, request=request)
 
 
-def _store_state(parent: Scope, call: Call) -> None:
-    request = Context({"id": run_id(parent.run.id, call.id), "task": call.task, **_kin(parent)})
-    outcome = {"defer_id": call.id, "reason": call.reason}
-    parent.app.backend.store_result(request.id, outcome, call.state.value, request=request)
-
-
-def _show(parent: Scope, call: Call) -> None:
-    child = {"uuid": run_id(parent.run.id, call.id), "name": call.task, **_kin(parent)}
+def _show(parent: Scope, calls: Iterable[Call]) -> None:
     hostname = parent.request.get("hostname")
     with parent.app.events.default_dispatcher(hostname=hostname) as events:
-        # `task-sent` makes the link on the parent's page; a state of its own ends the story.
-        events.send("task-sent", **child, args="()", kwargs="{}")
-        events.send(_EVENTS[call.state], **child, result=call.reason or call.id)
+        for call in calls:
+            child = {"uuid": run_id(parent.run.id, call.id), "name": call.task, **_kin(parent)}
+            # `task-sent` makes the link on the parent's page; a state of its own ends the story.
+            events.send("task-sent", **child, args="()", kwargs="{}")
+            events.send(_EVENTS[call.state], **child, result=call.reason or call.id)
 
 
 def _kin(parent: Scope) -> dict[str, Any]:

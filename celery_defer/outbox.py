@@ -33,7 +33,7 @@ _DAY = 86_400.0
 # -- after the body, before Celery stores the result ------------------------------------
 
 
-def stage(parent: Scope, outcome: Outcome) -> None:
+def stage(parent: Scope, outcome: Outcome, answer: object = None) -> None:
     """Keep what the run has deferred where a crash does not reach it, and link it meanwhile.
 
     Celery stores the result next: so a stored SUCCESS means that the record is there. Nothing
@@ -41,7 +41,7 @@ def stage(parent: Scope, outcome: Outcome) -> None:
     """
     wait = _begin(parent, outcome)
     if outcome is Outcome.SUCCESS:
-        _link_safely(parent)
+        _link_safely(parent, answer)
     if wait is None:
         return
     try:
@@ -71,8 +71,10 @@ def _log_unstaged(parent: Scope) -> None:
     )
 
 
-def _link_safely(parent: Scope) -> None:
+def _link_safely(parent: Scope, answer: object) -> None:
     try:
+        if not links.will_be_stored(parent, answer):
+            return
         starting = [c for c in parent.buffered() if Outcome.SUCCESS.starts(c.options.when)]
         links.link(parent, starting[: links.MAX_LINKS])
     except Exception:

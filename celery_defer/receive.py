@@ -57,7 +57,7 @@ def perform(
     except BaseException:
         _drop(run)
         raise
-    _returned(run)
+    _returned(run, answer)
     return answer
 
 
@@ -79,10 +79,10 @@ def _came_again(request: Mapping[str, Any]) -> bool:
     return bool(delivery.get("redelivered") or request.get("retries"))
 
 
-def _returned(run: Scope) -> None:
+def _returned(run: Scope, answer: object) -> None:
     run.phase = Phase.RETURNED
     if run.buffered():
-        outbox.stage(run, Outcome.SUCCESS)
+        outbox.stage(run, Outcome.SUCCESS, answer)
     else:
         _forget(run)
 

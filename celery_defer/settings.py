@@ -62,13 +62,10 @@ class Settings(BaseModel):
         With a *namespace*, as ``app.config_from_object`` takes it, they may also be written
         ``CELERY_DEFER_*``.
         """
-        names = {_plain(key, namespace) for key in conf}
-        given = [name for name in names if name.startswith(PREFIX)]
+        names = {name for key in conf if (name := _plain(str(key), namespace))}
+        given = {name.removeprefix(PREFIX): conf.get(name) for name in names}
         try:
-            return cls.model_validate(
-                {"result_expires": conf.get("result_expires")}
-                | {name.removeprefix(PREFIX): conf.get(name) for name in given}
-            )
+            return cls.model_validate({"result_expires": conf.get("result_expires"), **given})
         except ValidationError as error:
             raise SettingsError("; ".join(map(_problem, error.errors()))) from error
 
@@ -84,9 +81,16 @@ class Settings(BaseModel):
         return {f"{PREFIX}{name}": field.default for name, field in cls.model_fields.items()}
 
 
-def _plain(key: object, namespace: str | None) -> str:
-    start = f"{namespace.rstrip('_')}_".lower() if namespace else ""
-    return str(key).lower().removeprefix(start)
+def _plain(key: str, namespace: str | None) -> str | None:
+    """Answer the name of a setting of ours, or None.
+
+    Written in small letters, as in ``app.conf``; or in capitals behind the namespace: without
+    it, ``DEFER_…`` of a Django project is somebody else's.
+    """
+    if key.startswith(PREFIX):
+        return key
+    start = f"{namespace.rstrip('_')}_{PREFIX}".upper() if namespace else None
+    return PREFIX + key[len(start) :].lower() if start and key.startswith(start) else None
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

@@ -46,10 +46,11 @@ def _names() -> dict[str, Any]:
         f.__name__: f for f in (Celery, Defer, OrderPlaced, abort, current_run, defer, deferred)
     }
 
-    @deferred(app)
+    # Celery would make a shared one anew in every app of the tests that follow.
+    @deferred(app, shared=False)
     def send_receipt(order_id: str) -> None: ...
 
-    @deferred(app)
+    @deferred(app, shared=False)
     def remind(user_id: int) -> None: ...
 
     own = {"app": app, "order": OrderPlaced(id="o-1"), "run_id": run_id}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from celery import Celery, _state
 from celery.app import trace
 
-from celery_defer import Defer
+from celery_defer import Defer, record
+from celery_defer.model import HEADER, Record
+from celery_defer.store import MemoryStore
 
 
 class Worker:
@@ -24,14 +26,14 @@ class Worker:
         """Send *task*, run it and nothing else, and answer its result."""
         result = task.apply_async(args, **{"queue": self.apart, **options})
         (message,) = self._received(self.apart)
-        self._trace(message)
+        self.trace(message)
         return self.app.AsyncResult(result.id)
 
     def perform(self, task: Any) -> Any:
         """Run *task* as if a message of it had come, and answer its result."""
         id = str(uuid.uuid4())
         request = {"id": id, "task": task.name, "delivery_info": {}, "is_eager": False}
-        trace.build_tracer(task.name, task._get_current_object(), app=self.app)(id, (), {}, request)
+        trace.build_tracer(task.name, self.app.tasks[task.name], app=self.app)(id, (), {}, request)
         return self.app.AsyncResult(id)
 
     def published(self) -> list[Any]:
@@ -43,7 +45,7 @@ class Worker:
         results = []
         while messages := self.published():
             for message in messages:
-                self._trace(message)
+                self.trace(message)
                 results.append(self.app.AsyncResult(message.headers["id"]))
         return results
 
@@ -58,7 +60,8 @@ class Worker:
                 message.ack()
                 yield message
 
-    def _trace(self, message: Any) -> None:
+    def trace(self, message: Any) -> Any:
+        """Run *message*, and answer what Celery's tracer answers the pool."""
         task = self.app.tasks[message.headers["task"]]
         args, kwargs, embed = message.payload
         request = {
@@ -74,7 +77,31 @@ class Worker:
             **embed,
         }
         tracer = trace.build_tracer(task.name, task, app=self.app)
-        tracer(message.headers["id"], args, kwargs, request)
+        return tracer(message.headers["id"], args, kwargs, request)
+
+
+class WatchedStore:
+    """A memory store that keeps what it was asked, and is away for the methods in ``away``."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.away: set[str] = set()
+        self._store = MemoryStore()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def ask(*args: Any) -> Any:
+            self.asked.append(name)
+            if name in self.away:
+                raise ConnectionError("the store is away")
+            return method(*args)
+
+        return ask
+
+    def records(self) -> list[Record]:
+        """Answer what is in the outbox, and leave it there."""
+        return [record.unpack(kept.body) for kept in self._store._outbox.values()]
 
 
 @pytest.fixture
@@ -84,6 +111,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     name = f"unit-{uuid.uuid4().hex}"
     app = Celery(name, broker="memory://", backend="cache+memory://", set_as_current=True)
     app.conf.task_default_queue = name
+    app.backend.client.cache.clear()  # one for all apps of a process
     Defer(app)
     return app
 
@@ -91,3 +119,15 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
 @pytest.fixture
 def worker(app: Celery) -> Worker:
     return Worker(app)
+
+
+@pytest.fixture
+def store(app: Celery) -> WatchedStore:
+    """The store of the app: what is asked of it can be read, and it can be away."""
+    app._celery_defer.store = store = WatchedStore()
+    return store
+
+
+def ids_of(messages: Iterable[Any]) -> list[str]:
+    """Answer the defer ids of messages."""
+    return [message.headers[HEADER]["id"] for message in messages]

@@ -452,7 +452,11 @@ def test_3_9_options_add_up(app: Celery) -> None:
         ({"queue": ""}, "queue: String should have at least 1"),
         ({"when": "later"}, "when: Input should be"),
         ({"eta": "soon"}, "eta: Input should be"),
-        ({"headers": {HEADER: {}}}, "celery_defer is the package's own header"),
+        ({"headers": {HEADER: {}}}, "celery_defer is a header of Celery's or our own"),
+        ({"headers": {"id": "x"}}, "id is a header of Celery's or our own"),
+        ({"headers": {"x": object()}}, "headers.x"),
+        ({"expires": timedelta(seconds=-1)}, "expires"),
+        ({"expires": -1}, "expires"),
     ],
 )
 def test_2_7_impossible_publishing_options_are_refused(
