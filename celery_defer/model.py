@@ -77,7 +77,8 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-# Not a number, which pydantic would take for seconds since 1970.
+# Strict: no number, which pydantic would take for seconds, or for seconds since 1970.
+Duration = Annotated[timedelta, Field(strict=True)]
 Moment = Annotated[datetime, Field(strict=True)]
 
 
@@ -88,17 +89,21 @@ class Options(BaseModel):
 
     countdown: Seconds | None = None
     eta: Moment | None = None
-    expires: Seconds | Moment | None = None
+    expires: Seconds | Duration | Moment | None = None
     queue: Annotated[str, Field(min_length=1)] | None = None
     priority: Annotated[int, Field(ge=0, le=255)] | None = None
     headers: dict[str, JsonValue] | None = None
     when: When = "success"
     experiment: Annotated[str, Field(min_length=1)] | None = None
 
-    @field_validator("expires", mode="before")
+    @field_validator("expires")
     @classmethod
     def _in_seconds(cls, expires: Any) -> Any:
-        return expires.total_seconds() if isinstance(expires, timedelta) else expires
+        if not isinstance(expires, timedelta):
+            return expires
+        if expires < timedelta(0):
+            raise ValueError("a time in the past")
+        return expires.total_seconds()  # what Celery takes
 
     @field_validator("headers")
     @classmethod

@@ -34,7 +34,7 @@ def options(draw: st.DrawFn) -> Options:
         "expires": draw(st.none() | seconds | durations | moments),
         "queue": draw(st.none() | names),
         "priority": draw(st.none() | st.integers(0, 255)),
-        "headers": draw(st.none() | st.dictionaries(text, values)),
+        "headers": draw(st.none() | st.dictionaries(text.map("x-{}".format), values)),
         "when": draw(st.sampled_from(["success", "failure", "always", "now"])),
         "experiment": draw(st.none() | names),
     }
