@@ -124,12 +124,13 @@ def deferrable(function: object) -> Deferrable[..., Any]:
     """Answer the contract of what ``defer`` was given; raise NotDeferredError."""
     if isinstance(function, Deferrable):
         return function
-    declaration = _by_target.get(id(function)) or find(function)
-    if declaration is None:
-        raise NotDeferredError(
-            f"{name_of(function)} is not a deferred function: put @deferred on top of it"
-        )
-    return declaration.read()
+    if declaration := _by_target.get(id(function)):
+        return declaration.read()
+    if declaration := find(function):
+        return declaration.read(_evaluated(function))
+    raise NotDeferredError(
+        f"{name_of(function)} is not a deferred function: put @deferred on top of it"
+    )
 
 
 def find(task: Any) -> _Declaration | None:
