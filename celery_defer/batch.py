@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,9 @@ __all__ = ["Ride", "batch"]
 #: answers whether that was possible.
 Ride = Callable[[Any], bool]
 
-# One pipeline for all calls that a run may make; kombu's own default is a thousand.
-_SIZE = 10_000
+# One pipeline for all that a run has deferred: kombu flushes a full one at once, and what
+# rides along would then stay behind.
+_SIZE = sys.maxsize
 _CONFIRM_SECONDS = 10.0
 
 
@@ -61,7 +63,7 @@ def _confirmed(producer: Any) -> Iterator[Any]:
     """
     connection = producer.connection.default_channel.connection
     confirms = _confirming.get(connection)
-    if confirms is None or not confirms.channel.is_open:
+    if confirms is None or not confirms.is_usable:
         confirms = _confirming[connection] = _Confirms(producer.connection.channel())
     confirms.begin()
     yield type(producer)(confirms.channel, auto_declare=False, serializer=producer.serializer)
@@ -76,11 +78,18 @@ class _Confirms:
         self._published = self._refused = 0
         self._open: set[int] = set()
         channel.confirm_select()
+        channel._confirm_selected = True
         # amqp.Channel.basic_publish is replaced by one that waits where the user has set
         # `confirm_publish`; what it was is `_basic_publish`.
         channel.basic_publish = self._publish
         channel.events["basic_ack"].add(self._on_ack)
         channel.events["basic_nack"].add(self._on_nack)
+
+    @property
+    def is_usable(self) -> bool:
+        # A message that the broker cannot bear closes the channel; amqp.Channel._do_revive
+        # then opens it anew, without confirms.
+        return bool(self.channel.is_open and self.channel._confirm_selected)
 
     def begin(self) -> None:
         self._open.clear()
@@ -88,14 +97,20 @@ class _Confirms:
 
     def wait(self, connection: Any) -> None:
         while self._open:
+            self._check()
             connection.drain_events(timeout=_CONFIRM_SECONDS)
         if self._refused:
             raise OperationalError(f"the broker has refused {self._refused} messages")
 
     def _publish(self, *args: Any, **kwargs: Any) -> Any:
+        self._check()
         self._published += 1
         self._open.add(self._published)
         return self.channel._basic_publish(*args, **kwargs)
+
+    def _check(self) -> None:
+        if not self.is_usable:
+            raise OperationalError("the broker has closed the channel")
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         if multiple:

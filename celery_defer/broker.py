@@ -63,6 +63,16 @@ def send(
     """
     if not messages:
         return Sent()
+    sent = _send(app, messages, is_durable, ride)
+    if not (sent.refused and sent.unsent):
+        return sent
+    # RabbitMQ closes a channel over one bad message, and with it what was not yet confirmed.
+    rest = send(app, sent.unsent, is_durable=is_durable)
+    return Sent(refused=(*sent.refused, *rest.refused), unsent=rest.unsent)
+
+
+def _send(app: Any, messages: Sequence[Message], is_durable: bool, ride: Ride) -> Sent:
+    sent = Sent()
     with app.producer_pool.acquire(block=True) as producer:
         errors = _connection_errors(producer)
         try:
@@ -73,7 +83,8 @@ def send(
                 return replace(sent, has_taken_along=complete and take_along(ride))
         except errors as error:
             logger.error("the broker is away: %r", error)
-            return Sent(unsent=tuple(messages))
+            unsent = tuple(message for message in messages if message not in sent.refused)
+            return Sent(refused=sent.refused, unsent=unsent)
 
 
 def is_there(app: Any) -> bool:

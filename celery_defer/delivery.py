@@ -22,19 +22,28 @@ logger = logging.getLogger(__name__)
 _OURS = {"when", "experiment", "headers"}
 
 
+def _nothing(_: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What came of publishing a record: the calls that no broker will take, and those left."""
+    """What came of publishing a record: how many calls went, and why the others did not."""
 
+    #: No broker will take them.
     refused: tuple[Call, ...] = ()
+    #: This worker does not know their task; another may, as while a new version is rolled out.
+    unknown: tuple[Call, ...] = ()
+    #: The broker was away.
     unsent: tuple[Call, ...] = ()
     sent: int = 0
     is_settled: bool = False
 
     @property
     def reason(self) -> str:
-        """What is wrong with the calls that no broker will take."""
-        return "cannot be published: " + ", ".join(f"{c.id!r} ({c.task})" for c in self.refused)
+        """What is wrong with the calls that cannot be published."""
+        calls = (*self.refused, *self.unknown)
+        return "cannot be published: " + ", ".join(f"{c.id!r} ({c.task})" for c in calls)
 
 
 def deliver(
@@ -44,7 +53,7 @@ def deliver(
     token: str,
     *,
     is_durable: bool = False,
-    ride: Ride = lambda _: False,
+    ride: Ride = _nothing,
 ) -> Delivery:
     """Publish the calls of a record that wait for *outcome*.
 
@@ -55,10 +64,11 @@ def deliver(
     known = app.tasks
     unknown = [call for call in _starting(kept, outcome) if call.task not in known]
     messages = _messages(app, kept, outcome, token)
-    with_them: Ride = ride if not unknown else lambda _: False
+    with_them: Ride = ride if not unknown else _nothing
     sent = broker.send(app, messages, is_durable=is_durable, ride=with_them)
     return Delivery(
-        refused=(*unknown, *(message.call for message in sent.refused)),
+        refused=tuple(message.call for message in sent.refused),
+        unknown=tuple(unknown),
         unsent=tuple(message.call for message in sent.unsent),
         sent=len(messages) - len(sent.refused) - len(sent.unsent),
         is_settled=sent.has_taken_along,

@@ -15,12 +15,12 @@ from celery.backends.rpc import RPCBackend
 
 from celery_defer import links, notice, record
 from celery_defer.delivery import Delivery, deliver, run_inline
-from celery_defer.ids import RunId, run_id
+from celery_defer.ids import run_id
 from celery_defer.model import Call, CallState, Outcome, Record
 from celery_defer.scope import Scope, Staged
 from celery_defer.store import Store
 
-__all__ = ["forget", "publish", "publish_now", "stage", "withdraw", "withdraw_from"]
+__all__ = ["conclude", "forget", "publish", "publish_now", "stage", "withdraw", "withdraw_from"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ def stage(parent: Scope, outcome: Outcome, answer: object = None) -> None:
 def _begin(parent: Scope, outcome: Outcome) -> Callable[[], None] | None:
     if parent.store is None or parent.is_eager:
         return None
-    parent.staged = kept = Staged(_record(parent, outcome), uuid4().hex)
+    parent.staged = kept = Staged(parent.run.id, uuid4().hex, _record(parent, outcome))
     try:
-        return _stage(parent, parent.run.id, kept, due=kept.record.at + parent.settings.grace)
+        return _stage(parent, kept, due=kept.record.at + parent.settings.grace)
     except Exception:
         _log_unstaged(parent)
         return None
@@ -96,7 +96,7 @@ def forget(parent: Scope) -> None:
 
 def publish(parent: Scope, outcome: Outcome) -> None:
     """Publish what waits for *outcome*, the end of the parent's run, and settle its record."""
-    kept = parent.staged or Staged(_record(parent, outcome), uuid4().hex)
+    kept = parent.staged or Staged(parent.run.id, uuid4().hex, _record(parent, outcome))
     if parent.is_eager:
         run_inline(parent.app, kept.record, outcome)
     else:
@@ -107,29 +107,56 @@ def publish(parent: Scope, outcome: Outcome) -> None:
 def publish_now(parent: Scope, call: Call) -> CallState:
     """Publish one call at once, whatever becomes of its parent; answer what it is now."""
     alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,), is_judged=False)
-    kept = Staged(alone, uuid4().hex)
+    kept = Staged(run_id(parent.run.id, call.id), uuid4().hex, alone)
     links.link(parent, [call])
     if parent.is_eager:
         run_inline(parent.app, alone, Outcome.SUCCESS)
         return CallState.PUBLISHED
     done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
-    if not (done.unsent or done.refused):
+    if not (done.unsent or done.unknown or done.refused):
         return CallState.PUBLISHED
-    if done.unsent and _is_staged_alone(parent, call, kept):
+    if done.unsent and _is_staged_alone(parent, kept):
         return CallState.STAGED
     _log_lost(parent, done)
     return CallState.LOST
 
 
-def _is_staged_alone(parent: Scope, call: Call, kept: Staged) -> bool:
+def _is_staged_alone(parent: Scope, kept: Staged) -> bool:
     if parent.store is None:
         return False
     try:
-        _stage(parent, run_id(parent.run.id, call.id), kept, due=kept.record.at)()
+        _stage(parent, kept, due=kept.record.at)()
     except Exception:
         logger.exception("run %s: the store is away too", parent.run.id)
         return False
     return True
+
+
+def conclude(
+    store: Store, kept: Staged, outcome: Outcome, done: Delivery, *, due: float, keep: float
+) -> None:
+    """Leave in the outbox what could not go, to be looked at when it is *due*; or settle.
+
+    The parent's end stays with the rest, for its result may expire before the broker is back.
+    """
+    rest = (*done.unsent, *done.unknown)
+    if rest and done.refused:
+        _put_apart(store, kept, done, keep)
+    if rest:
+        judged = replace(kept.record, outcome=outcome, is_judged=False, calls=rest)
+        store.postpone(kept.id, kept.token, due, record.pack(judged))
+    elif done.refused:
+        store.quarantine(kept.id, kept.token, done.reason, keep)
+    elif not done.is_settled:
+        store.settle(kept.id, kept.token)
+
+
+def _put_apart(store: Store, kept: Staged, done: Delivery, keep: float) -> None:
+    """Quarantine the refused calls in a record of their own, so that the rest is free of them."""
+    alone = replace(kept.record, calls=done.refused)
+    id = run_id(kept.record.parent, done.refused[0].id)
+    store.stage(id, kept.token, record.pack(alone), 0, keep)()
+    store.quarantine(id, kept.token, done.reason, keep)
 
 
 def withdraw_from(parent: Scope, defer_id: str) -> bool:
@@ -192,11 +219,11 @@ def _inherited(parent: Scope) -> dict[str, Any]:
     return inherited
 
 
-def _stage(parent: Scope, id: RunId, kept: Staged, due: float) -> Callable[[], None]:
+def _stage(parent: Scope, kept: Staged, due: float) -> Callable[[], None]:
     assert parent.store is not None  # noqa: S101
     # Longer than the relay waits, so that it is the relay that gives up, and says so.
     keep = parent.settings.outbox_keeps + _DAY
-    return parent.store.stage(id, kept.token, record.pack(kept.record), due, keep)
+    return parent.store.stage(kept.id, kept.token, record.pack(kept.record), due, keep)
 
 
 def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:
@@ -214,34 +241,15 @@ def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:
     )
     if done.unsent:
         logger.warning("run %s: %d calls wait in the outbox", id, len(done.unsent))
-        _leave_to_relay(parent, store, kept, outcome)
-    elif not done.is_settled:
-        _settle(parent, store, kept, done)
-
-
-def _leave_to_relay(parent: Scope, store: Store, kept: Staged, outcome: Outcome) -> None:
-    """Keep the parent's end with the record: its result may expire before the broker is back."""
-    judged = replace(kept.record, outcome=outcome, is_judged=False)
     try:
-        due = time() + parent.settings.grace
-        store.postpone(parent.run.id, kept.token, due, record.pack(judged))
-    except Exception:
-        logger.exception("run %s: the store is away too; the relay reads the result", parent.run.id)
-
-
-def _settle(parent: Scope, store: Store, kept: Staged, done: Delivery) -> None:
-    try:
-        if done.refused:
-            keep = parent.settings.outbox_keeps
-            store.quarantine(parent.run.id, kept.token, done.reason, keep)
-        else:
-            store.settle(parent.run.id, kept.token)
+        due, keep = time() + parent.settings.grace, parent.settings.outbox_keeps
+        conclude(store, kept, outcome, done, due=due, keep=keep)
     except Exception:  # the relay publishes once more; what has started does not start again
-        logger.exception("run %s: its record cannot be settled", parent.run.id)
+        logger.exception("run %s: its record cannot be settled", id)
 
 
 def _log_lost(parent: Scope, done: Delivery) -> None:
-    for call in (*done.refused, *done.unsent):
+    for call in (*done.refused, *done.unknown, *done.unsent):
         logger.error(
             "defer %r of run %s (%s) is lost: %s could not be published as %s",
             call.id,

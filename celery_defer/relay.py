@@ -11,6 +11,8 @@ from celery_defer import record
 from celery_defer.delivery import deliver
 from celery_defer.errors import RecordError
 from celery_defer.model import Outcome, Record
+from celery_defer.outbox import conclude
+from celery_defer.scope import Staged
 from celery_defer.settings import Settings
 from celery_defer.store import Store, Taken
 
@@ -23,6 +25,8 @@ LIMIT = 100
 LEASE = 30.0
 _LONGEST_WAIT = 60.0
 _MOST_DOUBLINGS = 6
+#: After so many looks, some six minutes, no worker is expected to know the task any more.
+_UNKNOWN_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +124,16 @@ class Relay:
         # A token of its own: what the worker may have published is another publication.
         token = f"{taken.token}.{taken.tries}"
         done = deliver(self.app, action.record, action.outcome, token, is_durable=True)
-        if done.unsent:
-            self._keep_verdict(taken, action, now)
-            return False
+        if done.sent:
+            logger.info("the relay has published what run %s deferred", taken.id)
+        if done.unknown and taken.tries >= _UNKNOWN_TRIES:
+            done = replace(done, unknown=(), refused=(*done.refused, *done.unknown))
         if done.refused:
-            self._quarantine(taken, done.reason)
-        else:
-            self.store.settle(taken.id, taken.token)
-            if done.sent:
-                logger.info("the relay has published what run %s deferred", taken.id)
-        return True
-
-    def _keep_verdict(self, taken: Taken, action: Publish, now: float) -> None:
-        """Keep the parent's end with the record: the parent's result may expire before the
-        broker is back."""
-        judged = replace(action.record, outcome=action.outcome, is_judged=False)
-        due = now + _pause(taken.tries)
-        self.store.postpone(taken.id, taken.token, due, record.pack(judged))
+            logger.error("what run %s deferred %s", taken.id, done.reason)
+        kept = Staged(taken.id, taken.token, action.record)
+        due, keep = now + _pause(taken.tries), self.settings.outbox_keeps
+        conclude(self.store, kept, action.outcome, done, due=due, keep=keep)
+        return not done.unsent
 
     def _leave(self, rest: Sequence[Taken], now: float) -> None:
         for taken in rest:

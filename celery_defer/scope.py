@@ -32,10 +32,11 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A record that is in the store, under its token."""
+    """A record in the store: what it is kept under, and the token of this very one."""
 
-    record: Record
+    id: RunId
     token: str
+    record: Record
 
 
 class Scope:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from inspect import Parameter, signature
 from typing import Any
 
-from redis import ConnectionPool, Redis
+from redis import ConnectionPool, Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -22,9 +22,10 @@ _LUA = files("celery_defer.store") / "lua"
 
 
 _PATIENCE = {
-    "retry": Retry(NoBackoff(), 1),
+    # Once more on a connection that was dropped meanwhile; not on a server that hangs.
+    "retry": Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
     "socket_connect_timeout": 2.0,
-    "socket_timeout": 5.0,
+    "socket_timeout": 2.0,
 }
 # redis-py before 5.3 wants a command's name, and later ones warn of it.
 _COMMAND = (
@@ -40,7 +41,8 @@ class RedisStore:
 
     def __init__(self, client: Redis, prefix: str = "celery-defer:") -> None:
         # A parent's end waits for this client: it must not try for long.
-        client.connection_pool.connection_kwargs.update(_PATIENCE)
+        for pool in _pools(client):
+            pool.connection_kwargs.update(_PATIENCE)
         self._client = client
         self._prefix = prefix
         self._due = f"{prefix}due"
@@ -132,6 +134,9 @@ class RedisStore:
         def wait() -> None:
             try:
                 connection.read_response()
+            except exceptions.TimeoutError:
+                connection.disconnect()  # type: ignore[no-untyped-call]
+                raise
             except RedisError:
                 # The script is new to the server, or the connection was old: once more, and
                 # with all the care that the client takes.
@@ -149,12 +154,19 @@ class RedisStore:
         return self._client.register_script((_LUA / f"{name}.lua").read_text())
 
 
+def _pools(client: Any) -> Iterator[Any]:
+    """The client's pool, and those of the sentinels that it asks."""
+    yield client.connection_pool
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    yield from (sentinel.connection_pool for sentinel in getattr(manager, "sentinels", ()))
+
+
 def _address(connection: Mapping[str, Any]) -> tuple[object, ...] | None:
     """Where a connection leads; None where a sentinel says so each time."""
     if "path" in connection:
-        return (connection["path"],)
+        return connection["path"], connection.get("username")
     if "host" in connection:
-        return connection["host"], connection.get("port")
+        return connection["host"], connection.get("port"), connection.get("username")
     return None
 
 

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
@@ -77,6 +78,8 @@ A_RECORD = Record(
 )
 
 
+# On a busy machine the first draws are slow.
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
 @given(records)
 def test_a_record_comes_back_as_it_went_in(kept: Record) -> None:
     assert record.unpack(record.pack(kept)) == kept

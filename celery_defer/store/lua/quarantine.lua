@@ -6,5 +6,7 @@ if record[1] == ARGV[2] then
   redis.call('DEL', KEYS[1])
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('HSET', KEYS[3], ARGV[1], cjson.encode({ARGV[3], record[2]}))
-  redis.call('EXPIRE', KEYS[3], ARGV[4])
+  if redis.call('TTL', KEYS[3]) < tonumber(ARGV[4]) then -- what is there may have to stay longer
+    redis.call('EXPIRE', KEYS[3], ARGV[4])
+  end
 end
