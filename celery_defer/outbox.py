@@ -20,7 +20,16 @@ from celery_defer.model import Call, CallState, Outcome, Record
 from celery_defer.scope import Scope, Staged
 from celery_defer.store import Store
 
-__all__ = ["conclude", "forget", "publish", "publish_now", "stage", "withdraw", "withdraw_from"]
+__all__ = [
+    "conclude",
+    "forget",
+    "has_succeeded",
+    "publish",
+    "publish_now",
+    "stage",
+    "withdraw",
+    "withdraw_from",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +88,11 @@ def _link_safely(parent: Scope, answer: object) -> None:
         links.link(parent, starting[: links.MAX_LINKS])
     except Exception:
         logger.exception("run %s (%s): its links are not stored", parent.run.id, parent.run.task)
+
+
+def has_succeeded(parent: Scope) -> bool:
+    """Whether a SUCCESS of the run is stored."""
+    return _keeps_result(parent) and parent.app.AsyncResult(parent.run.id).successful()
 
 
 def forget(parent: Scope) -> None:
@@ -175,7 +189,7 @@ def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str)
     """Make sure that a deferred run never starts; False if it has started."""
     id = run_id(parent_id, defer_id)
     claim = store.claim(id, _NOBODY, keep)
-    if claim.is_new:
+    if claim.is_mine:
         request = Context({"id": id, "parent_id": parent_id})
         outcome = {"defer_id": defer_id, "reason": None}
         app.backend.store_result(id, outcome, CallState.ABORTED.value, request=request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from celery_defer import outbox
 from celery_defer.codec import Contract
@@ -12,7 +13,7 @@ from celery_defer.envelope import Envelope
 from celery_defer.model import Outcome
 from celery_defer.scope import Phase, Scope
 
-__all__ = ["is_duplicate", "perform", "unpack"]
+__all__ = ["failed", "is_duplicate", "perform", "unpack"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +29,15 @@ def is_duplicate(run: Scope) -> bool:
     if envelope is None or run.store is None or run.is_eager:
         return False
     try:
-        claim = run.store.claim(run.run.id, envelope.token, run.settings.claim_keeps)
+        # Named anew each time, so that a claim whose answer was lost can be asked again.
+        owner = f"{envelope.token}/{uuid4().hex}"
+        claim = run.store.claim(run.run.id, owner, run.settings.claim_keeps)
     except Exception:
         logger.exception("run %s: the store is away, so it starts unclaimed", run.run.id)
         return False
-    if claim.is_new:
+    if claim.is_mine:
         return False
-    return claim.owner != envelope.token or not _came_again(run.request)
+    return claim.owner.partition("/")[0] != envelope.token or not _came_again(run.request)
 
 
 def perform(
@@ -52,13 +55,25 @@ def perform(
     try:
         answer = body(*args, **kwargs)
     except Exception as error:
-        _raised(run, is_final=not isinstance(error, undecided))
+        if isinstance(error, undecided):
+            run.drop()
+        else:
+            _raised(run)
         raise
     except BaseException:
-        _drop(run)
+        run.drop()
         raise
     _returned(run, answer)
     return answer
+
+
+def failed(run: Scope) -> None:
+    """Forget what an earlier attempt has staged, now that Celery has stored a failure.
+
+    Unless that attempt has succeeded: Celery keeps a stored SUCCESS.
+    """
+    if _came_again(run.request) and not outbox.has_succeeded(run):
+        outbox.forget(run)
 
 
 def unpack(
@@ -83,24 +98,14 @@ def _returned(run: Scope, answer: object) -> None:
     run.phase = Phase.RETURNED
     if run.buffered():
         outbox.stage(run, Outcome.SUCCESS, answer)
-    else:
-        _forget(run)
+    elif _came_again(run.request):
+        # What an attempt before this one has staged, and could not publish, is out of date.
+        outbox.forget(run)
 
 
-def _raised(run: Scope, is_final: bool) -> None:
-    if is_final and any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered()):
+def _raised(run: Scope) -> None:
+    if any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered()):
         run.phase = Phase.RAISED
         outbox.stage(run, Outcome.FAILURE)
     else:
-        _drop(run)
-
-
-def _drop(run: Scope) -> None:
-    run.drop()
-    _forget(run)
-
-
-def _forget(run: Scope) -> None:
-    """Remove what an earlier attempt has staged: the attempt that ends decides."""
-    if _came_again(run.request):
-        outbox.forget(run)
+        run.drop()

@@ -124,10 +124,10 @@ class StoreContract:
         assert store.waiting() == 2
 
     def test_the_first_to_claim_a_run_has_it(self, store: Store) -> None:
-        assert store.claim(RunId("run"), "first", _KEEP) == Claim("first", is_new=True)
-        assert store.claim(RunId("run"), "second", _KEEP) == Claim("first", is_new=False)
-        assert store.claim(RunId("run"), "first", _KEEP) == Claim("first", is_new=False)
-        assert store.claim(RunId("other"), "second", _KEEP) == Claim("second", is_new=True)
+        assert store.claim(RunId("run"), "first", _KEEP) == Claim("first", is_mine=True)
+        assert store.claim(RunId("run"), "second", _KEEP) == Claim("first", is_mine=False)
+        assert store.claim(RunId("run"), "first", _KEEP) == Claim("first", is_mine=True)
+        assert store.claim(RunId("other"), "second", _KEEP) == Claim("second", is_mine=True)
 
     def test_records_and_claims_of_one_run_are_apart(self, store: Store) -> None:
         store.claim(RunId("run"), "owner", _KEEP)

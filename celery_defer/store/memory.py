@@ -76,8 +76,8 @@ class MemoryStore:
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:  # noqa: ARG002
         with self._lock:
-            is_new = id not in self._owners
-            return Claim(self._owners.setdefault(id, owner), is_new)
+            has = self._owners.setdefault(id, owner)
+            return Claim(has, has == owner)
 
     def _has(self, id: RunId, token: str) -> bool:
         return id in self._outbox and self._outbox[id].token == token

@@ -32,10 +32,10 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who has a run, and whether it was given just now."""
+    """Who has a run, and whether that is who asked."""
 
     owner: str
-    is_new: bool
+    is_mine: bool
 
 
 class Store(Protocol):
@@ -91,5 +91,8 @@ class Store(Protocol):
     # -- runs -----------------------------------------------------------------------
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
-        """Give the run to *owner* if nobody has it; answer who has it then."""
+        """Give the run to *owner* if nobody has it; answer who has it then.
+
+        Asked again by the same owner, as after a lost answer, it answers the same.
+        """
         ...

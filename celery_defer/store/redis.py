@@ -72,6 +72,8 @@ class RedisStore:
         # The broker's database may be another one; SELECT holds for the script alone. EVAL,
         # for a pipeline cannot load a script that the server has forgotten.
         source = f"redis.call('SELECT', {int(ours.get('db') or 0)})\n{self._settle.script}"
+        # All or nothing: a Redis that is full would refuse the messages, and settle.
+        pipeline.transaction = True
         pipeline.eval(source, 2, self._record(id), self._due, id, token)
         return True
 
@@ -96,8 +98,8 @@ class RedisStore:
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
         key = f"{self._prefix}{{{id}}}:owner"
-        has, is_new = self._claim([key], [owner, _seconds(keep)])
-        return Claim(has.decode(), bool(is_new))
+        has, is_mine = self._claim([key], [owner, _seconds(keep)])
+        return Claim(has.decode(), bool(is_mine))
 
     def risks(self) -> list[str]:
         memory: Any = self._client.info("memory")

@@ -6,7 +6,7 @@ import doctest
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 from pydantic import BaseModel
 
 import celery_defer
@@ -29,28 +29,28 @@ class OrderPlaced(BaseModel):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_examples_of_a_docstring_run(name: str) -> None:
+def test_the_examples_of_a_docstring_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Celery would make the tasks of an example anew in every app of the tests that follow.
+    monkeypatch.setattr("celery._state._on_app_finalizers", set(_state._on_app_finalizers))
     app = Celery("shop", task_always_eager=True, task_eager_propagates=True, defer_strict=True)
     Defer(app).store = MemoryStore()
 
     @app.task
     def parent() -> None:
-        _run(EXAMPLES[name], _names())
+        _run(EXAMPLES[name], _names(app))
 
     parent.delay()
 
 
-def _names() -> dict[str, Any]:
-    app = Celery("shop", set_as_current=False)
+def _names(app: Celery) -> dict[str, Any]:
     known = {
         f.__name__: f for f in (Celery, Defer, OrderPlaced, abort, current_run, defer, deferred)
     }
 
-    # Celery would make a shared one anew in every app of the tests that follow.
-    @deferred(app, shared=False)
+    @deferred(app)
     def send_receipt(order_id: str) -> None: ...
 
-    @deferred(app, shared=False)
+    @deferred(app)
     def remind(user_id: int) -> None: ...
 
     own = {"app": app, "order": OrderPlaced(id="o-1"), "run_id": run_id}

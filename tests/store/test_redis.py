@@ -289,7 +289,7 @@ def test_a_run_may_have_any_id(store: RedisStore, id: str) -> None:
     store.stage(RunId(id), "token", b"body", 10, KEEP)()
 
     assert [taken.id for taken in take_all(store)] == [id]
-    assert store.claim(RunId(id), "owner", KEEP) == Claim("owner", is_new=True)
+    assert store.claim(RunId(id), "owner", KEEP) == Claim("owner", is_mine=True)
     store.quarantine(RunId(id), "token", "ünï", KEEP)
     assert [(entry.id, entry.reason) for entry in store.quarantined()] == [(id, "ünï")]
 
@@ -300,7 +300,7 @@ def test_two_prefixes_share_nothing(server: Server, redis: Redis) -> None:
     one.claim(RUN, "owner", KEEP)
 
     assert take_all(two) == []
-    assert two.claim(RUN, "other", KEEP).is_new
+    assert two.claim(RUN, "other", KEEP).is_mine
 
 
 # -- the removal that rides along ---------------------------------------------------------------

@@ -45,8 +45,8 @@ def goes_round(store: Store) -> None:
     store.stage(RUN, "token", b"bad", 10, KEEP)()
     store.quarantine(RUN, "token", "it is bad", KEEP)
     assert [entry.id for entry in store.quarantined()] == [RUN]
-    assert store.claim(RUN, "first", KEEP) == Claim("first", is_new=True)
-    assert store.claim(RUN, "second", KEEP) == Claim("first", is_new=False)
+    assert store.claim(RUN, "first", KEEP) == Claim("first", is_mine=True)
+    assert store.claim(RUN, "second", KEEP) == Claim("first", is_mine=False)
 
 
 # -- who we are -----------------------------------------------------------------------------

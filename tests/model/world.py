@@ -1,0 +1,277 @@
+"""Celery as far as the protocol sees it: a broker, a backend and workers that die, in lists.
+
+Each fake calls ``World.at`` at the points where another process may come in between, or
+where this one may be killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from kombu.exceptions import OperationalError
+
+from celery_defer.codec import contract
+from celery_defer.function import Deferrable
+from celery_defer.ids import RunId
+from celery_defer.settings import Settings
+from celery_defer.store import MemoryStore
+
+__all__ = ["TARGET", "Killed", "Message", "SharedStore", "Task", "World"]
+
+SETTINGS = Settings(grace=10, relay_interval=1)
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing of this process happens any more."""
+
+
+def _function(attempt: int) -> None: ...
+
+
+#: What parents defer; the payload tells which attempt did it.
+TARGET: Deferrable[..., None] = Deferrable(contract("target", _function))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a task, as a worker is given it."""
+
+    id: str
+    headers: dict[str, Any] = field(default_factory=dict)
+    retries: int = 0
+    redelivered: bool = False
+
+    @property
+    def is_fresh(self) -> bool:
+        return not self.redelivered and not self.retries
+
+    @property
+    def again(self) -> Message:
+        """The message as the broker gives it once more."""
+        return replace(self, redelivered=True)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        delivery = {"redelivered": self.redelivered}
+        return {"id": self.id, "retries": self.retries, "delivery_info": delivery, **self.headers}
+
+
+# -- tasks -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Task:
+    """A task of the app; its messages go out through its own ``apply_async``."""
+
+    app: World
+    name: str
+    ignore_result: bool = False
+    trail: bool = False
+    expires: None = None
+    priority: None = None
+    backend: None = None
+
+    @property
+    def request(self) -> Any:
+        raise AssertionError("links are not modelled")
+
+    def apply_async(
+        self,
+        args: Any,
+        kwargs: Any,
+        task_id: str,
+        producer: _Producer,
+        headers: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        message = Message(task_id, headers)
+        producer.do(lambda: self.app.queue.append(message))
+
+
+# -- broker ----------------------------------------------------------------------------------
+
+
+class _Transport:
+    driver_type = "list"
+
+
+class _Connection:
+    recoverable_connection_errors = (ConnectionError,)
+    recoverable_channel_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    connected = True
+    transport = _Transport()
+
+
+@dataclass
+class _Producer:
+    """Does each command at once, or, as kombu's Redis transport, all at the end of a batch."""
+
+    world: World
+    supports_batch_publish: bool
+    commands: list[Callable[[], None]] | None = None
+    connection: _Connection = field(default_factory=_Connection)
+
+    def do(self, command: Callable[[], None]) -> None:
+        if self.commands is not None:
+            self.commands.append(command)
+        else:
+            self._execute([command])
+
+    @contextmanager
+    def batch(self, size: int) -> Iterator[Any]:
+        self.commands = []
+        yield self  # `state.session.pipeline` of what kombu gives is this one too
+        self._execute(self.commands)
+
+    @property
+    def state(self) -> _Producer:
+        return self
+
+    session = pipeline = state
+
+    def _execute(self, commands: Sequence[Callable[[], None]]) -> None:
+        for command in commands:
+            if self.world.at("before a command") == "cut":
+                raise OperationalError("the connection is cut before the broker has it")
+            command()
+        if self.world.at("after the commands") == "cut":
+            raise OperationalError("the answer is lost")
+
+
+@dataclass
+class _Pool:
+    world: World
+
+    @contextmanager
+    def acquire(self, block: bool) -> Iterator[_Producer]:
+        yield _Producer(self.world, self.world.is_pipelined)
+
+
+# -- store and backend -----------------------------------------------------------------------
+
+
+class SharedStore(MemoryStore):
+    """One process's way to the store that all have in common.
+
+    The package reads the real clock where a parent stages: *later* is what the world's own
+    is ahead.
+    """
+
+    def __init__(self, world: World, like: MemoryStore, later: Callable[[], float]) -> None:
+        super().__init__(like._outbox, like._aside, like._owners, like._lock)
+        self._world = world
+        self._later = later
+
+    def stage(
+        self, id: RunId, token: str, body: bytes, due: float, keep: float
+    ) -> Callable[[], None]:
+        self._world.at("before staging")
+        there = super().stage(id, token, body, due + self._later(), keep)
+        self._world.order += 1
+        self._world.staged[token] = self._world.order
+        self._world.at("after staging")
+        return there
+
+    def settle(self, id: RunId, token: str | None) -> None:
+        if self._world.is_dead:
+            return
+        # Without a token it belongs to a body's end, as `stage` does.
+        if self._world.at("before settling") == "cut" and token is not None:
+            raise ConnectionError("the store is away")
+        super().settle(id, token)
+
+    def settle_in(self, pipeline: _Producer, id: RunId, token: str) -> bool:  # type: ignore[override]
+        # The script of RedisStore, which the package's own doings do not interrupt.
+        pipeline.do(lambda: MemoryStore.settle(self, id, token))
+        return True
+
+    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
+        if self._world.is_dead:
+            return
+        if self._world.at("before postponing") == "cut":
+            raise ConnectionError("the store is away")
+        super().postpone(id, token, due + self._later(), body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    state: str
+
+
+@dataclass
+class World:
+    """The app of all processes, and what is outside of them."""
+
+    is_pipelined: bool
+    late: float = 0.0
+    queue: list[Message] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+    #: Counts what matters for the order of attempts.
+    order: int = 0
+    #: The tokens of all records that ever were in the store, and when they came there.
+    staged: dict[str, int] = field(default_factory=dict)
+    is_dead: bool = False
+    #: Says what happens at a point, and lets others act there; set by who plays.
+    interrupt: Callable[[str], str] = lambda _: ""
+    tasks: dict[str, Task] = field(init=False)
+    conf: ClassVar[Any] = SimpleNamespace(
+        task_inherit_parent_priority=False, task_publish_retry=False
+    )
+
+    def __post_init__(self) -> None:
+        self.tasks = {"target": Task(self, "target")}
+        self.shared = MemoryStore()
+        self.producer_pool = _Pool(self)
+        self.parents_store = SharedStore(self, self.shared, lambda: self.late)
+        self.relays_store = SharedStore(self, self.shared, lambda: 0.0)
+
+    def at(self, point: str) -> str:
+        """Let happen what happens here; raises Killed where that is the end."""
+        word = self.interrupt(point)
+        if word == "kill":
+            self.is_dead = True
+            raise Killed(point)
+        return word
+
+    @contextmanager
+    def process(self) -> Iterator[None]:
+        """One process: what a dead one's handlers of exceptions still try has no effect."""
+        try:
+            yield
+        finally:
+            self.is_dead = False
+
+    # -- what the package asks of an app --------------------------------------------------
+
+    def send_task(self, *args: Any, **options: Any) -> None:
+        raise AssertionError("a task sends itself, by its own apply_async")
+
+    @property
+    def backend(self) -> World:
+        return self
+
+    def store_result(self, id: str, result: Any, state: str, request: Any = None) -> None:
+        # celery.backends.base.KeyValueStoreBackend._store_result leaves a SUCCESS alone.
+        if self.states.get(id) != "SUCCESS":
+            self.states[id] = state
+
+    @property
+    def events(self) -> World:
+        return self
+
+    def default_dispatcher(self, hostname: str | None) -> AbstractContextManager[World]:
+        return nullcontext(self)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Nobody looks."""
+
+    def AsyncResult(self, id: str) -> _Result:
+        self.at("before reading a state")
+        return _Result(self.states.get(id, "PENDING"))
+
+    def redeliver(self, message: Message) -> None:
+        self.queue.append(message.again)
