@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 
 .PHONY: demo test check check-rest soak bench matrix format clean \
-        check-format check-lint check-floors check-types check-docs check-wheel
+        check-format check-lint check-floors check-types check-docs check-wheel check-kills kill-table
 
 # -- what a newcomer runs -----------------------------------------------------------
 
@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m examples.shop.demo $(ARGS)
 
 test: $(VENV)/.test
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not matrix" --numprocesses 2 --dist loadfile $(ARGS)
 
 # -- what CI runs -------------------------------------------------------------------
 
@@ -43,6 +43,10 @@ check-docs: $(VENV)/.check
 check-wheel: $(VENV)/.check
 	$(BIN)/python -m tests.wheel
 
+# The rest of the kill matrix, and the slow outages.
+check-kills: $(VENV)/.test
+	$(PYTEST) -m matrix
+
 # -- what a developer runs now and then ---------------------------------------------
 
 soak: $(VENV)/.test
@@ -50,6 +54,9 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
+
+kill-table: $(VENV)/.test
+	DEFER_KILL_TABLE=1 $(PYTEST) tests/kills
 
 matrix: $(VENV)/.check
 	PATH="$(PYENV)$$PATH" $(BIN)/tox run $(ARGS)

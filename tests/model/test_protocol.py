@@ -325,6 +325,8 @@ class Game:
             outbox.publish(own, Outcome.SUCCESS)
         if not attempt.has_returned and own.phase in (Phase.RETURNED, Phase.RAISED):
             outbox.publish(own, Outcome.FAILURE)
+        elif not attempt.has_returned:
+            receive.failed(own)
         self.world.at("before the message is acknowledged")
         parent.live.remove(attempt)
 

@@ -201,6 +201,9 @@ class SharedStore(MemoryStore):
 class _Result:
     state: str
 
+    def successful(self) -> bool:
+        return self.state == "SUCCESS"
+
 
 @dataclass
 class World:

@@ -143,7 +143,7 @@ def parent() -> None:
     defer("F", by_model.with_options(priority=3), order_id="o-1")  # refused
     by_model.with_options(countdwn=60)  # refused
     by_model.with_options(countdown="soon")  # refused
-    by_model.with_options(when="failure")  # refused
+    by_model.with_options(when="later")  # refused
     twice = by_model.with_options(expires=60).with_options(eta=datetime.now())
     defer("G", twice, user_id=1)  # refused
 

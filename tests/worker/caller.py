@@ -107,6 +107,13 @@ class Caller:
         """Answer how often tests.worker.tasks.mark was called so."""
         return int(self.redis.get(f"{name}:{run}") or 0)
 
+    def outbox(self) -> int:
+        """Answer how many records the outbox has, where that is in the result backend's Redis."""
+        return int(self.redis.zcard("celery-defer:due"))
+
+    def outbox_is_empty(self) -> bool:
+        return self.outbox() == 0
+
     def settle(self) -> None:
         """Wait until the worker, which has one process, has done all that it was given.
 

@@ -36,6 +36,7 @@ def default_worker_initial_content(
 ) -> dict[str, bytes]:
     """The files of the worker's volume: what pytest-celery puts there, the package, the app."""
     app = [ROOT / "tests/worker/tasks.py", ROOT / "tests/worker/tracing.py"]
-    ours = [*ROOT.glob("celery_defer/*.py"), *app]
+    package = [path for path in ROOT.glob("celery_defer/**/*") if path.suffix in {".py", ".lua"}]
+    ours = [*package, *app]
     files = {str(path.relative_to(ROOT)): path.read_bytes() for path in ours}
     return {**default_worker_initial_content, **files}

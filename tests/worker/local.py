@@ -87,7 +87,7 @@ class LocalService(LocalNode):
 
 
 class LocalWorker(LocalNode):
-    """A ``celery worker`` of tests.worker.tasks (see there what *env* may say)."""
+    """A ``celery worker`` of *app*, a module that says what *env* may say."""
 
     #: All that are not torn down yet.
     running: ClassVar[list[LocalWorker]] = []
@@ -98,12 +98,13 @@ class LocalWorker(LocalNode):
         *options: str,
         env: Mapping[str, str],
         queues: str = "",
+        app: str = "tests.worker.tasks",
     ) -> None:
         super().__init__(uuid4().hex[:12])
         self._queue = queue
         self._env = {**os.environ, "PYTHONPATH": str(ROOT), "DEFER_TEST_QUEUE": queue, **env}
         self._command = [
-            *(sys.executable, "-m", "celery", "-A", "tests.worker.tasks", "worker"),
+            *(sys.executable, "-m", "celery", "-A", app, "worker"),
             *(
                 "--hostname",
                 f"{queue}@{self.id}",
@@ -137,6 +138,10 @@ class LocalWorker(LocalNode):
         assert self.status == "running", self.logs()
         return True
 
+    def crashed(self) -> None:
+        """Wait until the worker was killed; AssertionError if it ended otherwise."""
+        assert self._process.wait(SECONDS) == -signal.SIGKILL, self.logs()
+
     def ended(self) -> int:
         """Wait for a worker that stops by itself, and answer its exit status."""
         return self._process.wait(SECONDS)
@@ -153,9 +158,13 @@ class LocalWorker(LocalNode):
         self._process.terminate()
 
     def restart(self, timeout: float = SECONDS) -> None:
+        self.revive()
+        self.ready()
+
+    def revive(self) -> None:
+        """Start it anew, and don't wait."""
         self._stop()
         self._process = self._start()
-        self.ready()
 
     def exec_run(self, cmd: str) -> tuple[int, bytes]:
         done = subprocess.run(

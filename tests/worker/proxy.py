@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import threading
@@ -24,7 +25,9 @@ class Proxy:
     target: tuple[str, int]
     requests: list[bytes] = field(default_factory=list)
     _sockets: list[socket.socket] = field(default_factory=list)
-    _cut: bool = False
+    is_cut: bool = False
+    #: How many bytes of clients pass before all is cut.
+    _left: float = math.inf
 
     def __enter__(self) -> Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -45,13 +48,18 @@ class Proxy:
 
     def cut(self) -> None:
         """End all connections and refuse new ones."""
-        self._cut = True
+        self.is_cut = True
         for sock in self._sockets:
             _shut(sock)
 
+    def cut_after(self, count: int) -> None:
+        """Let *count* more bytes of clients through, and cut then."""
+        self._left = count
+
     def mend(self) -> None:
         """Take connections again."""
-        self._cut = False
+        self._left = math.inf
+        self.is_cut = False
 
     def _accept(self) -> None:
         while True:
@@ -59,7 +67,7 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:  # the listener is closed
                 return
-            if self._cut:
+            if self.is_cut:
                 client.close()
                 continue
             thread = threading.Thread(target=self._forward, args=(client,), daemon=True)
@@ -67,13 +75,12 @@ class Proxy:
             thread.start()
 
     def _forward(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self.target) as server:
+        # An OSError: the target is away, or all is cut.
+        with client, suppress(OSError), socket.create_connection(self.target) as server:
             self._sockets += [client, server]
             try:
                 while self._pass_on(client, server):
                     pass
-            except OSError:  # cut
-                pass
             finally:
                 _shut(client)
                 _shut(server)
@@ -83,7 +90,10 @@ class Proxy:
         if client in ready:
             burst = _burst(client)
             self.requests.append(burst)
-            server.sendall(burst)
+            server.sendall(burst[: int(min(self._left, len(burst)))])
+            self._left -= len(burst)
+            if self._left < 0:
+                self.cut()
             return bool(burst)
         answer = server.recv(65536)
         client.sendall(answer)

@@ -46,6 +46,8 @@ app.config_from_object(
     {
         "CELERY_TASK_DEFAULT_QUEUE": os.environ.get("DEFER_TEST_QUEUE", "celery"),
         "CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP": True,
+        "CELERY_DEFER_GRACE": 1,
+        "CELERY_DEFER_RELAY_INTERVAL": 0.2,
         **{
             f"CELERY_{name.upper()}": value
             for name, value in json.loads(os.environ.get("DEFER_TEST_CONFIG", "{}")).items()
@@ -128,9 +130,10 @@ def _run() -> dict[str, Any]:
 
 def _parent_result(parent: Parent | None) -> Any:
     try:
-        return parent and parent.result()
+        result = parent and parent.result()
     except ResultError:
         return "none is kept"
+    return repr(result) if isinstance(result, Exception) else result
 
 
 # -- every kind of task: each is a deferred function, and a parent if `then` names one --------
@@ -147,6 +150,8 @@ def work(n: int, at: datetime | None, then: str | None) -> dict[str, Any]:
 def call(id: str, kind: str, options: Mapping[str, Any] | None = None, **fields: Any) -> Any:
     task = KINDS[kind]
     payload = {"order": Order(**fields)} if kind == "pydantic" else fields
+    if options and "eta" in options:
+        options = {**options, "eta": datetime.fromisoformat(options["eta"])}
     return defer(id, task.with_options(**options) if options else task, **payload)
 
 
@@ -340,6 +345,15 @@ def retrying(self: Task) -> dict[str, Any]:
     return seen()
 
 
+@app.task(name="parents.retried_out", bind=True, max_retries=1)
+def retried_out(self: Task, when: str) -> None:
+    """Fail twice: the second time for good."""
+    attempt = current_run().attempt
+    call(f"only-{attempt}", "plain", {"when": when}, n=attempt)
+    call("every", "plain", {"when": when}, n=attempt)
+    raise self.retry(exc=ValueError("the parent fails"), countdown=0)
+
+
 @app.task(name="parents.three_down")
 def three_down() -> str:
     return _one_down()
@@ -457,8 +471,9 @@ def soft_limit(caught: bool) -> str:
 
 
 @app.task(name="canvas.hard_limit", time_limit=1)
-def hard_limit() -> None:
-    follow_up()
+def hard_limit(when: str = "success") -> None:
+    if not PLAIN:
+        call("follow-up", "plain", {"when": when}, n=1)
     time.sleep(20)
 
 

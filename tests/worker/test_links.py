@@ -74,8 +74,9 @@ def test_a_parent_that_does_not_succeed_publishes_and_lists_nothing(
     parent = caller.send("parents.scripted", calls=[NEXT], end=end)
 
     assert caller.end(parent)["status"] == status
-    assert caller.children(parent) == []
     assert caller.never_ran(run_id(parent, "next"))
+    # After all is quiet: Celery has stored the links for a moment where the answer has no JSON.
+    assert caller.children(parent) == []
 
 
 def test_an_ignored_parent_publishes_nothing(caller: Caller) -> None:

@@ -92,7 +92,7 @@ def test_a_deferred_run_inherits_its_parents_stamps(caller: Caller) -> None:
 
 
 def test_a_broker_that_is_down_does_not_change_the_parent(proxied: Caller, proxy: Proxy) -> None:
-    """4.4: the loss is logged with its ids, and the worker goes on."""
+    """4.4 and 5.3: the calls wait in the outbox, and go out when the broker is back."""
     calls = [{"id": id, "kind": "plain", "n": 1} for id in ("first", "second")]
     parent = proxied.send("parents.held", calls=calls)
     wait_until(lambda: proxied.marks("waiting", parent), "the body waits")
@@ -101,10 +101,11 @@ def test_a_broker_that_is_down_does_not_change_the_parent(proxied: Caller, proxy
     proxied.go(parent)
 
     assert proxied.result(parent) == "done"
-    for id in ("first", "second"):
-        said = f"defer '{id}' of run {parent} (parents.held) is lost"
-        wait_until(lambda said=said: said in proxied.worker.logs(), said)
+    said = f"run {parent}: 2 calls wait in the outbox"
+    wait_until(lambda: said in proxied.worker.logs(), said)
     proxy.mend()
-    later = proxied.send("parents.many", count=1)
-    assert proxied.child(later, "call-0")["run"]["parent"]["id"] == later
-    assert proxied.marks("began", run_id(parent, "first")) == 0
+    for id in ("first", "second"):
+        assert proxied.child(parent, id)["run"]["parent"]["id"] == parent
+    wait_until(proxied.outbox_is_empty, "the outbox is empty")
+    proxied.settle()
+    assert [proxied.marks("began", run_id(parent, id)) for id in ("first", "second")] == [1, 1]

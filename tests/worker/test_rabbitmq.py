@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from shutil import which
 from uuid import uuid4
 
 import pytest
@@ -22,8 +17,7 @@ from pytest_celery import (
 from celery_defer import run_id
 from tests.worker.caller import Caller
 from tests.worker.local import IN_DOCKER, LocalService, LocalWorker
-
-SERVER = "amqp://guest:guest@localhost:5672"
+from tests.worker.services import RABBITMQ, need_rabbitmq, virtual_host
 
 
 @pytest.fixture(scope="module")
@@ -34,45 +28,15 @@ def queues() -> list[str]:
 @pytest.fixture(scope="module")
 def rabbitmq_url(queues: list[str]) -> Iterator[str]:
     """The URL of a virtual host of our own, or else of the default one, less our queues."""
-    _need_rabbitmq()
-    with _virtual_host() as name:
-        yield f"{SERVER}/{name}"
+    need_rabbitmq()
+    with virtual_host() as name:
+        yield f"{RABBITMQ}/{name}"
         if not name:
             _delete(queues)
 
 
-def _need_rabbitmq() -> None:
-    try:
-        socket.create_connection(("localhost", 5672), timeout=2).close()
-    except OSError:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI has no RabbitMQ on localhost:5672")
-        pytest.skip("no RabbitMQ on localhost:5672")
-
-
-@contextmanager
-def _virtual_host() -> Iterator[str]:
-    name = f"defer-test-{uuid4()}"
-    if not _rabbitmqctl("add_vhost", name):
-        yield ""
-        return
-    try:
-        assert _rabbitmqctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-        yield name
-    finally:
-        _rabbitmqctl("delete_vhost", name)
-
-
-def _rabbitmqctl(*command: str) -> bool:
-    """Run rabbitmqctl; False where there is none, or where this user may not."""
-    if not which("rabbitmqctl"):
-        return False
-    done = subprocess.run(["rabbitmqctl", "-q", *command], capture_output=True, check=False)
-    return done.returncode == 0
-
-
 def _delete(queues: list[str]) -> None:
-    with Connection(SERVER) as connection, connection.channel() as channel:
+    with Connection(RABBITMQ) as connection, connection.channel() as channel:
         for name in queues:
             channel.queue_delete(name)
             channel.exchange_delete(name)

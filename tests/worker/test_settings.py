@@ -47,6 +47,17 @@ def test_a_wrong_setting_stops_the_worker_at_its_start(
     assert " ready." not in worker.logs()
 
 
-def test_a_worker_says_once_what_a_crash_would_lose(caller: Caller) -> None:
+def test_a_worker_without_any_redis_says_once_what_a_crash_would_lose(
+    start_module_worker: Callable[..., LocalWorker],
+) -> None:
     """5.7"""
-    assert caller.worker.logs().count("loses those calls") == 1
+    env = {"CELERY_BROKER_URL": "memory://", "CELERY_RESULT_BACKEND": "rpc://"}
+    worker = start_module_worker("storeless", "--pool", "solo", env=env)
+    worker.ready()
+
+    assert worker.logs().count("finds no Redis in the app's settings") == 1
+    assert worker.logs().count("loses those calls") == 1
+
+
+def test_a_worker_with_a_redis_has_nothing_to_say(caller: Caller) -> None:
+    assert "loses those calls" not in caller.worker.logs()

@@ -4,12 +4,12 @@
 local taken = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])) do
   local key = ARGV[4] .. id .. ARGV[5]
-  local record = redis.call('HMGET', key, 'token', 'body')
+  local record = redis.pcall('HMGET', key, 'token', 'body')
   if record[1] then
     redis.call('ZADD', KEYS[1], ARGV[2], id)
     local tries = redis.call('HINCRBY', key, 'tries', 1)
-    table.insert(taken, {id, record[1], record[2], tries})
-  else -- the record has expired
+    table.insert(taken, {id, record[1], record[2] or '', tries})
+  else -- the record has expired, or the key holds something else
     redis.call('ZREM', KEYS[1], id)
   end
 end

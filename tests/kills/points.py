@@ -1,0 +1,173 @@
+"""Where a worker under test may be killed, and how: only through what is public.
+
+The hash ``kill:<run id>`` in the result backend's Redis names points, and who dies there: the
+"child" of the pool that is at this point, or the whole "worker". Each kill happens once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import billiard.pool
+from celery import current_app, current_task, signals
+from celery.concurrency.asynpool import AsynPool
+from celery.worker.request import Request
+
+from celery_defer import relay
+from celery_defer.extension import extension_of
+from celery_defer.store import Store
+
+__all__ = ["count", "installed", "reach"]
+
+DEFERRED = {"deferred-before", "deferred-body", "deferred-after", "deferred-stored"}
+#: The worker's main process: what a pool forks inherits it.
+MAIN = os.getpid()
+
+
+@contextmanager
+def installed(app: Any) -> Iterator[None]:
+    """Put the points round what ``Defer(app)`` in the block puts into Celery."""
+    signals.task_success.connect(_on_stored, weak=False)
+    yield
+    signals.task_success.connect(_on_published, weak=False)
+    signals.task_prerun.connect(_on_prerun, weak=False)
+    signals.task_received.connect(_on_received, weak=False)
+    signals.after_task_publish.connect(_on_sent, weak=False)
+    extension: Any = extension_of(app)
+    extension.store = _Store(extension.store)
+    relay.LEASE = 0.5
+    _see_lost_children_at_once()
+    _tell_when_accepted()
+
+
+def reach(point: str, run: str) -> None:
+    """Die here, if the test has said so."""
+    redis, key = _redis(), f"kill:{run}"
+    who = redis.hget(key, point)
+    if who is None:
+        return
+    # An early acknowledgement is not quite before the body; see `_tell_when_accepted`.
+    assert redis.blpop([f"accepted:{run}"], timeout=10)
+    if point in _AFTER_PUBLISHING:
+        _wait_until_received(run)
+    redis.hdel(key, point)
+    if who == b"worker":
+        os.kill(MAIN, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# kombu takes a message from Redis first, and notes then that it has it: a worker that is killed
+# in between loses the message, whoever sent it. That is not what is tried here.
+_AFTER_PUBLISHING = {"published", "cleared", *DEFERRED}
+
+
+def _wait_until_received(run: str) -> None:
+    """Wait until the worker has what the parent, which is *run* or its parent, deferred."""
+    parent = current_task.request.parent_id or run
+    deadline = time.monotonic() + 10
+    while int(_redis().get(f"received:{parent}") or 0) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def count(name: str, run: str) -> None:
+    """Count, where a test can read it, that *name* happened to *run*."""
+    _redis().incr(f"{name}:{run}")
+
+
+def _redis() -> Any:
+    return current_app.backend.client
+
+
+# -- Celery's signals -------------------------------------------------------------------------
+
+
+def _on_stored(sender: Any, **_: Any) -> None:
+    """SUCCESS is stored; this receiver comes before the package's."""
+    reach("stored", sender.request.id)
+    reach("deferred-stored", sender.request.id)
+
+
+def _on_published(sender: Any, **_: Any) -> None:
+    """All is done: this receiver comes after the package's."""
+    reach("cleared", sender.request.id)
+
+
+def _on_prerun(task_id: str, **_: Any) -> None:
+    """The run is claimed."""
+    count("began", task_id)
+    reach("deferred-before", task_id)
+
+
+def _on_received(request: Any, **_: Any) -> None:
+    if request.parent_id:
+        count("received", request.parent_id)
+
+
+def _on_sent(headers: Mapping[str, Any], **_: Any) -> None:
+    """The first message is with the transport, the next is not."""
+    if headers.get("parent_id"):
+        reach("relay-middle" if _in_relay() else "middle", headers["parent_id"])
+
+
+def _in_relay() -> bool:
+    return threading.current_thread().name == "celery-defer-relay"
+
+
+# -- the store ------------------------------------------------------------------------------
+
+
+class _Store:
+    """A store, with a point before or after what it does."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def stage(self, id: Any, *args: Any) -> Callable[[], None]:
+        wait = self._store.stage(id, *args)
+
+        def then_reach() -> None:
+            wait()
+            reach("staged", id)
+
+        return then_reach
+
+    def take(self, *args: Any) -> Any:
+        taken = self._store.take(*args)
+        for each in taken:
+            reach("relay-taken", each.id)
+        return taken
+
+    def settle(self, id: Any, token: str) -> None:
+        reach("relay-published" if _in_relay() else "published", id)
+        self._store.settle(id, token)
+
+
+# -- patience ---------------------------------------------------------------------------------
+
+
+def _see_lost_children_at_once() -> None:
+    # billiard waits ten seconds before it takes a child for lost, and looks every five.
+    billiard.pool.LOST_WORKER_TIMEOUT = 0.2
+    AsynPool.timers = property(lambda pool: {pool.maintain_pool: 0.1})
+
+
+def _tell_when_accepted() -> None:
+    """Tell a run when the main process has acknowledged it, if it does so early."""
+    on_accepted = Request.on_accepted
+
+    def telling(self: Any, *args: Any) -> None:
+        on_accepted(self, *args)
+        if _redis().exists(f"kill:{self.id}"):
+            _redis().rpush(f"accepted:{self.id}", 1)
+
+    Request.on_accepted = telling

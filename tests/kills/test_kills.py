@@ -1,0 +1,50 @@
+"""Whoever is killed, wherever: what a succeeded parent deferred runs exactly once (rule 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.kills.cells import CELLS, EARLY, Cell, Column, Seen, expected
+from tests.kills.stage import Stage
+from tests.kills.table import IS_MADE, PAGE, render
+
+
+def _param(cell: Cell) -> object:
+    marks = () if cell.is_core else (pytest.mark.matrix,)
+    return pytest.param(cell, id=str(cell), marks=marks)
+
+
+@pytest.mark.parametrize("cell", [_param(cell) for cell in CELLS])
+def test_deferred_runs_complete_once_if_their_parent_succeeded(
+    seen_in: Callable[[Cell], Seen], cell: Cell
+) -> None:
+    assert seen_in(cell) == expected(cell)
+
+
+@pytest.mark.parametrize(("point", "completed"), [("body", (0, 0, 0)), ("staged", (0, 1, 1))])
+def test_a_parent_that_celery_lost_has_failed_if_its_calls_were_staged(
+    stage_of: Callable[[Column], Stage], point: str, completed: tuple[int, int, int]
+) -> None:
+    """4.2: the stored FAILURE decides; calls that were in memory are gone with the body."""
+    want = Seen("FAILURE", 1, completed)
+    cell = Cell(EARLY, point, "child")
+
+    seen = stage_of(EARLY).play(cell, want, ("success", "failure", "always"))
+
+    assert seen == want
+
+
+@pytest.mark.skipif(IS_MADE, reason="it is being made")
+def test_the_table_in_the_docs_is_what_these_tests_see() -> None:
+    """`make kill-table` writes it from what was seen."""
+    assert PAGE.read_text() == render({cell: expected(cell) for cell in CELLS})
+
+
+def test_a_run_of_which_something_is_lost_or_doubled_is_one_that_celery_loses_or_doubles() -> None:
+    assert {str(expected(cell)) for cell in CELLS if not cell.is_celerys} == {
+        "once",
+        "never",
+        "never; record waits",
+    }

@@ -1,0 +1,245 @@
+"""Services that go away for a while: nothing is lost, and no parent notices (4.4 and 5.3).
+
+Each test has a broker and a store of its own, which it stops, hangs or cuts off; results are
+kept elsewhere, so that parents can succeed meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+from pytest_celery import CeleryTestWorker
+
+from celery_defer import run_id
+from celery_defer.store import RedisStore
+from tests.worker.caller import Caller
+from tests.worker.local import LocalWorker, wait_until
+from tests.worker.proxy import Proxy
+from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
+
+RECONNECTS = "Connection to broker lost"
+PARENTS = 3
+CALLS = [{"id": id, "kind": "plain", "n": 1} for id in ("first", "second")]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A worker with room for three parents, the way to its broker, and its store."""
+
+    caller: Caller
+    worker: LocalWorker
+    broker: RedisServer | None
+    way: Proxy
+    store: RedisServer
+
+    def hold(self, calls: list[dict[str, Any]] = CALLS, count: int = PARENTS) -> list[str]:
+        """Start parents that have deferred, and wait in their bodies."""
+        parents = [self.caller.send("parents.held", calls=calls) for _ in range(count)]
+        for parent in parents:
+            wait_until(lambda run=parent: self.caller.marks("waiting", run), "the body waits")
+        return parents
+
+    def let_go(self, parents: list[str]) -> None:
+        """Let the parents end; each must succeed as if nothing were wrong."""
+        for parent in parents:
+            self.caller.go(parent)
+        assert [self.caller.result(parent) for parent in parents] == ["done"] * len(parents)
+
+    def runs_once(self, parents: list[str], calls: list[dict[str, Any]] = CALLS) -> None:
+        """Wait until each deferred run has succeeded, the outbox is empty, and all is quiet."""
+        runs = [run_id(parent, call["id"]) for parent in parents for call in calls]
+        self.supervise()
+        for run in runs:
+            self.caller.result(run)
+        wait_until(lambda: self.waiting() == 0, "the outbox is empty")
+        for _ in range(2 * PARENTS):  # a fence for each process, and one more round
+            self.caller.result(self.caller.send("parents.fence"))
+        assert {self.caller.marks("began", run) for run in runs} == {1}
+        assert self.worker.status == "running"
+
+    def waiting(self) -> int:
+        client = self.caller.redis.__class__.from_url(self.store.url)
+        with client:
+            return RedisStore(client).waiting()
+
+    def says(self, text: str, times: int = 1) -> None:
+        def is_said() -> bool:
+            self.supervise()
+            return self.worker.logs().count(text) >= times
+
+        wait_until(is_said, text)
+
+    def supervise(self) -> None:
+        """Do what a supervisor does, where kombu itself has ended the worker.
+
+        kombu 5.7 may, when its Redis goes away: Channel.close restores what is unacknowledged
+        through a connection that has no client any more.
+        """
+        if self.worker.status != "running" and "restore_unacked_once" in self.worker.logs():
+            self.worker.revive()
+
+
+@pytest.fixture
+def build(redis_url: str) -> Iterator[Callable[..., Scene]]:
+    """Make a scene whose broker is Redis or RabbitMQ, behind a proxy."""
+
+    def scene(kind: str = "Redis") -> Scene:
+        store = stack.enter_context(RedisServer())
+        broker = stack.enter_context(RedisServer()) if kind == "Redis" else None
+        url = broker.url if broker else _rabbitmq(stack)
+        parts = urlsplit(url)
+        way = stack.enter_context(Proxy((parts.hostname or "", parts.port or 0)))
+        proxied = url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{way.port}")
+        worker = LocalWorker(
+            f"outage-{uuid4().hex[:8]}",
+            *("--concurrency", str(PARENTS)),
+            env={
+                "CELERY_BROKER_URL": proxied,
+                "CELERY_RESULT_BACKEND": redis_url,
+                "DEFER_TEST_CONFIG": json.dumps({"defer_store_url": store.url}),
+            },
+        )
+        stack.callback(worker.teardown)
+        worker.ready()
+        app = Celery("client", broker=url, backend=redis_url, set_as_current=False)
+        caller = stack.enter_context(Caller(app, CeleryTestWorker(worker, app)))
+        return Scene(caller, worker, broker, way, store)
+
+    with ExitStack() as stack:
+        yield scene
+
+
+def _rabbitmq(stack: ExitStack) -> str:
+    need_rabbitmq()
+    name = stack.enter_context(virtual_host())
+    if not name:
+        pytest.skip("no virtual host of RabbitMQ could be made")
+    return f"{RABBITMQ}/{name}"
+
+
+def test_a_broker_that_was_stopped_gets_all_when_it_is_back(build: Callable[..., Scene]) -> None:
+    scene = build()
+    assert scene.broker is not None
+    parents = scene.hold()
+
+    scene.broker.stop()
+    scene.let_go(parents)
+    scene.says("2 calls wait in the outbox", times=PARENTS)
+    scene.broker.start()
+
+    scene.runs_once(parents)
+
+
+def test_rabbitmq_that_was_cut_off_gets_all_when_it_is_back(build: Callable[..., Scene]) -> None:
+    scene = build("RabbitMQ")
+    parents = scene.hold()
+
+    scene.way.cut()
+    scene.let_go(parents)
+    scene.says("2 calls wait in the outbox", times=PARENTS)
+    scene.way.mend()
+
+    scene.runs_once(parents)
+
+
+def test_with_the_store_stopped_all_is_published_from_memory(build: Callable[..., Scene]) -> None:
+    """And the consumer, whose broker is well, is left alone."""
+    scene = build()
+    parents = scene.hold()
+
+    scene.store.stop()
+    scene.let_go(parents)
+    for parent in parents:
+        for call in CALLS:
+            scene.caller.child(parent, call["id"])
+    scene.says("published from memory", times=PARENTS)
+    scene.says("the relay could not look into the outbox", times=2)
+    scene.store.start()
+
+    scene.runs_once(parents)
+    assert RECONNECTS not in scene.worker.logs()
+    later = scene.hold()
+    scene.let_go(later)
+    scene.runs_once(later)
+    assert scene.worker.logs().count("published from memory") == PARENTS
+
+
+def test_with_both_stopped_what_was_stored_before_goes_out(build: Callable[..., Scene]) -> None:
+    scene = build()
+    assert scene.broker is not None
+    parents = scene.hold()
+
+    scene.broker.stop()
+    scene.let_go(parents)
+    scene.says("2 calls wait in the outbox", times=PARENTS)
+    scene.store.stop()
+    scene.says("the relay could not look into the outbox", times=2)
+    scene.broker.start()
+    scene.store.start()
+
+    scene.runs_once(parents)
+
+
+def test_with_both_stopped_at_a_parents_end_the_loss_is_told(build: Callable[..., Scene]) -> None:
+    """There is no place left to keep the calls; the parent succeeds, and the worker goes on."""
+    scene = build()
+    assert scene.broker is not None
+    parents = scene.hold(count=1)
+
+    scene.store.stop()
+    scene.broker.stop()
+    scene.let_go(parents)
+    for call in CALLS:
+        scene.says(f"defer '{call['id']}' of run {parents[0]} (parents.held) is lost")
+    scene.broker.start()
+    scene.store.start()
+
+    later = scene.hold()
+    scene.let_go(later)
+    scene.runs_once(later)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("kind", ["Redis", "RabbitMQ"])
+def test_a_network_cut_in_the_middle_of_publishing(build: Callable[..., Scene], kind: str) -> None:
+    """Forty calls are some 40,000 bytes; what arrived before the cut may arrive again."""
+    scene = build(kind)
+    calls = [{"id": f"call-{n}", "kind": "plain", "n": n} for n in range(40)]
+
+    for times, count in enumerate((100, 3_000, 20_000), start=1):
+        (parent,) = scene.hold(calls, count=1)
+        scene.way.cut_after(count)
+        scene.let_go([parent])
+        wait_until(lambda: scene.way.is_cut, "the cut")
+        scene.says("calls wait in the outbox", times)
+        scene.way.mend()
+        scene.runs_once([parent], calls)
+
+
+@pytest.mark.matrix
+def test_a_store_that_hangs_holds_a_parent_up_for_seconds_only(
+    build: Callable[..., Scene],
+) -> None:
+    scene = build()
+    parents = scene.hold(count=1)
+
+    scene.store.pause()
+    began = time.monotonic()
+    scene.caller.go(parents[0])
+    wait_until(lambda: scene.caller.meta(parents[0])["status"] == "SUCCESS", "the end", 60)
+    blocked = time.monotonic() - began
+    print(f"a parent's end waits {blocked:.1f} s for a store that hangs")
+    scene.store.resume()
+
+    assert blocked < 20
+    scene.runs_once(parents)
+    assert RECONNECTS not in scene.worker.logs()
