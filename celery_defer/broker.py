@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 
 from celery_defer.batch import Ride, batch
 from celery_defer.ids import RunId
-from celery_defer.model import Call
+from celery_defer.model import HEADER, Call
 
 __all__ = ["Message", "Sent", "is_there", "send"]
 
@@ -67,8 +67,16 @@ def send(
     if not (sent.refused and sent.unsent):
         return sent
     # RabbitMQ closes a channel over one bad message, and with it what was not yet confirmed.
-    rest = send(app, sent.unsent, is_durable=is_durable)
+    rest = send(app, [_once_more(message) for message in sent.unsent], is_durable=is_durable)
     return Sent(refused=(*sent.refused, *rest.refused), unsent=rest.unsent)
+
+
+def _once_more(message: Message) -> Message:
+    """Answer the message of another publication: the first may have arrived."""
+    headers = message.options["headers"]
+    token = headers.get(HEADER, {}).get("token", "")
+    header = {**headers.get(HEADER, {}), "token": f"{token}.again"}
+    return replace(message, options={**message.options, "headers": {**headers, HEADER: header}})
 
 
 def _send(app: Any, messages: Sequence[Message], is_durable: bool, ride: Ride) -> Sent:
@@ -104,7 +112,10 @@ def _connect(app: Any, connection: Any) -> None:
         return
     if app.conf.task_publish_retry:
         connection.transport_options.update(app.conf.task_publish_retry_policy)
-    connection.default_channel  # noqa: B018  # opens it
+    try:
+        connection.default_channel  # noqa: B018  # opens it
+    except Exception as error:  # also what kombu deems hopeless, as a wrong password
+        raise OperationalError(f"{error!r}") from error
 
 
 def _each(sender: _Sender, messages: Sequence[Message], errors: _Errors) -> Sent:

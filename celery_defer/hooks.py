@@ -187,16 +187,13 @@ def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:
     progress: the relay reads the stored state and decides.
     """
     own = scope.find()
-    if own is None or own.task is not sender:
+    if own is None or own.task is not sender or own.phase not in (Phase.RETURNED, Phase.RAISED):
         return
     own.result = exception
     try:
         if own.phase is Phase.RETURNED:
             links.unlink(own, exception, einfo.traceback)
-        if own.phase in (Phase.RETURNED, Phase.RAISED):
-            outbox.publish(own, Outcome.FAILURE)
-        else:
-            receive.failed(own)
+        outbox.publish(own, Outcome.FAILURE)
     except Exception:
         logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)
     finally:

@@ -92,7 +92,11 @@ def _link_safely(parent: Scope, answer: object) -> None:
 
 def has_succeeded(parent: Scope) -> bool:
     """Whether a SUCCESS of the run is stored."""
-    return _keeps_result(parent) and parent.app.AsyncResult(parent.run.id).successful()
+    try:
+        return _keeps_result(parent) and parent.task.AsyncResult(parent.run.id).successful()
+    except Exception:  # the result backend is away
+        logger.exception("the result of run %s cannot be read", parent.run.id)
+        return False
 
 
 def forget(parent: Scope) -> None:
@@ -126,7 +130,11 @@ def publish_now(parent: Scope, call: Call) -> CallState:
     if parent.is_eager:
         run_inline(parent.app, alone, Outcome.SUCCESS)
         return CallState.PUBLISHED
-    done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
+    try:
+        done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
+    except Exception:  # the body that defers must not fail by it
+        logger.exception("run %s (%s): its calls are not published", parent.run.id, parent.run.task)
+        done = Delivery(unsent=(call,))
     if not (done.unsent or done.unknown or done.refused):
         return CallState.PUBLISHED
     if done.unsent and _is_staged_alone(parent, kept):
@@ -188,12 +196,18 @@ def withdraw_from(parent: Scope, defer_id: str) -> bool:
 def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str) -> bool:
     """Make sure that a deferred run never starts; False if it has started."""
     id = run_id(parent_id, defer_id)
+    if _has_ended(app, id):  # its claim may have expired
+        return False
     claim = store.claim(id, _NOBODY, keep)
     if claim.is_mine:
         request = Context({"id": id, "parent_id": parent_id})
         outcome = {"defer_id": defer_id, "reason": None}
         app.backend.store_result(id, outcome, CallState.ABORTED.value, request=request)
     return claim.owner == _NOBODY
+
+
+def _has_ended(app: Any, id: str) -> bool:
+    return not isinstance(app.backend, DisabledBackend) and app.AsyncResult(id).ready()
 
 
 # -- private ------------------------------------------------------------------------------

@@ -13,9 +13,14 @@ from celery_defer.envelope import Envelope
 from celery_defer.model import Outcome
 from celery_defer.scope import Phase, Scope
 
-__all__ = ["failed", "is_duplicate", "perform", "unpack"]
+__all__ = ["is_duplicate", "perform", "unpack"]
 
 logger = logging.getLogger(__name__)
+
+_TELLING = frozenset(
+    {"amqp", "amqps", "pyamqp", "librabbitmq", "memory", "py-amqp"}
+    | {"redis", "rediss", "redis+socket", "sentinel"}
+)
 
 
 def is_duplicate(run: Scope) -> bool:
@@ -37,7 +42,9 @@ def is_duplicate(run: Scope) -> bool:
         return False
     if claim.is_mine:
         return False
-    return claim.owner.partition("/")[0] != envelope.token or not _came_again(run.request)
+    if claim.owner.partition("/")[0] != envelope.token:
+        return True
+    return _tells_of_redelivery(run.app) and not _came_again(run.request)
 
 
 def perform(
@@ -67,15 +74,6 @@ def perform(
     return answer
 
 
-def failed(run: Scope) -> None:
-    """Forget what an earlier attempt has staged, now that Celery has stored a failure.
-
-    Unless that attempt has succeeded: Celery keeps a stored SUCCESS.
-    """
-    if _came_again(run.request) and not outbox.has_succeeded(run):
-        outbox.forget(run)
-
-
 def unpack(
     run: Scope, contract: Contract, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -89,6 +87,13 @@ def unpack(
     return contract.unpack(args, kwargs)
 
 
+def _tells_of_redelivery(app: Any) -> bool:
+    """Whether the broker marks what it delivers once more; kombu's other transports do not."""
+    broker = app.conf.broker_read_url
+    url = broker if isinstance(broker, str) else next(iter(broker or []), "")
+    return url.partition("://")[0] in _TELLING
+
+
 def _came_again(request: Mapping[str, Any]) -> bool:
     delivery = request.get("delivery_info") or {}
     return bool(delivery.get("redelivered") or request.get("retries"))
@@ -98,14 +103,20 @@ def _returned(run: Scope, answer: object) -> None:
     run.phase = Phase.RETURNED
     if run.buffered():
         outbox.stage(run, Outcome.SUCCESS, answer)
-    elif _came_again(run.request):
+    elif run.calls or _came_again(run.request):
         # What an attempt before this one has staged, and could not publish, is out of date.
         outbox.forget(run)
 
 
 def _raised(run: Scope) -> None:
-    if any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered()):
+    """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
+    starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered())
+    if _came_again(run.request) and outbox.has_succeeded(run):
+        run.drop()
+    elif starts:
         run.phase = Phase.RAISED
         outbox.stage(run, Outcome.FAILURE)
     else:
         run.drop()
+        if _came_again(run.request):
+            outbox.forget(run)

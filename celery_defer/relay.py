@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from celery_defer import record
+from celery_defer.broker import is_there
 from celery_defer.delivery import deliver
 from celery_defer.errors import RecordError
 from celery_defer.model import Outcome, Record
@@ -61,15 +62,15 @@ class Quarantine:
 Action = Publish | Drop | Wait | Quarantine
 
 
-def plan(now: float, taken: Taken, keep: float, state_of: Callable[[str], str]) -> Action:
-    """Decide what to do with a record; *state_of* answers the stored state of a run."""
+def plan(now: float, taken: Taken, keep: float, state_of: Callable[[str, str], str]) -> Action:
+    """Decide what to do with a record; *state_of* answers the stored state of a run of a task."""
     try:
         read = record.unpack(taken.body)
     except RecordError as error:
         return Quarantine(str(error))
     if not read.is_judged:
         return Publish(read, read.outcome)
-    state = state_of(read.parent)
+    state = state_of(read.parent, read.task)
     if state in Outcome.__members__:
         return Publish(read, Outcome(state))
     if state == "REVOKED":
@@ -91,13 +92,13 @@ class Relay:
         """Take what is due and do what ``plan`` says; answer how many records that was."""
         due = self.store.take(now, now + LEASE, LIMIT)
         for position, taken in enumerate(due):
-            if not self._handle(taken, now):
+            if not self._handle(taken, now) and not is_there(self.app):
                 self._leave(due[position + 1 :], now)
                 break
         return len(due)
 
     def _handle(self, taken: Taken, now: float) -> bool:
-        """See to one record; False if the broker is away, so that no other need be tried."""
+        """See to one record; False if some of it found no broker."""
         try:
             action = plan(now, taken, self.settings.outbox_keeps, self._state)
         except Exception:  # the result backend is away, or has garbage for this one parent
@@ -105,8 +106,10 @@ class Relay:
             action = Wait(now + _pause(taken.tries))
         return self._act(taken, action, now)
 
-    def _state(self, run_id: str) -> str:
-        return str(self.app.AsyncResult(run_id).state)
+    def _state(self, run_id: str, task: str) -> str:
+        # A task may have a result backend of its own.
+        owner = self.app.tasks.get(task, self.app)
+        return str(owner.AsyncResult(run_id).state)
 
     def _act(self, taken: Taken, action: Action, now: float) -> bool:
         if isinstance(action, Publish):

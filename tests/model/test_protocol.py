@@ -325,8 +325,6 @@ class Game:
             outbox.publish(own, Outcome.SUCCESS)
         if not attempt.has_returned and own.phase in (Phase.RETURNED, Phase.RAISED):
             outbox.publish(own, Outcome.FAILURE)
-        elif not attempt.has_returned:
-            receive.failed(own)
         self.world.at("before the message is acknowledged")
         parent.live.remove(attempt)
 
@@ -421,9 +419,10 @@ class Game:
         parent, id = self._draw(self.parents), self._draw(list(IDS))
         id_of_run, store = run_id(parent.id, id), self.world.parents_store
         self.story.append(f"{id} of {parent.id} is aborted")
-        if outbox.withdraw(self.world, store, SETTINGS.claim_keeps, parent.id, id):
-            assert not self.starts[id_of_run], "a run that has started is said to be withdrawn"
-            self.withdrawn.add(id_of_run)
+        with suppress(Killed, ConnectionError), self.world.process():
+            if outbox.withdraw(self.world, store, SETTINGS.claim_keeps, parent.id, id):
+                assert not self.starts[id_of_run], "a run that has started is said to be withdrawn"
+                self.withdrawn.add(id_of_run)
 
     # -- the end ----------------------------------------------------------------------------
 

@@ -79,6 +79,9 @@ class Task:
     def request(self) -> Any:
         raise AssertionError("links are not modelled")
 
+    def AsyncResult(self, id: str) -> _Result:
+        return self.app.AsyncResult(id)
+
     def apply_async(
         self,
         args: Any,
@@ -204,6 +207,9 @@ class _Result:
     def successful(self) -> bool:
         return self.state == "SUCCESS"
 
+    def ready(self) -> bool:
+        return self.state in {"SUCCESS", "FAILURE", "REVOKED"}
+
 
 @dataclass
 class World:
@@ -222,7 +228,7 @@ class World:
     interrupt: Callable[[str], str] = lambda _: ""
     tasks: dict[str, Task] = field(init=False)
     conf: ClassVar[Any] = SimpleNamespace(
-        task_inherit_parent_priority=False, task_publish_retry=False
+        task_inherit_parent_priority=False, task_publish_retry=False, broker_read_url="redis://"
     )
 
     def __post_init__(self) -> None:

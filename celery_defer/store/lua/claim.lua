@@ -3,4 +3,5 @@
 -- Answers {who owns the run now, 1 if that is who asked}.
 redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
 local owner = redis.call('GET', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2]) -- where one duplicate has come, more may
 return {owner, owner == ARGV[1] and 1 or 0}
