@@ -103,7 +103,7 @@ def _returned(run: Scope, answer: object) -> None:
     run.phase = Phase.RETURNED
     if run.buffered():
         outbox.stage(run, Outcome.SUCCESS, answer)
-    elif run.calls or _came_again(run.request):
+    elif _came_again(run.request):
         # What an attempt before this one has staged, and could not publish, is out of date.
         outbox.forget(run)
 

@@ -22,7 +22,7 @@ from pytest_celery import CeleryTestWorker
 from celery_defer import run_id
 from celery_defer.store import RedisStore
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
+from tests.worker.local import SECONDS, LocalWorker, wait_until
 from tests.worker.proxy import Proxy
 from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
 
@@ -57,9 +57,12 @@ class Scene:
     def runs_once(self, parents: list[str], calls: list[dict[str, Any]] = CALLS) -> None:
         """Wait until each deferred run has succeeded, the outbox is empty, and all is quiet."""
         runs = [run_id(parent, call["id"]) for parent in parents for call in calls]
-        self.supervise()
-        for run in runs:
-            self.caller.result(run)
+
+        def have_ended() -> bool:
+            self.supervise()
+            return all(self.caller.meta(run)["status"] == "SUCCESS" for run in runs)
+
+        wait_until(have_ended, "all have succeeded", 2 * SECONDS)
         wait_until(lambda: self.waiting() == 0, "the outbox is empty")
         for _ in range(2 * PARENTS):  # a fence for each process, and one more round
             self.caller.result(self.caller.send("parents.fence"))
@@ -126,6 +129,7 @@ def _rabbitmq(stack: ExitStack) -> str:
     return f"{RABBITMQ}/{name}"
 
 
+@pytest.mark.matrix  # kombu may end the worker: see Scene.supervise
 def test_a_broker_that_was_stopped_gets_all_when_it_is_back(build: Callable[..., Scene]) -> None:
     scene = build()
     assert scene.broker is not None
@@ -173,6 +177,7 @@ def test_with_the_store_stopped_all_is_published_from_memory(build: Callable[...
     assert scene.worker.logs().count("published from memory") == PARENTS
 
 
+@pytest.mark.matrix  # kombu may end the worker: see Scene.supervise
 def test_with_both_stopped_what_was_stored_before_goes_out(build: Callable[..., Scene]) -> None:
     scene = build()
     assert scene.broker is not None
@@ -189,6 +194,7 @@ def test_with_both_stopped_what_was_stored_before_goes_out(build: Callable[..., 
     scene.runs_once(parents)
 
 
+@pytest.mark.matrix  # kombu may end the worker: see Scene.supervise
 def test_with_both_stopped_at_a_parents_end_the_loss_is_told(build: Callable[..., Scene]) -> None:
     """There is no place left to keep the calls; the parent succeeds, and the worker goes on."""
     scene = build()
