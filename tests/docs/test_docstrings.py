@@ -28,6 +28,8 @@ class OrderPlaced(BaseModel):
     id: str
 
 
+# Celery 5.7 deprecates `queue=` on a task, and still takes it.
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_of_a_docstring_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Celery would make the tasks of an example anew in every app of the tests that follow.
