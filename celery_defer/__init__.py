@@ -1,12 +1,13 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
 from celery_defer.calls import DeferHandle, defer
-from celery_defer.control import abort
+from celery_defer.control import abort, cancel
 from celery_defer.decorate import deferred
 from celery_defer.errors import (
     ContractError,
     DeferError,
     DepthError,
+    EventError,
     IdError,
     LimitError,
     NoRunError,
@@ -15,13 +16,17 @@ from celery_defer.errors import (
     PayloadError,
     ResultError,
     SettingsError,
+    StepError,
     StoreError,
 )
+from celery_defer.events import Event, Received, send_event
 from celery_defer.extension import Defer
+from celery_defer.flow import NonRetriable, RetryAfter
 from celery_defer.function import DeferredTask
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Parent, Run
 from celery_defer.scope import current_run
+from celery_defer.steps import Steps, step
 
 __all__ = [
     "ContractError",
@@ -30,21 +35,31 @@ __all__ = [
     "DeferHandle",
     "DeferredTask",
     "DepthError",
+    "Event",
+    "EventError",
     "IdError",
     "LimitError",
     "NoRunError",
+    "NonRetriable",
     "NotDeferredError",
     "OptionError",
     "Parent",
     "PayloadError",
+    "Received",
     "ResultError",
+    "RetryAfter",
     "Run",
     "RunId",
     "SettingsError",
+    "StepError",
+    "Steps",
     "StoreError",
     "abort",
+    "cancel",
     "current_run",
     "defer",
     "deferred",
     "run_id",
+    "send_event",
+    "step",
 ]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from celery.app.routes import MapRoute
-from celery.utils.saferepr import saferepr
+from celery.app.task import Task
+from celery.signals import after_task_publish, before_task_publish, task_sent
 from kombu import exceptions
 from kombu.exceptions import OperationalError
 
-from celery_defer.batch import Ride, batch
-from celery_defer.ids import RunId
-from celery_defer.model import HEADER, Call
+from celery_defer.batch import Batch, Ride, batch
+from celery_defer.message import Draft, Message, shown
+from celery_defer.model import HEADER
 
-__all__ = ["Message", "Sent", "is_there", "send"]
+__all__ = ["Message", "Sent", "connect", "connection_errors", "is_there", "send"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,21 +27,9 @@ _Errors = tuple[type[BaseException], ...]
 
 # kombu 5.7 has both the batch and its error.
 _BATCH_ERRORS = tuple(filter(None, [getattr(exceptions, "BatchPublishError", None)]))
-_CELERYS_OWN = ("celery.app.task", "celery.app.base")
-# Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
-_REPR_SIZE = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A call, addressed: a task, its id and arguments, and the options of its publication."""
-
-    call: Call
-    id: RunId
-    task: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: dict[str, Any]
+_CELERYS_OWN = ("celery.app.task", "celery.app.base", "kombu.messaging")
+# Queues may be named for tenants, or for days.
+_MOST_ROUTES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +42,7 @@ class Sent:
 
 
 def send(
-    app: Any, messages: Sequence[Message], *, is_durable: bool = False, ride: Ride = lambda _: False
+    app: Any, messages: Sequence[Message], *, is_durable: bool = False, ride: Ride = lambda _: None
 ) -> Sent:
     """Publish *messages*; log what could not be.
 
@@ -82,13 +72,13 @@ def _once_more(message: Message) -> Message:
 def _send(app: Any, messages: Sequence[Message], is_durable: bool, ride: Ride) -> Sent:
     sent = Sent()
     with app.producer_pool.acquire(block=True) as producer:
-        errors = _connection_errors(producer)
+        errors = connection_errors(producer)
         try:
-            _connect(app, producer.connection)
-            with batch(producer, is_durable) as (sending, take_along):
-                sent = _each(_Sender(app, sending), messages, errors)
+            connect(app, producer.connection)
+            with batch(producer, is_durable) as opened:
+                sent = _each(_Sender(app, opened), messages, errors)
                 complete = not sent.refused and not sent.unsent
-                return replace(sent, has_taken_along=complete and take_along(ride))
+                return replace(sent, has_taken_along=complete and opened.send_with(ride))
         except errors as error:
             logger.error("the broker is away: %r", error)
             unsent = tuple(message for message in messages if message not in sent.refused)
@@ -99,14 +89,14 @@ def is_there(app: Any) -> bool:
     """Whether the broker answers, tried for as long as Celery would try; log if it does not."""
     with app.producer_pool.acquire(block=True) as producer:
         try:
-            _connect(app, producer.connection)
-        except _connection_errors(producer) as error:
+            connect(app, producer.connection)
+        except connection_errors(producer) as error:
             logger.error("the broker is away: %r", error)
             return False
         return True
 
 
-def _connect(app: Any, connection: Any) -> None:
+def connect(app: Any, connection: Any) -> None:
     """Connect as kombu.messaging.Producer.publish does where Celery lets it retry."""
     if connection.connected:
         return
@@ -132,7 +122,7 @@ def _each(sender: _Sender, messages: Sequence[Message], errors: _Errors) -> Sent
     return Sent(tuple(refused), tuple(unsent))
 
 
-def _connection_errors(producer: Any) -> _Errors:
+def connection_errors(producer: Any) -> _Errors:
     connection = producer.connection
     return (
         OperationalError,
@@ -147,8 +137,7 @@ class _Sender:
     """One producer, and what the messages of one batch have in common."""
 
     app: Any
-    producer: Any
-    _routes: dict[tuple[str, int], _Route] = field(default_factory=dict)
+    opened: Batch
 
     def sent(self, message: Message, errors: _Errors) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
@@ -163,26 +152,33 @@ class _Sender:
 
     def _publish(self, message: Message) -> None:
         if _needs_apply_async(message):
-            message.task.apply_async(
-                message.args,
-                message.kwargs,
-                task_id=message.id,
-                producer=self.producer,
-                add_to_parent=False,
-                retry=False,
-                **message.options,
-            )
+            self._publish_by_task(message)
+            return
+        route = self._route(message)
+        if route.draft and self._is_unwatched and _has_no_shadow(message):
+            self.opened.put(route.draft.filled(message, self.app.thread_oid))
         else:
-            self._publish_directly(message)
+            self._publish_directly(message, route)
+            self._learn(message, route)
 
-    def _publish_directly(self, message: Message) -> None:
+    def _publish_by_task(self, message: Message) -> None:
+        message.task.apply_async(
+            message.args,
+            message.kwargs,
+            task_id=message.id,
+            producer=self.opened.producer,
+            add_to_parent=False,
+            retry=False,
+            **message.options,
+        )
+
+    def _publish_directly(self, message: Message, route: _Route) -> None:
         """Do what celery.app.base.Celery.send_task does, for a message without a clock.
 
         Much of its time goes into what the messages of a batch share: their route, their
         queue's declaration. It leaves out `Backend.on_task_call`, for nobody here waits.
         """
         amqp, task = self.app.amqp, message.task
-        route = self._route(message)
         stamped = message.options.get("stamped_headers") or ()
         task_message = amqp.create_task_message(
             message.id,
@@ -194,46 +190,85 @@ class _Sender:
             root_id=message.options["root_id"],
             parent_id=message.options["parent_id"],
             shadow=task.shadow_name(message.args, message.kwargs, message.options),
-            argsrepr=_shown(message.args, len(message.call.payload)),
-            kwargsrepr=_shown(message.kwargs, len(message.call.payload)),
+            argsrepr=shown(message.args, len(message.call.payload)),
+            kwargsrepr=shown(message.kwargs, len(message.call.payload)),
             stamped_headers=stamped or None,
             **{name: message.options[name] for name in stamped},
             **route.limits,
         )
         amqp.send_task_message(
-            self.producer,
+            self.opened.producer,
             task.name,
             task_message,
             headers=message.options["headers"],
             retry=False,
             **route.options,
         )
-        # Declared once on this connection is enough.
-        route.options["declare"] = []
+
+    def _learn(self, message: Message, route: _Route) -> None:
+        """Spare the next message of this route what this one has had done."""
+        if self._routes is None or route.is_known:
+            return
+        route.is_known = True
+        if not getattr(route.options.get("queue"), "can_cache_declaration", False):
+            return
+        route.options["declare"] = []  # once on this connection is enough
+        if message.is_plain and self._is_unwatched and _has_no_shadow(message):
+            with suppress(Exception):  # this one has gone; the next goes the same way then
+                route.draft = Draft.of(self.opened.last(), message, self.app.thread_oid)
 
     @cached_property
-    def _routes_by_name(self) -> bool:
-        # A router that is a function may look at the arguments; a mapping sees the name alone.
-        return all(isinstance(router, MapRoute) for router in self.app.amqp.router.routes)
+    def _is_unwatched(self) -> bool:
+        """Whether nobody watches how Celery publishes, or has a hand in it."""
+        signals = before_task_publish, after_task_publish, task_sent
+        if self._tells_that_it_sends or any(signal.receivers for signal in signals):
+            return False
+        return not _is_replaced(type(self.opened.producer).publish)
 
     @cached_property
     def _tells_that_it_sends(self) -> bool:
         return bool(self.app.conf.task_send_sent_event)
 
     def _route(self, message: Message) -> _Route:
-        shared = self._routes_by_name
-        key = (message.task.name, id(message.call.options)) if shared else (message.id, 0)
+        if self._routes is None:
+            return _Route.of(self.app, message)
+        key = (self._default_queue, *_key(message))
         if key not in self._routes:
             self._routes[key] = _Route.of(self.app, message)
         return self._routes[key]
 
+    @cached_property
+    def _routes(self) -> dict[Any, _Route] | None:
+        """What is known of this connection; None where a router may look at more than `_key`."""
+        router = self.app.amqp.router  # another one when `task_routes` is set anew
+        if not all(isinstance(rule, MapRoute) for rule in router.routes):
+            return None
+        routes = self.opened.known.setdefault(router, {})
+        if len(routes) > _MOST_ROUTES:
+            routes.clear()
+        return routes
 
-@dataclass(frozen=True, slots=True)
+    @cached_property
+    def _default_queue(self) -> str:
+        return str(self.app.conf.task_default_queue)
+
+
+def _key(message: Message) -> tuple[Any, ...]:
+    """What a route depends on, beside the settings."""
+    task, options = message.task, message.options
+    queue, priority = options.get("queue"), options.get("priority")
+    return task.name, task.ignore_result, queue, priority, message.is_plain
+
+
+@dataclass(slots=True)
 class _Route:
     """Where messages go, and the limits that travel in their headers."""
 
     options: dict[str, Any]
     limits: dict[str, Any]
+    #: Made of the first message that went this way; None where one cannot be made.
+    draft: Draft | None = None
+    is_known: bool = False
 
     @classmethod
     def of(cls, app: Any, message: Message) -> _Route:
@@ -264,9 +299,9 @@ def _needs_apply_async(message: Message) -> bool:
     return _is_replaced(type(task).apply_async) or _is_replaced(type(task.app).send_task)
 
 
+def _has_no_shadow(message: Message) -> bool:
+    return bool(type(message.task).shadow_name is Task.shadow_name)
+
+
 def _is_replaced(method: Any) -> bool:
     return method.__module__ not in _CELERYS_OWN or hasattr(method, "__wrapped__")
-
-
-def _shown(value: object, size: int) -> str:
-    return repr(value) if size < _REPR_SIZE else saferepr(value, _REPR_SIZE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from celery_defer import ids, outbox
+from celery_defer import ids, outbox, withdrawal
 from celery_defer.errors import (
     DeferError,
     DepthError,
@@ -54,7 +54,7 @@ class DeferHandle:
         """
         if self.skipped is not None or self._scope.abort(self._defer_id):
             return
-        if not outbox.withdraw_from(self._scope, self._defer_id):
+        if not withdrawal.withdraw_from(self._scope, self._defer_id):
             logger.warning(
                 "defer %r of run %s has been published: too late to abort",
                 self._defer_id,

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pydantic_core
+from billiard.exceptions import SoftTimeLimitExceeded
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator, from_json
 from typing_extensions import NotRequired, TypedDict
@@ -19,7 +20,7 @@ from typing_extensions import NotRequired, TypedDict
 from celery_defer.errors import ContractError, PayloadError
 from celery_defer.layout import Arguments, Layout, SchemaLayout, SignatureLayout
 
-__all__ = ["Contract", "contract"]
+__all__ = ["Contract", "JsonType", "contract"]
 
 # JSON has neither bytes nor infinities; a value must arrive equal to what was sent.
 _JSON: CoreConfig = {
@@ -57,6 +58,8 @@ class Contract:
             if json.count(b"[") + json.count(b"{") > _DEEP:
                 from_json(json)  # pydantic writes what is nested deeper than it reads
             return self.layout.carry(json)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception as error:  # a user's serializer may raise anything
             raise PayloadError(f"payload of {self.task} is not JSON: {error}") from error
 
@@ -72,10 +75,33 @@ class Contract:
             problems = list(_problems(error))
             listed = "; ".join(problems)
             raise PayloadError(f"payload of {self.task}: {listed}", problems) from error
-        except PayloadError:
+        except (PayloadError, SoftTimeLimitExceeded):
             raise
         except Exception as error:  # a user's validator may raise anything
             raise PayloadError(f"payload of {self.task}: {error!r}") from error
+
+
+class JsonType:
+    """A type's way to JSON and back, by the rules of payloads: equal to what it was."""
+
+    __slots__ = ("__weakref__", "_serializer", "_validator")
+
+    def __init__(self, adapter: TypeAdapter[Any]) -> None:
+        adapter.rebuild(raise_errors=True)
+        self._validator, self._serializer = _with_json_defaults(adapter)
+
+    def dump(self, value: Any) -> str:
+        """Answer *value* as JSON; raises what pydantic raises where it has none."""
+        json = self._serializer.to_json(value, round_trip=True, by_alias=False, warnings="error")
+        return json.decode()
+
+    def check(self, value: Any) -> Any:
+        """Answer *value* as the type has it; raises ValidationError."""
+        return self._validator.validate_python(value, by_alias=True, by_name=True)
+
+    def load(self, json: str) -> Any:
+        """Answer the value of *json*; raises ValidationError."""
+        return self._validator.validate_json(json, by_alias=True, by_name=True)
 
 
 def contract(task: str, function: Callable[..., Any], schema: Any = None) -> Contract:

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import current_app
 
-from celery_defer import outbox
+from celery_defer import cancellation, parked
 from celery_defer.errors import StoreError
-from celery_defer.extension import extension_of
+from celery_defer.extension import Defer, extension_of
+from celery_defer.ids import RunId
+from celery_defer.store import Store
+from celery_defer.withdrawal import withdraw
 
-__all__ = ["abort"]
+__all__ = ["abort", "cancel"]
 
 
 def abort(parent_id: str, defer_id: str) -> bool:
     """Withdraw what the run *parent_id* has deferred, or will defer, under *defer_id*.
 
-    Answers True if the deferred run will never start, False if it has started. May be called
-    from any process with the app, at any time, and again. Raises StoreError where the app has
-    no Redis to keep this in.
+    Answers True if the deferred run will never start, or was parked and ends as REVOKED; False
+    if it has started. May be called from any process with the app, at any time, and again.
+    Raises StoreError where the app has no Redis to keep this in.
 
     >>> abort(order.id, "reminder")
     """
-    extension = extension_of(current_app)
+    extension, store = _extension()
+    keep = extension.settings.outbox_keeps
+    return withdraw(extension.app, store, keep, parent_id, defer_id)
+
+
+def cancel(run_id: str, *, terminate: bool = False) -> bool:
+    """End a run as REVOKED; answer whether it was parked, and so has ended at once.
+
+    One that is at work ends where its next step would begin; with *terminate* Celery's workers
+    kill the process that it is in, as ``AsyncResult.revoke(terminate=True)`` does. One whose
+    message is on its way does not start. May be called from any process with the app, and again.
+    Raises StoreError where the app has no Redis.
+
+    >>> cancel(handle.id)
+    """
+    extension, store = _extension()
+    body = store.cancel(RunId(run_id), extension.settings.claim_keeps)
+    if body is not None:
+        cancellation.end_parked(extension.app, parked.unpack(body))
+        return True
+    extension.app.control.revoke(run_id, terminate=terminate)
+    return False
+
+
+def _extension() -> tuple[Defer, Store]:
+    app: Any = current_app
+    extension = extension_of(app)
     if extension is None:
         raise StoreError("the current Celery app has no Defer(app)")
     if extension.store is None:
         raise StoreError
-    keep = extension.settings.outbox_keeps
-    return outbox.withdraw(extension.app, extension.store, keep, parent_id, defer_id)
+    return extension, extension.store

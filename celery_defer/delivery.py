@@ -13,7 +13,7 @@ from celery_defer.batch import Ride
 from celery_defer.broker import Message
 from celery_defer.envelope import seal
 from celery_defer.ids import run_id
-from celery_defer.model import HEADER, Call, Outcome, Record
+from celery_defer.model import HEADER, Call, Options, Outcome, Record
 
 __all__ = ["Delivery", "deliver", "run_inline"]
 
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 _OURS = {"when", "experiment", "headers"}
 
 
-def _nothing(_: Any) -> bool:
-    return False
+def _nothing(_: Any) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _messages(app: Any, kept: Record, outcome: Outcome, token: str) -> list[Mess
 
 def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
     args, kwargs = from_json(call.payload)
-    given = call.options.model_dump(exclude_none=True, exclude=_OURS)
+    given = _given(call.options)
     inherited = kept.inherited
     if task.priority is not None:  # a task's own comes before its parent's
         inherited = {name: value for name, value in inherited.items() if name != "priority"}
@@ -105,6 +105,11 @@ def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
         "root_id": kept.root,
     }
     return Message(call, run_id(kept.parent, call.id), task, tuple(args), kwargs, options)
+
+
+def _given(options: Options) -> dict[str, Any]:
+    given = ((name, getattr(options, name)) for name in options.model_fields_set - _OURS)
+    return {name: value for name, value in given if value is not None}
 
 
 def _apply(message: Message) -> None:

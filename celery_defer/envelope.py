@@ -23,6 +23,7 @@ class Envelope:
     deferred_at: datetime
     depth: int
     token: str
+    step: str | None = None
 
     @classmethod
     def open(cls, request: Mapping[str, Any]) -> Envelope | None:
@@ -46,6 +47,7 @@ class Envelope:
             deferred_at=datetime.fromtimestamp(header.get("at", 0), timezone.utc),
             depth=header.get("depth", 1),
             token=header.get("token", ""),
+            step=header.get("step"),
         )
 
 
@@ -55,7 +57,7 @@ def seal(call: Call, record: Record, token: str) -> dict[str, Any]:
     *token* names the publication: a redelivery of the message has the same one, a message
     that was published once more has another.
     """
-    return {
+    header = {
         "id": call.id,
         "parent": record.task,
         "when": call.options.when,
@@ -64,3 +66,4 @@ def seal(call: Call, record: Record, token: str) -> dict[str, Any]:
         "depth": record.depth + 1,
         "token": token,
     }
+    return {**header, "step": call.step} if call.step else header

@@ -9,6 +9,7 @@ __all__ = [
     "ContractError",
     "DeferError",
     "DepthError",
+    "EventError",
     "IdError",
     "LimitError",
     "NoRunError",
@@ -18,6 +19,7 @@ __all__ = [
     "RecordError",
     "ResultError",
     "SettingsError",
+    "StepError",
     "StoreError",
 ]
 
@@ -91,3 +93,20 @@ class StoreError(DeferError):
 
 class ResultError(DeferError):
     """The parent's result is not stored."""
+
+
+class StepError(DeferError):
+    """A step has failed for good, or cannot begin.
+
+    ``step`` is its id. What the step's function raised is the ``__cause__``, also after a
+    replay, where Celery can make it anew.
+    """
+
+    def __init__(self, message: str = "", step: str = "") -> None:
+        # Both go into `args`: Celery's backends and billiard rebuild an exception from them.
+        super().__init__(message, step)
+        self.step = step
+
+
+class EventError(DeferError, ValueError):
+    """An event's name, data or match is not one."""

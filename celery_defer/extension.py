@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from time import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,6 +33,8 @@ class Defer:
 
     def __init__(self, app: Any) -> None:
         self.app = app
+        #: Answers seconds since 1970; a suite may have another one.
+        self.clock: Callable[[], float] = time
         app._celery_defer = self
         app.steps["worker"].add(RelayStep)
         # A pool that spawns its children rebuilds the app there from what

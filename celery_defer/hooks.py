@@ -20,9 +20,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
-from celery_defer import links, outbox, receive, scope
+from celery_defer import cancellation, invocation, links, outbox, receive, scope
+from celery_defer.flow import Cancelled, Suspended
 from celery_defer.function import Deferrable, deferrable, find
 from celery_defer.model import HEADER, Outcome
+from celery_defer.parked import WAKE
 from celery_defer.scope import Phase, Scope
 
 __all__ = ["install"]
@@ -88,7 +90,7 @@ def _tracing(trace_task: Callable[..., Any], task: Any, extension: Any) -> Calla
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         known = request if request and "id" in request else {**(request or {}), "id": uuid}
         own = Scope(task, known, settings, store)
-        if HEADER in known and receive.is_duplicate(own):
+        if (HEADER in known or WAKE in known) and receive.is_duplicate(own):
             return _ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
         token = scope.enter(own)
         try:
@@ -135,7 +137,13 @@ def _performing(body: Callable[..., Any], task: Any = None) -> Callable[..., Any
             or own.task is not (args[0] if task is None else task)
         ):
             return body(*args, **kwargs)
-        return receive.perform(own, body, args, kwargs, _UNDECIDED)
+        try:
+            return receive.perform(own, body, args, kwargs, _UNDECIDED)
+        except Suspended as ended:
+            if isinstance(ended, Cancelled):
+                cancellation.end(own.app, own.task.backend, own.task.request)
+            # Acknowledged, and nothing stored: what the run has come to is told already.
+            raise Ignore(str(ended)) from None
 
     perform._celery_defer = True  # type: ignore[attr-defined]
     return perform
@@ -171,7 +179,11 @@ def _with_options(self: Any, **options: Any) -> Deferrable[..., Any]:
 def _on_success(sender: Any, result: Any, **_: Any) -> None:
     """Celery stores the result before it sends `task_success`, so a deferred run can read it."""
     own = scope.find()
-    if own is None or own.task is not sender or not (own.calls or own.skipped):
+    if own is None or own.task is not sender:
+        return
+    if own.invoker:
+        _tell_invoker(own)
+    if not (own.calls or own.skipped):
         return
     own.result = result
     try:
@@ -187,7 +199,11 @@ def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:
     progress: the relay reads the stored state and decides.
     """
     own = scope.find()
-    if own is None or own.task is not sender or own.phase not in (Phase.RETURNED, Phase.RAISED):
+    if own is None or own.task is not sender:
+        return
+    if own.invoker:
+        _tell_invoker(own)
+    if own.phase not in (Phase.RETURNED, Phase.RAISED):
         return
     own.result = exception
     try:
@@ -198,3 +214,10 @@ def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:
         logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)
     finally:
         own.drop()
+
+
+def _tell_invoker(own: Scope) -> None:
+    try:
+        invocation.tell_invoker(own)
+    except Exception:  # the relay of any worker looks after it
+        logger.exception("run %s: the run that invoked it is not told of its end", own.run.id)

@@ -11,11 +11,13 @@ from celery_defer.ids import run_id
 from celery_defer.model import Call
 from celery_defer.scope import Scope
 
-__all__ = ["MAX_LINKS", "link", "unlink", "will_be_stored"]
+__all__ = ["MAX_LINKS", "link", "link_again", "unlink", "will_be_stored"]
 
 #: A result carries its children wherever it goes, 56 bytes each; the rest are linked
 #: by the `parent_id` of their own results alone.
 MAX_LINKS = 1_000
+# No encoder of a backend refuses these.
+_PLAIN = (type(None), bool, int, float)
 
 
 def link(parent: Scope, calls: Iterable[Call]) -> None:
@@ -25,11 +27,19 @@ def link(parent: Scope, calls: Iterable[Call]) -> None:
         parent.task.request.children.extend(result(run_id(id, call.id)) for call in calls)
 
 
+def link_again(parent: Scope, calls: Iterable[Call]) -> None:
+    """List what was published in earlier turns of the run, whose requests are gone."""
+    known = {child.id for child in parent.task.request.children}
+    link(parent, [call for call in calls if run_id(parent.run.id, call.id) not in known])
+
+
 def will_be_stored(parent: Scope, answer: object) -> bool:
     """Whether Celery can store *answer*; where it cannot, the parent fails after its body.
 
     Asked beforehand, for Celery would store the links with the failure too.
     """
+    if type(answer) in _PLAIN:
+        return True
     backend = parent.task.backend
     if not isinstance(backend, KeyValueStoreBackend):
         return True

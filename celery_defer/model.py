@@ -130,6 +130,8 @@ class Call:
     options: Options
     state: CallState = CallState.BUFFERED
     reason: str | None = None
+    #: The step of the parent that waits for the run's end.
+    step: str | None = None
 
     def to(self, state: CallState) -> Call:
         """Answer this call in *state*; raises ValueError if TRANSITIONS does not lead there."""
@@ -153,19 +155,20 @@ class Outcome(str, Enum):
 class Record:
     """What a run has deferred, as the outbox keeps it until it is published.
 
-    ``is_judged`` says that Celery stores the run's result, which then decides; else
-    ``outcome``, what the body's end promised, decides alone.
+    Without a ``verdict`` Celery stores the run's result, which decides; else the verdict, what
+    the body's end promised, decides alone. ``unknown_since`` is when a worker first was to
+    publish a call whose task it does not know.
     """
 
     parent: RunId
     root: RunId
     task: str
     depth: int
-    outcome: Outcome
-    is_judged: bool
+    verdict: Outcome | None
     at: float
     inherited: Mapping[str, Any]
     calls: tuple[Call, ...]
+    unknown_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

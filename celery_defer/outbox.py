@@ -1,15 +1,15 @@
-"""The way out: what a run has deferred is staged, published, settled; or withdrawn."""
+"""The way out: what a run has deferred is staged, published, settled."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from time import time
 from typing import Any
 from uuid import uuid4
 
-from celery.app.task import Context
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
@@ -24,17 +24,14 @@ __all__ = [
     "conclude",
     "forget",
     "has_succeeded",
+    "link_again",
     "publish",
     "publish_now",
+    "publish_surely",
     "stage",
-    "withdraw",
-    "withdraw_from",
 ]
 
 logger = logging.getLogger(__name__)
-
-#: Owns the runs that must not start; no publication has this token.
-_NOBODY = "aborted"
 
 _DAY = 86_400.0
 
@@ -46,28 +43,39 @@ def stage(parent: Scope, outcome: Outcome, answer: object = None) -> None:
     """Keep what the run has deferred where a crash does not reach it, and link it meanwhile.
 
     Celery stores the result next: so a stored SUCCESS means that the record is there. Nothing
-    that fails here may change what the body has achieved, so it is logged.
+    that fails here may change what the body has achieved, so it is logged; but a soft time
+    limit is raised wherever the run is, and ends it as it would without us.
     """
     wait = _begin(parent, outcome)
-    if outcome is Outcome.SUCCESS:
-        _link_safely(parent, answer)
-    if wait is None:
-        return
     try:
-        wait()
-    except Exception:
-        _log_unstaged(parent)
+        if outcome is Outcome.SUCCESS:
+            _link_safely(parent, answer)
+    finally:  # the reply has a connection, which another run would wait for
+        if wait is not None:
+            _wait_safely(parent, wait)
 
 
 def _begin(parent: Scope, outcome: Outcome) -> Callable[[], None] | None:
     if parent.store is None or parent.is_eager:
         return None
-    parent.staged = kept = Staged(parent.run.id, uuid4().hex, _record(parent, outcome))
+    verdict = None if _keeps_result(parent) else outcome
+    parent.staged = kept = Staged(parent.run.id, uuid4().hex, _record(parent, verdict))
     try:
         return _stage(parent, kept, due=kept.record.at + parent.settings.grace)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:
         _log_unstaged(parent)
         return None
+
+
+def _wait_safely(parent: Scope, wait: Callable[[], None]) -> None:
+    try:
+        wait()
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        _log_unstaged(parent)
 
 
 def _log_unstaged(parent: Scope) -> None:
@@ -86,6 +94,16 @@ def _link_safely(parent: Scope, answer: object) -> None:
             return
         starting = [c for c in parent.buffered() if Outcome.SUCCESS.starts(c.options.when)]
         links.link(parent, starting[: links.MAX_LINKS])
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        logger.exception("run %s (%s): its links are not stored", parent.run.id, parent.run.task)
+
+
+def link_again(parent: Scope, calls: Iterable[Call]) -> None:
+    """Link what was published at once in earlier turns of the run."""
+    try:
+        links.link_again(parent, [call for call in calls if call.state is CallState.PUBLISHED])
     except Exception:
         logger.exception("run %s (%s): its links are not stored", parent.run.id, parent.run.task)
 
@@ -105,6 +123,8 @@ def forget(parent: Scope) -> None:
         return
     try:
         parent.store.settle(parent.run.id, None)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:
         logger.exception("run %s: the record of an earlier attempt stays", parent.run.id)
 
@@ -124,7 +144,7 @@ def publish(parent: Scope, outcome: Outcome) -> None:
 
 def publish_now(parent: Scope, call: Call) -> CallState:
     """Publish one call at once, whatever becomes of its parent; answer what it is now."""
-    alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,), is_judged=False)
+    alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,))
     kept = Staged(run_id(parent.run.id, call.id), uuid4().hex, alone)
     links.link(parent, [call])
     if parent.is_eager:
@@ -132,6 +152,8 @@ def publish_now(parent: Scope, call: Call) -> CallState:
         return CallState.PUBLISHED
     try:
         done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:  # the body that defers must not fail by it
         logger.exception("run %s (%s): its calls are not published", parent.run.id, parent.run.task)
         done = Delivery(unsent=(call,))
@@ -143,11 +165,25 @@ def publish_now(parent: Scope, call: Call) -> CallState:
     return CallState.LOST
 
 
+def publish_surely(parent: Scope, call: Call) -> None:
+    """Publish one call at once; stage it first, so that a crash in between does not lose it."""
+    assert parent.store is not None  # noqa: S101
+    store, pause, keep = parent.store, parent.settings.grace, parent.settings.outbox_keeps
+    alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,))
+    kept = Staged(run_id(parent.run.id, call.id), uuid4().hex, alone)
+    links.link(parent, [call])
+    _stage(parent, kept, due=kept.record.at + pause)()
+    done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token, is_durable=True)
+    conclude(store, kept, Outcome.SUCCESS, done, now=kept.record.at, pause=pause, keep=keep)
+
+
 def _is_staged_alone(parent: Scope, kept: Staged) -> bool:
     if parent.store is None:
         return False
     try:
         _stage(parent, kept, due=kept.record.at)()
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:
         logger.exception("run %s: the store is away too", parent.run.id)
         return False
@@ -155,9 +191,16 @@ def _is_staged_alone(parent: Scope, kept: Staged) -> bool:
 
 
 def conclude(
-    store: Store, kept: Staged, outcome: Outcome, done: Delivery, *, due: float, keep: float
+    store: Store,
+    kept: Staged,
+    outcome: Outcome,
+    done: Delivery,
+    *,
+    now: float,
+    pause: float,
+    keep: float,
 ) -> None:
-    """Leave in the outbox what could not go, to be looked at when it is *due*; or settle.
+    """Leave in the outbox what could not go, to be looked at after a *pause*; or settle.
 
     The parent's end stays with the rest, for its result may expire before the broker is back.
     """
@@ -165,8 +208,9 @@ def conclude(
     if rest and done.refused:
         _put_apart(store, kept, done, keep)
     if rest:
-        judged = replace(kept.record, outcome=outcome, is_judged=False, calls=rest)
-        store.postpone(kept.id, kept.token, due, record.pack(judged))
+        since = (kept.record.unknown_since or now) if done.unknown else None
+        judged = replace(kept.record, verdict=outcome, calls=rest, unknown_since=since)
+        store.postpone(kept.id, kept.token, now + pause, record.pack(judged))
     elif done.refused:
         store.quarantine(kept.id, kept.token, done.reason, keep)
     elif not done.is_settled:
@@ -181,46 +225,16 @@ def _put_apart(store: Store, kept: Staged, done: Delivery, keep: float) -> None:
     store.quarantine(id, kept.token, done.reason, keep)
 
 
-def withdraw_from(parent: Scope, defer_id: str) -> bool:
-    """Do what ``withdraw`` does, for a body that must not fail by it."""
-    if parent.store is None:
-        return False
-    keep = parent.settings.outbox_keeps
-    try:
-        return withdraw(parent.app, parent.store, keep, parent.run.id, defer_id)
-    except Exception:
-        logger.exception("defer %r of run %s cannot be aborted", defer_id, parent.run.id)
-        return False
-
-
-def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str) -> bool:
-    """Make sure that a deferred run never starts; False if it has started."""
-    id = run_id(parent_id, defer_id)
-    if _has_ended(app, id):  # its claim may have expired
-        return False
-    claim = store.claim(id, _NOBODY, keep)
-    if claim.is_mine:
-        request = Context({"id": id, "parent_id": parent_id})
-        outcome = {"defer_id": defer_id, "reason": None}
-        app.backend.store_result(id, outcome, CallState.ABORTED.value, request=request)
-    return claim.owner == _NOBODY
-
-
-def _has_ended(app: Any, id: str) -> bool:
-    return not isinstance(app.backend, DisabledBackend) and app.AsyncResult(id).ready()
-
-
 # -- private ------------------------------------------------------------------------------
 
 
-def _record(parent: Scope, outcome: Outcome) -> Record:
+def _record(parent: Scope, verdict: Outcome | None) -> Record:
     return Record(
         parent=parent.run.id,
         root=parent.run.root_id,
         task=parent.run.task,
         depth=parent.run.depth,
-        outcome=outcome,
-        is_judged=_keeps_result(parent),
+        verdict=verdict,
         at=time(),
         inherited=_inherited(parent),
         calls=tuple(parent.buffered()),
@@ -265,13 +279,13 @@ def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:
         outcome,
         kept.token,
         is_durable=True,
-        ride=lambda pipeline: store.settle_in(pipeline, id, kept.token),
+        ride=lambda broker: store.settle_in(broker, id, kept.token),
     )
     if done.unsent:
         logger.warning("run %s: %d calls wait in the outbox", id, len(done.unsent))
     try:
-        due, keep = time() + parent.settings.grace, parent.settings.outbox_keeps
-        conclude(store, kept, outcome, done, due=due, keep=keep)
+        pause, keep = parent.settings.grace, parent.settings.outbox_keeps
+        conclude(store, kept, outcome, done, now=time(), pause=pause, keep=keep)
     except Exception:  # the relay publishes once more; what has started does not start again
         logger.exception("run %s: its record cannot be settled", id)
 

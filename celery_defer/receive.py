@@ -7,11 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-from celery_defer import outbox
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from celery_defer import outbox, parking, steps
 from celery_defer.codec import Contract
 from celery_defer.envelope import Envelope
+from celery_defer.flow import Suspended
 from celery_defer.model import Outcome
+from celery_defer.parked import Wake
 from celery_defer.scope import Phase, Scope
+from celery_defer.store import Claim, Store
 
 __all__ = ["is_duplicate", "perform", "unpack"]
 
@@ -30,19 +35,26 @@ def is_duplicate(run: Scope) -> bool:
     message: its redeliveries and its retries. Another message with the same id is a second
     publication, or comes after ``abort``.
     """
-    envelope = Envelope.open(run.request)
-    if envelope is None or run.store is None or run.is_eager:
+    if run.store is None or run.is_eager:
+        return False
+    envelope, wake = Envelope.open(run.request), Wake.open(run.request)
+    if envelope and envelope.step and run.run.parent:
+        run.invoker = (run.run.parent.id, envelope.step)
+    if wake:
+        run.turn = wake.turn
+    token = wake.token if wake else envelope.token if envelope else None
+    if token is None:
         return False
     try:
-        # Named anew each time, so that a claim whose answer was lost can be asked again.
-        owner = f"{envelope.token}/{uuid4().hex}"
-        claim = run.store.claim(run.run.id, owner, run.settings.claim_keeps)
+        claim = _claim(run, run.store, token, wake)
+    except SoftTimeLimitExceeded:  # as before Celery's tracer begins: the pool reports a failure
+        raise
     except Exception:
         logger.exception("run %s: the store is away, so it starts unclaimed", run.run.id)
         return False
     if claim.is_mine:
         return False
-    if claim.owner.partition("/")[0] != envelope.token:
+    if claim.owner.partition("/")[0] != token:
         return True
     return _tells_of_redelivery(run.app) and not _came_again(run.request)
 
@@ -59,17 +71,22 @@ def perform(
     *undecided* are the exceptions by which Celery's run goes on or leaves no result.
     """
     run.phase = Phase.IN_BODY
+    if run.turn:
+        parking.show_started(run)
     try:
         answer = body(*args, **kwargs)
     except Exception as error:
+        _check_parked(run)
         if isinstance(error, undecided):
             run.drop()
         else:
             _raised(run)
         raise
     except BaseException:
+        _check_parked(run)
         run.drop()
         raise
+    _check_parked(run)
     _returned(run, answer)
     return answer
 
@@ -87,6 +104,25 @@ def unpack(
     return contract.unpack(args, kwargs)
 
 
+def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
+    # Named anew each time, so that a claim whose answer was lost can be asked again.
+    owner, keep = f"{token}/{uuid4().hex}", run.settings.claim_keeps
+    if wake is None:
+        return store.claim(run.run.id, owner, keep)
+    resumed = store.resume(run.run.id, wake.turn, owner, keep)
+    if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
+        return Claim(owner, is_mine=True)
+    if resumed.claim.owner:
+        steps.know(run, resumed.recalled)
+    return resumed.claim
+
+
+def _check_parked(run: Scope) -> None:
+    """A body that was left by Suspended has ended, also where it has swallowed that."""
+    if run.phase is Phase.PARKED:
+        raise Suspended(f"run {run.run.id} has left its worker")
+
+
 def _tells_of_redelivery(app: Any) -> bool:
     """Whether the broker marks what it delivers once more; kombu's other transports do not."""
     broker = app.conf.broker_read_url
@@ -100,7 +136,10 @@ def _came_again(request: Mapping[str, Any]) -> bool:
 
 
 def _returned(run: Scope, answer: object) -> None:
+    _restore(run)
     run.phase = Phase.RETURNED
+    if run.replay:
+        outbox.link_again(run, run.replay.calls())
     if run.buffered():
         outbox.stage(run, Outcome.SUCCESS, answer)
     elif _came_again(run.request):
@@ -110,6 +149,7 @@ def _returned(run: Scope, answer: object) -> None:
 
 def _raised(run: Scope) -> None:
     """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
+    _restore(run)
     starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered())
     if _came_again(run.request) and outbox.has_succeeded(run):
         run.drop()
@@ -120,3 +160,15 @@ def _raised(run: Scope) -> None:
         run.drop()
         if _came_again(run.request):
             outbox.forget(run)
+
+
+def _restore(run: Scope) -> None:
+    """What a finished step has deferred is the run's, also if this attempt had no use for it."""
+    if not _came_again(run.request):
+        return
+    try:
+        steps.restore(run)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        logger.exception("run %s: what its steps have deferred is not known", run.run.id)

@@ -8,13 +8,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from celery_defer.errors import RecordError
-from celery_defer.model import Call, Options, Record
+from celery_defer.model import Call, Record
 
-__all__ = ["pack", "unpack"]
+__all__ = ["as_json", "pack", "unpack"]
 
 _adapter = TypeAdapter(Record)
 _arguments = TypeAdapter(tuple[list[Any], dict[str, Any]])
-_PLAIN = Options()
 
 
 def pack(record: Record) -> bytes:
@@ -25,11 +24,11 @@ def pack(record: Record) -> bytes:
             "root": record.root,
             "task": record.task,
             "depth": record.depth,
-            "outcome": record.outcome.value,
-            "is_judged": record.is_judged,
+            "verdict": record.verdict and record.verdict.value,
             "at": record.at,
             "inherited": record.inherited,
-            "calls": [_call(call) for call in record.calls],
+            "calls": [as_json(call) for call in record.calls],
+            "unknown_since": record.unknown_since,
         }
     )
 
@@ -47,12 +46,14 @@ def unpack(body: bytes) -> Record:
         raise RecordError(f"the record cannot be read: {listed}") from error
 
 
-def _call(call: Call) -> dict[str, Any]:
-    options = {} if call.options == _PLAIN else call.options.model_dump(exclude_unset=True)
-    return {
+def as_json(call: Call) -> dict[str, Any]:
+    """Answer *call* as it stands in a record."""
+    options = call.options
+    known = {
         "id": call.id,
         "task": call.task,
         "payload": call.payload,
         "at": call.at,
-        "options": options,
+        "options": options.model_dump(exclude_unset=True) if options.model_fields_set else {},
     }
+    return {**known, "step": call.step} if call.step else known

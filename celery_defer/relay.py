@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celery_defer import record
+from celery_defer import parked, record
 from celery_defer.broker import is_there
 from celery_defer.delivery import deliver
 from celery_defer.errors import RecordError
@@ -16,8 +16,9 @@ from celery_defer.outbox import conclude
 from celery_defer.scope import Staged
 from celery_defer.settings import Settings
 from celery_defer.store import Store, Taken
+from celery_defer.waking import wake
 
-__all__ = ["Action", "Drop", "Publish", "Quarantine", "Relay", "Wait", "plan"]
+__all__ = ["Action", "Drop", "Publish", "Quarantine", "Relay", "Wait", "Wake", "plan"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ LIMIT = 100
 LEASE = 30.0
 _LONGEST_WAIT = 60.0
 _MOST_DOUBLINGS = 6
-#: After so many looks, some six minutes, no worker is expected to know the task any more.
-_UNKNOWN_TRIES = 10
+#: After so many seconds no worker is expected to know the task any more.
+_UNKNOWN_PATIENCE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,33 @@ class Quarantine:
     reason: str
 
 
-Action = Publish | Drop | Wait | Quarantine
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A parked run's wait is over."""
+
+
+Action = Publish | Drop | Wait | Quarantine | Wake
+
+# In these a run that was invoked has ended.
+_ENDED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 
 def plan(now: float, taken: Taken, keep: float, state_of: Callable[[str, str], str]) -> Action:
     """Decide what to do with a record; *state_of* answers the stored state of a run of a task."""
     try:
-        read = record.unpack(taken.body)
+        if parked.is_parked(taken.body):
+            return _plan_wake(now, taken, state_of)
+        return _plan_calls(now, taken, keep, state_of)
     except RecordError as error:
         return Quarantine(str(error))
-    if not read.is_judged:
-        return Publish(read, read.outcome)
+
+
+def _plan_calls(
+    now: float, taken: Taken, keep: float, state_of: Callable[[str, str], str]
+) -> Action:
+    read = record.unpack(taken.body)
+    if read.verdict is not None:
+        return Publish(read, read.verdict)
     state = state_of(read.parent, read.task)
     if state in Outcome.__members__:
         return Publish(read, Outcome(state))
@@ -80,6 +97,13 @@ def plan(now: float, taken: Taken, keep: float, state_of: Callable[[str, str], s
     return Wait(now + _pause(taken.tries))
 
 
+def _plan_wake(now: float, taken: Taken, state_of: Callable[[str, str], str]) -> Action:
+    child = parked.unpack(taken.body).child
+    if child and state_of(*child) not in _ENDED:
+        return Wait(now + _pause(taken.tries))
+    return Wake()
+
+
 @dataclass(frozen=True, slots=True)
 class Relay:
     """One worker's share of the work: any number of relays may look after one outbox."""
@@ -87,24 +111,35 @@ class Relay:
     app: Any
     store: Store
     settings: Settings
+    #: Whether anybody listens to events of tasks.
+    tells: Callable[[], bool] = lambda: True
 
     def tick(self, now: float) -> int:
         """Take what is due and do what ``plan`` says; answer how many records that was."""
         due = self.store.take(now, now + LEASE, LIMIT)
-        for position, taken in enumerate(due):
-            if not self._handle(taken, now) and not is_there(self.app):
-                self._leave(due[position + 1 :], now)
+        plans = [(taken, self._plan(taken, now)) for taken in due]
+        self._wake([taken for taken, action in plans if isinstance(action, Wake)], now)
+        rest = [planned for planned in plans if not isinstance(planned[1], Wake)]
+        for position, (taken, action) in enumerate(rest):
+            if not self._act(taken, action, now) and not is_there(self.app):
+                self._leave([left for left, _ in rest[position + 1 :]], now)
                 break
         return len(due)
 
-    def _handle(self, taken: Taken, now: float) -> bool:
-        """See to one record; False if some of it found no broker."""
+    def next_due(self) -> float | None:
+        """Answer when there is something to do."""
+        return self.store.next_due()
+
+    def _plan(self, taken: Taken, now: float) -> Action:
         try:
-            action = plan(now, taken, self.settings.outbox_keeps, self._state)
+            return plan(now, taken, self.settings.outbox_keeps, self._state)
         except Exception:  # the result backend is away, or has garbage for this one parent
             logger.exception("the result of run %s cannot be read", taken.id)
-            action = Wait(now + _pause(taken.tries))
-        return self._act(taken, action, now)
+            return Wait(now + _pause(taken.tries))
+
+    def _wake(self, due: Sequence[Taken], now: float) -> None:
+        if due and not wake(self.app, self.store, due, tells=self.tells()):
+            self._leave(due, now)
 
     def _state(self, run_id: str, task: str) -> str:
         # A task may have a result backend of its own.
@@ -118,7 +153,7 @@ class Relay:
             self._quarantine(taken, action.reason)
         elif isinstance(action, Wait):
             self.store.postpone(taken.id, taken.token, action.until)
-        else:
+        elif isinstance(action, Drop):
             logger.warning("what run %s deferred is dropped: %s", taken.id, action.reason)
             self.store.settle(taken.id, taken.token)
         return True
@@ -129,13 +164,13 @@ class Relay:
         done = deliver(self.app, action.record, action.outcome, token, is_durable=True)
         if done.sent:
             logger.info("the relay has published what run %s deferred", taken.id)
-        if done.unknown and taken.tries >= _UNKNOWN_TRIES:
+        if now - (action.record.unknown_since or now) >= _UNKNOWN_PATIENCE:
             done = replace(done, unknown=(), refused=(*done.refused, *done.unknown))
         if done.refused:
             logger.error("what run %s deferred %s", taken.id, done.reason)
         kept = Staged(taken.id, taken.token, action.record)
-        due, keep = now + _pause(taken.tries), self.settings.outbox_keeps
-        conclude(self.store, kept, action.outcome, done, due=due, keep=keep)
+        pause, keep = _pause(taken.tries), self.settings.outbox_keeps
+        conclude(self.store, kept, action.outcome, done, now=now, pause=pause, keep=keep)
         return not done.unsent
 
     def _leave(self, rest: Sequence[Taken], now: float) -> None:

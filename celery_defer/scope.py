@@ -12,6 +12,7 @@ from celery_defer.envelope import Envelope
 from celery_defer.errors import NoRunError, ResultError
 from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, Parent, Record, Run
+from celery_defer.replay import Replay
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 
@@ -27,6 +28,7 @@ class Phase(Enum):
     IN_BODY = auto()
     RETURNED = auto()
     RAISED = auto()
+    PARKED = auto()
     DROPPED = auto()
 
 
@@ -45,8 +47,9 @@ class Scope:
     A plain class with slots, for every task of the app opens one.
     """
 
-    __slots__ = ("_run", "app", "calls", "outer", "phase", "request", "result", "settings",
-                 "skipped", "staged", "store", "task", "unpacked")  # fmt: skip
+    __slots__ = ("_run", "app", "calls", "invoker", "outer", "phase", "replay", "request",
+                 "result", "settings", "skipped", "staged", "step", "store", "task",
+                 "turn", "unpacked")  # fmt: skip
 
     def __init__(
         self, task: Any, request: Mapping[str, Any], settings: Settings, store: Store | None
@@ -64,6 +67,23 @@ class Scope:
         self.skipped: list[Call] = []
         self.staged: Staged | None = None
         self._run: Run | None = None
+        #: How often the run has parked before.
+        self.turn = 0
+        #: What is known of the run's steps, once one of them has asked.
+        self.replay: Replay | None = None
+        #: The step whose function is at work.
+        self.step: str | None = None
+        #: The run that waits for this one's end, and its step.
+        self.invoker: tuple[RunId, str] | None = None
+
+    def now(self) -> float:
+        """Answer the time, by the clock of the app's extension."""
+        return float(self.app._celery_defer.clock())
+
+    @property
+    def ignores_result(self) -> bool:
+        ignored = self.request.get("ignore_result")
+        return bool(self.task.ignore_result if ignored is None else ignored)
 
     @property
     def run(self) -> Run:
@@ -91,9 +111,9 @@ class Scope:
             self.calls[defer_id] = call.to(CallState.ABORTED)
         return defer_id in self.calls and self.calls[defer_id].state is CallState.ABORTED
 
-    def drop(self) -> None:
-        """Throw the buffer away: the attempt has failed, or is to be tried again."""
-        self.phase = Phase.DROPPED
+    def drop(self, phase: Phase = Phase.DROPPED) -> None:
+        """Throw the buffer away: the attempt has failed, is to be tried again, or is parked."""
+        self.phase = phase
         self.calls.clear()
         self.skipped.clear()
 

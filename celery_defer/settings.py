@@ -37,6 +37,7 @@ class Settings(BaseModel):
     grace: Seconds = 10.0
     relay_interval: Seconds = 1.0
     result_expires: Seconds = _DAY
+    event_retention: Seconds = _DAY
 
     @field_validator("store_url")
     @classmethod

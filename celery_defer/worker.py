@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from time import time
 from typing import Any
 
 from celery import bootsteps
+from kombu import pools
+from kombu.connection import ConnectionPool
 
 from celery_defer.relay import Relay
+from celery_defer.revoked import Revoked
 from celery_defer.store import Store
 
 __all__ = ["RelayStep"]
 
 logger = logging.getLogger(__name__)
+
+# So long a worker that stops may wait for its relay.
+_LONGEST_REST = 1.0
 
 
 class RelayStep(bootsteps.StartStopStep):
@@ -26,15 +31,40 @@ class RelayStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         # Read here, so that a wrong one stops the worker at its start.
         extension = worker.app._celery_defer
-        self._relay = _Thread(extension)
+        self._connections = _Connections.of(worker.app)
+        store = extension.store
+        self._relay = _Thread(extension, store) if store else None
 
     def start(self, parent: Any) -> None:  # noqa: ARG002
+        if self._relay is None:
+            _warn_of_no_store()
+            return
+        self._connections.take_over()
         self._relay.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002
-        self._relay.stop()
+        if self._relay:
+            self._relay.stop()
 
     terminate = stop
+
+
+class _Connections(ConnectionPool):
+    """The main process's connections for publishing, which its children leave alone.
+
+    A child closes what it has inherited (kombu.resource registers that with billiard), and
+    amqp closes a connection by shutting its socket down, which is the main process's too.
+    """
+
+    close_after_fork = False
+
+    @classmethod
+    def of(cls, app: Any) -> _Connections:
+        return cls(app.connection_for_write(), limit=app.conf.broker_pool_limit)
+
+    def take_over(self) -> None:
+        """Be what ``app.pool`` answers, unless that has been asked for before."""
+        pools.connections[self.connection] = self
 
 
 class _Thread:
@@ -43,23 +73,18 @@ class _Thread:
     A thread; a greenlet where the pool has patched threads.
     """
 
-    def __init__(self, extension: Any) -> None:
-        store, settings = extension.store, extension.settings
-        self._relay = Relay(extension.app, store, settings) if store else None
-        self._interval = settings.relay_interval
+    def __init__(self, extension: Any, store: Store) -> None:
+        self._clock = extension.clock
+        self._interval = extension.settings.relay_interval
+        self._relay = Relay(extension.app, store, extension.settings)
+        self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
+        self._nudges = store.nudges()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="celery-defer-relay", daemon=True)
 
     def start(self) -> None:
-        if self._relay:
-            _warn_of_risks(self._relay.store)
-            self._thread.start()
-        else:
-            logger.warning(
-                "celery_defer finds no Redis in the app's settings: a worker that is killed "
-                "between a task's success and the publication of what it deferred loses those "
-                "calls; set defer_store_url = 'redis://…' to keep them"
-            )
+        _warn_of_risks(self._relay.store)
+        self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -69,14 +94,34 @@ class _Thread:
     def _run(self) -> None:
         while not self._stopping.is_set():
             if not self._tick():
-                self._stopping.wait(self._interval)
+                self._rest()
 
     def _tick(self) -> int:
         try:
-            return self._relay.tick(time()) if self._relay else 0
+            self._revoked.look()
+            return self._relay.tick(self._clock())
         except Exception:  # the store or the backend is away; nothing is lost by that
             logger.exception("the relay could not look into the outbox; it tries again")
             return 0
+
+    def _rest(self) -> None:
+        """Wait until the next look, or until something is due; runs that park say when they are."""
+        until = self._clock() + self._interval
+        try:
+            until = min(until, self._relay.next_due() or until)
+        except Exception:  # as the next look will tell
+            logger.debug("the outbox does not tell what is due next", exc_info=True)
+        while not self._stopping.is_set() and (left := until - self._clock()) > 0:
+            due = self._nudges.wait(min(left, _LONGEST_REST))
+            until = until if due is None else min(until, due)
+
+
+def _warn_of_no_store() -> None:
+    logger.warning(
+        "celery_defer finds no Redis in the app's settings: a worker that is killed "
+        "between a task's success and the publication of what it deferred loses those "
+        "calls; set defer_store_url = 'redis://…' to keep them"
+    )
 
 
 def _warn_of_risks(store: Store) -> None:

@@ -1,7 +1,44 @@
-"""Where deferred calls are kept until they are published: one protocol, two stores."""
+"""Where runs are kept that wait to be published: one protocol, two stores."""
+
+from typing import Protocol
 
 from celery_defer.store.memory import MemoryStore
-from celery_defer.store.protocol import Claim, Quarantined, Store, Taken
+from celery_defer.store.protocol import Claim, OutboxStore, Quarantined, Taken
 from celery_defer.store.redis import RedisStore
+from celery_defer.store.steps import (
+    NO_SHAPE,
+    Arrival,
+    Emitted,
+    Nudges,
+    Parking,
+    Recalled,
+    Resumed,
+    SentEvent,
+    StepStore,
+    Subscription,
+    Verdict,
+)
 
-__all__ = ["Claim", "MemoryStore", "Quarantined", "RedisStore", "Store", "Taken"]
+
+class Store(OutboxStore, StepStore, Protocol):
+    """All that the package keeps outside a process."""
+
+
+__all__ = [
+    "NO_SHAPE",
+    "Arrival",
+    "Claim",
+    "Emitted",
+    "MemoryStore",
+    "Nudges",
+    "Parking",
+    "Quarantined",
+    "Recalled",
+    "RedisStore",
+    "Resumed",
+    "SentEvent",
+    "Store",
+    "Subscription",
+    "Taken",
+    "Verdict",
+]

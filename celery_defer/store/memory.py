@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from celery_defer.ids import RunId
+from celery_defer.store.memory_steps import MemoryRecord, MemoryRun, MemorySteps
 from celery_defer.store.protocol import Claim, Quarantined, Taken
+from celery_defer.store.steps import SentEvent
 
 __all__ = ["MemoryStore"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    token: str
-    body: bytes
-    due: float
-    tries: int = 0
-
-
-@dataclass(slots=True)
-class MemoryStore:
+@dataclass(eq=False)
+class MemoryStore(MemorySteps):
     """Keeps everything in this process, for tests; nothing outlives it, and nothing expires."""
 
-    _outbox: dict[RunId, _Record] = field(default_factory=dict)
+    _outbox: dict[RunId, MemoryRecord] = field(default_factory=dict)
     _aside: dict[RunId, Quarantined] = field(default_factory=dict)
     _owners: dict[RunId, str] = field(default_factory=dict)
+    _runs: defaultdict[RunId, MemoryRun] = field(default_factory=lambda: defaultdict(MemoryRun))
+    _events: dict[str, list[SentEvent]] = field(default_factory=dict)
+    _shapes: dict[str, dict[str, float]] = field(default_factory=dict)
+    _sent: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._parked = threading.Condition(self._lock)
 
     def stage(
         self,
@@ -38,7 +41,7 @@ class MemoryStore:
         keep: float,  # noqa: ARG002
     ) -> Callable[[], None]:
         with self._lock:
-            self._outbox[id] = _Record(token, body, due)
+            self._outbox[id] = MemoryRecord(token, body, due)
         return lambda: None
 
     def settle(self, id: RunId, token: str | None) -> None:
@@ -46,8 +49,12 @@ class MemoryStore:
             if token is None or self._has(id, token):
                 self._outbox.pop(id, None)
 
-    def settle_in(self, pipeline: object, id: RunId, token: str) -> bool:  # noqa: ARG002
-        return False
+    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
+        for id, token in records:
+            self.settle(id, token)
+
+    def settle_in(self, broker: Mapping[str, Any], id: RunId, token: str) -> None:  # noqa: ARG002
+        return None
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:
         with self._lock:
@@ -58,7 +65,9 @@ class MemoryStore:
         with self._lock:
             if self._has(id, token):
                 kept = self._outbox[id]
-                self._outbox[id] = replace(kept, due=due, body=kept.body if body is None else body)
+                self._outbox[id] = replace(
+                    kept, due=due, lease=0.0, body=kept.body if body is None else body
+                )
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:  # noqa: ARG002
         with self._lock:
@@ -84,5 +93,5 @@ class MemoryStore:
 
     def _lease(self, id: RunId, until: float) -> Taken:
         record = self._outbox[id]
-        self._outbox[id] = replace(record, due=until, tries=record.tries + 1)
+        self._outbox[id] = replace(record, due=until, lease=until, tries=record.tries + 1)
         return Taken(id, record.token, record.body, record.tries + 1)

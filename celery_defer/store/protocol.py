@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from celery_defer.ids import RunId
 
-__all__ = ["Claim", "Quarantined", "Store", "Taken"]
+__all__ = ["Claim", "OutboxStore", "Quarantined", "Taken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Claim:
     is_mine: bool
 
 
-class Store(Protocol):
+class OutboxStore(Protocol):
     """Each method is atomic and one round trip; times are seconds, by the caller's clock."""
 
     # -- outbox ---------------------------------------------------------------------
@@ -57,8 +57,18 @@ class Store(Protocol):
         """Remove the record, unless another was staged since; with no token, whichever it is."""
         ...
 
-    def settle_in(self, pipeline: object, id: RunId, token: str) -> bool:
-        """Add what ``settle`` does to a client's Redis pipeline; False where that cannot be."""
+    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
+        """Do what ``settle`` does, for many records at once."""
+        ...
+
+    def settle_in(
+        self, broker: Mapping[str, Any], id: RunId, token: str
+    ) -> Callable[[Sequence[Any]], None] | None:
+        """Answer what sends commands to a Redis and settles the record, all or nothing.
+
+        *broker* says how redis-py connects to that Redis; None where the record is not there.
+        The commands come as names, keys and values in turn.
+        """
         ...
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:

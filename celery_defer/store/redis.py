@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from inspect import Parameter, signature
 from typing import Any
@@ -15,6 +17,7 @@ from redis.retry import Retry
 
 from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Quarantined, Taken
+from celery_defer.store.redis_steps import RedisSteps
 
 __all__ = ["RedisStore"]
 
@@ -36,7 +39,7 @@ _COMMAND = (
 )
 
 
-class RedisStore:
+class RedisStore(RedisSteps):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag."""
 
     def __init__(self, client: Redis, prefix: str = "celery-defer:") -> None:
@@ -44,15 +47,18 @@ class RedisStore:
         for pool in _pools(client):
             pool.connection_kwargs.update(_PATIENCE)
         self._client = client
+        self._line = _Line(client.connection_pool)
         self._prefix = prefix
         self._due = f"{prefix}due"
         self._aside = f"{prefix}quarantine"
         self._stage = self._script("stage")
         self._settle = self._script("settle")
+        self._publish = self._script("publish", "settle")
         self._take = self._script("take")
         self._postpone = self._script("postpone")
         self._quarantine = self._script("quarantine")
         self._claim = self._script("claim")
+        self._prepare()
 
     def stage(
         self, id: RunId, token: str, body: bytes, due: float, keep: float
@@ -64,18 +70,21 @@ class RedisStore:
     def settle(self, id: RunId, token: str | None) -> None:
         self._settle([self._record(id), self._due], [id, token or ""])
 
-    def settle_in(self, pipeline: Any, id: RunId, token: str) -> bool:
-        theirs = pipeline.connection_pool.connection_kwargs
+    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
+        with self._client.pipeline(transaction=False) as pipeline:
+            for id, token in records:
+                self._settle([self._record(id), self._due], [id, token], client=pipeline)
+            pipeline.execute()
+
+    def settle_in(
+        self, broker: Mapping[str, Any], id: RunId, token: str
+    ) -> Callable[[Sequence[Any]], None] | None:
         ours = self._client.connection_pool.connection_kwargs
-        if _address(theirs) is None or _address(theirs) != _address(ours):
-            return False
-        # The broker's database may be another one; SELECT holds for the script alone. EVAL,
-        # for a pipeline cannot load a script that the server has forgotten.
-        source = f"redis.call('SELECT', {int(ours.get('db') or 0)})\n{self._settle.script}"
-        # All or nothing: a Redis that is full would refuse the messages, and settle.
-        pipeline.transaction = True
-        pipeline.eval(source, 2, self._record(id), self._due, id, token)
-        return True
+        if _address(broker) is None or _address(broker) != _address(ours):
+            return None
+        keys = [self._record(id), self._due]
+        args = [id, token, *(int(connection.get("db") or 0) for connection in (broker, ours))]
+        return lambda commands: self._send_once(self._publish, keys, [*args, *commands])
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:
         start, end = self._record(RunId("\0")).split("\0")
@@ -90,7 +99,7 @@ class RedisStore:
         self._quarantine(keys, [id, token, reason, _seconds(keep)])
 
     def quarantined(self) -> list[Quarantined]:
-        rows: dict[bytes, bytes] = self._client.hgetall(self._aside)  # type: ignore[assignment]
+        rows: dict[bytes, bytes] = self._client.hgetall(self._aside)
         return [_quarantined(id, row) for id, row in sorted(rows.items())]
 
     def waiting(self) -> int:
@@ -126,34 +135,88 @@ class RedisStore:
 
     def _sent(self, script: Any, keys: list[str], args: list[Any]) -> Callable[[], None]:
         """Send a script's call and answer the wait for its reply; work goes on in between."""
-        pool = self._client.connection_pool
-        connection = pool.get_connection(*_COMMAND)
+        connection = self._line.take()
         try:
-            connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
-        except RedisError:
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+        except RedisError as error:
+            connection.disconnect()
+            self._line.give(connection)
+            if isinstance(error, exceptions.TimeoutError):
+                raise
+            return lambda: script(keys, args)
 
         def wait() -> None:
             try:
                 connection.read_response()
-            except exceptions.TimeoutError:
-                connection.disconnect()  # type: ignore[no-untyped-call]
-                raise
-            except RedisError:
+            except BaseException as error:
+                connection.disconnect()
+                if not isinstance(error, RedisError) or isinstance(error, exceptions.TimeoutError):
+                    raise
                 # The script is new to the server, or the connection was old: once more, and
                 # with all the care that the client takes.
-                connection.disconnect()  # type: ignore[no-untyped-call]
                 script(keys, args)
             finally:
-                pool.release(connection)
+                self._line.give(connection)
 
         return wait
+
+    def _send_once(self, script: Any, keys: list[str], args: list[Any]) -> None:
+        """Run a script that must not be run twice, as a client would that lost its answer."""
+        connection = self._line.take_checked()
+        try:
+            try:
+                # redis-py would write a large command in pieces, and the server read them so.
+                pieces = connection.pack_command("EVALSHA", script.sha, len(keys), *keys, *args)
+                connection.send_packed_command([b"".join(pieces)])
+                connection.read_response()
+            except exceptions.NoScriptError:  # nothing has been run
+                connection.send_command("EVAL", script.script, len(keys), *keys, *args)
+                connection.read_response()
+        except BaseException:
+            connection.disconnect()  # or else an answer that comes late would be the next one's
+            raise
+        finally:
+            self._line.give(connection)
 
     def _record(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:outbox"
 
-    def _script(self, name: str) -> Any:
-        return self._client.register_script((_LUA / f"{name}.lua").read_text())
+    def _script(self, name: str, *more: str) -> Any:
+        """Register the script of that name, and what others go on with."""
+        sources = [(_LUA / f"{part}.lua").read_text() for part in (name, *more)]
+        return self._client.register_script("".join(sources))
+
+
+class _Line:
+    """One connection of a pool, kept at hand: the pool's checks are a tenth of a publication."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._kept: list[tuple[int, Any]] = []
+
+    def take(self) -> Any:
+        with suppress(IndexError):  # another thread may be faster
+            process, connection = self._kept.pop()
+            if process == os.getpid():
+                return connection
+        return self._pool.get_connection(*_COMMAND)
+
+    def take_checked(self) -> Any:
+        """Take one that was not closed meanwhile, which else would be seen at the answer only."""
+        connection = self.take()
+        try:
+            is_stale = connection.can_read()
+        except RedisError:
+            is_stale = True
+        if is_stale:
+            connection.disconnect()
+        return connection
+
+    def give(self, connection: Any) -> None:
+        if self._kept or self._pool.max_connections == 1:
+            self._pool.release(connection)
+        else:
+            self._kept.append((os.getpid(), connection))
 
 
 def _pools(client: Any) -> Iterator[Any]:

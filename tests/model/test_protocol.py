@@ -43,6 +43,7 @@ from celery_defer import defer, outbox, receive, run_id, scope
 from celery_defer.model import Outcome, When
 from celery_defer.relay import Relay
 from celery_defer.scope import Phase, Scope
+from celery_defer.withdrawal import withdraw
 from tests.model.world import SETTINGS, TARGET, Killed, Message, Task, World
 
 T = TypeVar("T")
@@ -420,7 +421,7 @@ class Game:
         id_of_run, store = run_id(parent.id, id), self.world.parents_store
         self.story.append(f"{id} of {parent.id} is aborted")
         with suppress(Killed, ConnectionError), self.world.process():
-            if outbox.withdraw(self.world, store, SETTINGS.claim_keeps, parent.id, id):
+            if withdraw(self.world, store, SETTINGS.claim_keeps, parent.id, id):
                 assert not self.starts[id_of_run], "a run that has started is said to be withdrawn"
                 self.withdrawn.add(id_of_run)
 

@@ -49,12 +49,12 @@ class LockStep(RuleBasedStateMachine):
             store.settle(id, token)
 
     @rule(id=ids, token=tokens)
-    def settle_in_a_pipeline(self, id: RunId, token: str) -> None:
+    def settle_with_commands(self, id: RunId, token: str) -> None:
         plain, _ = self.both
         plain.settle(id, token)
-        with self.client.pipeline(transaction=False) as pipeline:
-            assert self.redis.settle_in(pipeline, id, token)
-            pipeline.execute()
+        send = self.redis.settle_in(self.client.connection_pool.connection_kwargs, id, token)
+        assert send is not None
+        send([])
 
     @rule(now=times, until=times, limit=st.integers(1, 3))
     def take(self, now: float, until: float, limit: int) -> None:

@@ -6,6 +6,7 @@ where this one may be killed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -92,7 +93,7 @@ class Task:
         **_: Any,
     ) -> None:
         message = Message(task_id, headers)
-        producer.do(lambda: self.app.queue.append(message))
+        producer.channel.basic_publish(lambda: self.app.queue.append(message))
 
 
 # -- broker ----------------------------------------------------------------------------------
@@ -110,33 +111,34 @@ class _Connection:
 
 
 @dataclass
-class _Producer:
+class _Channel:
     """Does each command at once, or, as kombu's Redis transport, all at the end of a batch."""
 
     world: World
-    supports_batch_publish: bool
-    commands: list[Callable[[], None]] | None = None
-    connection: _Connection = field(default_factory=_Connection)
+    pool: Any = field(default_factory=lambda: SimpleNamespace(connection_kwargs={}))
+    global_keyprefix: str = ""
+    pipeline: Any = None
+    commands: list[Callable[[], None]] = field(default_factory=list)
 
-    def do(self, command: Callable[[], None]) -> None:
-        if self.commands is not None:
-            self.commands.append(command)
-        else:
-            self._execute([command])
+    def create_publish_batch(self, size: int) -> _Channel:
+        batch = _Channel(self.world)
+        batch.pipeline = batch
+        return batch
 
-    @contextmanager
-    def batch(self, size: int) -> Iterator[Any]:
-        self.commands = []
-        yield self  # `state.session.pipeline` of what kombu gives is this one too
-        self._execute(self.commands)
+    def basic_publish(self, command: Callable[[], None]) -> None:
+        self.execute_all([command])
 
-    @property
-    def state(self) -> _Producer:
-        return self
+    def publish(self, command: Callable[[], None]) -> None:
+        self.pipeline.lpush("queue", command)
 
-    session = pipeline = state
+    def lpush(self, key: str, command: Callable[[], None]) -> None:
+        self.commands.append(command)
 
-    def _execute(self, commands: Sequence[Callable[[], None]]) -> None:
+    def execute(self) -> None:
+        commands, self.commands = self.commands, []
+        self.execute_all(commands)
+
+    def execute_all(self, commands: Sequence[Callable[[], None]]) -> None:
         for command in commands:
             if self.world.at("before a command") == "cut":
                 raise OperationalError("the connection is cut before the broker has it")
@@ -146,12 +148,22 @@ class _Producer:
 
 
 @dataclass
+class _Producer:
+    channel: Any
+    auto_declare: bool = False
+    serializer: str = "json"
+    supports_batch_publish: bool = False
+    connection: _Connection = field(default_factory=_Connection)
+
+
+@dataclass
 class _Pool:
     world: World
 
     @contextmanager
     def acquire(self, block: bool) -> Iterator[_Producer]:
-        yield _Producer(self.world, self.world.is_pipelined)
+        channel = _Channel(self.world)
+        yield _Producer(channel, supports_batch_publish=self.world.is_pipelined)
 
 
 # -- store and backend -----------------------------------------------------------------------
@@ -187,10 +199,13 @@ class SharedStore(MemoryStore):
             raise ConnectionError("the store is away")
         super().settle(id, token)
 
-    def settle_in(self, pipeline: _Producer, id: RunId, token: str) -> bool:  # type: ignore[override]
+    def settle_in(  # type: ignore[override]
+        self, broker: object, id: RunId, token: str
+    ) -> Callable[[Sequence[Any]], None]:
         # The script of RedisStore, which the package's own doings do not interrupt.
-        pipeline.do(lambda: MemoryStore.settle(self, id, token))
-        return True
+        settle = functools.partial(MemoryStore.settle, self, id, token)
+        channel = _Channel(self._world)
+        return lambda commands: channel.execute_all([*commands[2::3], settle])
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         if self._world.is_dead:

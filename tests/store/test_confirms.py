@@ -103,9 +103,9 @@ def test_one_batch_after_the_other_uses_one_channel(app: Celery, url: str, queue
     with app.producer_pool.acquire(block=True) as producer:
         channels = []
         for _ in range(3):
-            with batch(producer, True) as (confirming, _):
-                confirming.publish({}, routing_key=queue, declare=[])
-                channels.append(confirming.channel)
+            with batch(producer, True) as opened:
+                opened.producer.publish({}, routing_key=queue, declare=[])
+                channels.append(opened.producer.channel)
     broker.send(app, messages_of(task, 3), is_durable=True)
 
     assert len(set(map(id, channels))) == 1
@@ -128,12 +128,14 @@ def test_confirms_come_for_one_message_and_for_many(app: Celery, queue: str) -> 
     with app.producer_pool.acquire(block=True) as producer:
         seen: list[bool] = []
         Queue(queue)(producer.channel).declare()
-        with batch(producer, True) as (confirming, _):
-            confirming.channel.events["basic_ack"].add(lambda tag, multiple: seen.append(multiple))
+        with batch(producer, True) as opened:
+            opened.producer.channel.events["basic_ack"].add(
+                lambda tag, multiple: seen.append(multiple)
+            )
         for _ in range(20):  # the broker chooses; among so many it has chosen both
-            with batch(producer, True) as (confirming, _):
+            with batch(producer, True) as opened:
                 for _ in range(500):
-                    confirming.publish({}, routing_key=queue)
+                    opened.producer.publish({}, routing_key=queue)
             if set(seen) == {True, False}:
                 break
 
@@ -184,8 +186,8 @@ def test_a_connection_that_is_lost_before_the_confirm_leaves_all_unsent(
 
 
 def publish_and_cut(app: Celery, queue: str, proxy: Proxy) -> None:
-    with app.producer_pool.acquire(block=True) as producer, batch(producer, True) as (channel, _):
-        channel.publish({}, routing_key=queue)
+    with app.producer_pool.acquire(block=True) as producer, batch(producer, True) as opened:
+        opened.producer.publish({}, routing_key=queue)
         proxy.cut()
 
 

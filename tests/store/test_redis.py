@@ -303,70 +303,124 @@ def test_two_prefixes_share_nothing(server: Server, redis: Redis) -> None:
     assert two.claim(RUN, "other", KEEP).is_mine
 
 
-# -- the removal that rides along ---------------------------------------------------------------
+# -- commands for the broker, and the removal, as one -------------------------------------------
 
 
-def test_a_removal_rides_along_in_a_pipeline(store: RedisStore, redis: Redis) -> None:
-    stage(store, "run", due=10)
-    pipeline = redis.pipeline(transaction=False)
-
-    assert store.settle_in(pipeline, RUN, "token")
-    assert store.waiting() == 1
-    pipeline.execute()
-
-    assert list(redis.scan_iter()) == []
+def how_to(client: Redis) -> dict[str, Any]:
+    return client.connection_pool.connection_kwargs
 
 
-def test_a_removal_rides_along_in_a_pipeline_of_another_database(
-    server: Server, store: RedisStore, redis: Redis
+def sending(store: RedisStore, broker: Redis, token: str = "token") -> Callable[[list[Any]], None]:
+    send = store.settle_in(how_to(broker), RUN, token)
+    assert send is not None
+    return send
+
+
+@pytest.mark.parametrize("db", [2, 5])
+def test_commands_and_the_removal_go_as_one(
+    server: Server, store: RedisStore, redis: Redis, db: int
 ) -> None:
     stage(store, "run", due=10)
-    broker = server.client(db=5)
-    pipeline = broker.pipeline(transaction=False)
-    pipeline.lpush("queue", "before")
-    assert store.settle_in(pipeline, RUN, "token")
-    pipeline.lpush("queue", "after")
-    pipeline.execute()
+    broker = server.client(db=db)
+    sending(store, broker)(["lpush", "queue", b"one", "lpush", "queue", "two"])
 
-    assert list(redis.scan_iter()) == []
-    assert broker.lrange("queue", 0, -1) == [b"after", b"before"]
+    assert broker.lrange("queue", 0, -1) == [b"two", b"one"]
+    assert [key for key in redis.scan_iter() if key != b"queue"] == []
 
 
-def test_a_removal_that_rides_along_leaves_a_later_record(store: RedisStore, redis: Redis) -> None:
+def test_after_them_the_store_is_in_its_own_database(
+    server: Server, store: RedisStore, redis: Redis
+) -> None:
+    sending(store, server.client(db=5))(["lpush", "queue", b"one"])
+    stage(store, "run", due=10)
+
+    assert redis.exists("defer:{run}:outbox")
+
+
+def test_the_removal_leaves_a_later_record(store: RedisStore, redis: Redis) -> None:
     stage(store, "run", due=10, token="second")
-    pipeline = redis.pipeline(transaction=False)
-    store.settle_in(pipeline, RUN, "first")
-    pipeline.execute()
+    sending(store, redis, "first")(["lpush", "queue", b"one"])
 
     assert store.waiting() == 1
 
 
-def test_a_removal_rides_along_after_the_server_has_forgotten_its_scripts(
+def test_commands_go_to_a_server_that_has_forgotten_its_scripts(
     server: Server, store: RedisStore, redis: Redis
 ) -> None:
     stage(store, "run", due=10)
     server.client().script_flush()
-    pipeline = redis.pipeline(transaction=False)
-    store.settle_in(pipeline, RUN, "token")
-    pipeline.execute()
+    sending(store, redis)(["lpush", "queue", b"one"])
 
+    assert redis.lrange("queue", 0, -1) == [b"one"]
     assert store.waiting() == 0
 
 
-def test_nothing_rides_along_to_another_server(store: RedisStore) -> None:
-    elsewhere = Redis(port=free_port()).pipeline(transaction=False)
+def test_commands_go_to_a_server_that_was_restarted_meanwhile(
+    server: Server, store: RedisStore, redis: Redis
+) -> None:
+    stage(store, "run", due=10)
+    server.restart()
+    sending(store, redis)(["lpush", "queue", b"one"])
 
-    assert store.settle_in(elsewhere, RUN, "token") is False
-    assert len(elsewhere) == 0
-
-
-def test_nothing_rides_along_as_another_user(server: Server, store: RedisStore) -> None:
-    pipeline = server.client(username="broker", password="secret").pipeline(transaction=False)
-
-    assert store.settle_in(pipeline, RUN, "token") is False
+    assert redis.lrange("queue", 0, -1) == [b"one"]
 
 
-def test_nothing_rides_along_to_another_master_of_the_sentinels(server: Server) -> None:
+def test_a_command_that_is_refused_leaves_the_record(store: RedisStore, redis: Redis) -> None:
+    stage(store, "run", due=10)
+    redis.set("queue", "no list")
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        sending(store, redis)(["lpush", "queue", b"one"])
+
+    assert store.waiting() == 1
+
+
+def test_a_server_without_memory_takes_no_command_and_leaves_the_record(
+    server: Server, store: RedisStore, redis: Redis
+) -> None:
+    stage(store, "run", due=10)
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(RedisError, match="maxmemory"):
+            sending(store, redis)(["lpush", "queue", b"one", "lpush", "queue", b"two"])
+    finally:
+        redis.config_set("maxmemory", 0)
+
+    assert redis.llen("queue") == 0
+    assert store.waiting() == 1
+
+
+def test_commands_whose_answer_does_not_come_are_not_sent_again(
+    server: Server, store: RedisStore, redis: Redis
+) -> None:
+    stage(store, "run", due=10)
+    with server.hanging(), pytest.raises(RedisError):
+        sending(store, redis)(["lpush", "queue", b"one"])
+    wait_until(lambda: store.waiting() == 0)
+
+    assert redis.lrange("queue", 0, -1) == [b"one"]
+
+
+def test_an_answer_that_comes_late_is_nobody_elses(
+    server: Server, store: RedisStore, redis: Redis
+) -> None:
+    stage(store, "run", due=10)
+    with server.hanging(), pytest.raises(RedisError):
+        sending(store, redis)(["lpush", "queue", b"one"])
+
+    assert store.claim(RUN, "owner", KEEP) == Claim("owner", is_mine=True)
+
+
+def test_nothing_goes_with_commands_for_another_server(store: RedisStore) -> None:
+    assert store.settle_in(how_to(Redis(port=free_port())), RUN, "token") is None
+
+
+def test_nothing_goes_with_commands_of_another_user(server: Server, store: RedisStore) -> None:
+    broker = server.client(username="broker", password="secret")
+
+    assert store.settle_in(how_to(broker), RUN, "token") is None
+
+
+def test_nothing_goes_with_commands_for_another_master_of_the_sentinels(server: Server) -> None:
     def client_of(master: str) -> Any:
         app = Celery(f"app-{master}", backend="sentinel://127.0.0.1:1", set_as_current=False)
         app.conf.result_backend_transport_options = {"master_name": master}
@@ -374,7 +428,7 @@ def test_nothing_rides_along_to_another_master_of_the_sentinels(server: Server) 
 
     store = RedisStore(client_of("results"), "defer:")
 
-    assert store.settle_in(client_of("broker").pipeline(transaction=False), RUN, "token") is False
+    assert store.settle_in(how_to(client_of("broker")), RUN, "token") is None
 
 
 def app_on(server: Server, **settings: Any) -> Celery:
@@ -405,22 +459,25 @@ def test_a_published_run_has_left_the_outbox_in_the_same_round_trip(
     app = app_on(server, broker_transport_options=options, result_backend_transport_options=options)
     store = app._celery_defer.store
     stage(store, "other", due=10)
-    Worker(app).perform(parent_of(app, 0))
-    before = scripts(server)
+    parent = parent_of(app, calls)
+    Worker(app).perform(parent)  # declares the queue
+    before = asked(server)
 
-    Worker(app).perform(parent_of(app, calls))
+    Worker(app).perform(parent)
 
     queue = options.get("global_keyprefix", "") + "celery"
-    assert server.client(db=3).llen(queue) == calls
+    assert server.client(db=3).llen(queue) == 2 * calls
     assert store.waiting() == 1
-    # The stage, and the removal as an EVAL; a removal that went alone would be an EVALSHA.
-    assert scripts(server) == {"eval": before["eval"] + 1, "evalsha": before["evalsha"] + 1}
+    # The stage, and the messages with the removal; Celery's own is the MULTI of the result.
+    also = {"evalsha": before["evalsha"] + 2, "multi": before["multi"] + 1}
+    assert asked(server) == {**before, **also}
 
 
-def scripts(server: Server) -> dict[str, int]:
+def asked(server: Server) -> dict[str, int]:
     stats: Any = server.client().info("commandstats")
     return {
-        name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha")
+        name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]
+        for name in ("eval", "evalsha", "multi")
     }
 
 
@@ -440,9 +497,9 @@ def test_what_cannot_ride_along_is_known_before_it_is_sent(server: Server, redis
     app = app_on(server)
     with (
         app.producer_pool.acquire(block=True) as producer,
-        batch(producer, True) as (_, take_along),
+        batch(producer, True) as opened,
     ):
-        assert take_along(lambda pipeline: False) is False
+        assert opened.send_with(lambda broker: None) is False
 
 
 # -- risks ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery, _state
 from celery.app import trace
 
-from celery_defer import Defer, record
+from celery_defer import Defer, deferred, record
 from celery_defer.model import HEADER, Record
 from celery_defer.store import MemoryStore
 
@@ -126,6 +126,31 @@ def store(app: Celery) -> WatchedStore:
     """The store of the app: what is asked of it can be read, and it can be away."""
     app._celery_defer.store = store = WatchedStore()
     return store
+
+
+@pytest.fixture
+def ship(app: Celery) -> Any:
+    """A deferred task that answers its number."""
+    return ship_of(app)
+
+
+@pytest.fixture
+def nowhere() -> Celery:
+    """An app with the same task whose broker is away."""
+    away = Celery("nowhere", broker="redis://127.0.0.1:1/0", backend="cache+memory://")
+    Defer(away)
+    away._celery_defer.store = WatchedStore()
+    ship_of(away)
+    return away
+
+
+def ship_of(app: Celery) -> Any:
+    @deferred
+    @app.task(name="ship", shared=False)
+    def ship(n: int) -> int:
+        return n
+
+    return ship
 
 
 def ids_of(messages: Iterable[Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from celery_defer import (
@@ -175,6 +175,7 @@ def test_3_4_the_id_of_the_run_is_known_at_once(run: Any, receipt: Any, worker: 
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=2, max_size=2, unique=True))
+@example([("a", "b:c"), ("a:b", "c")])
 def test_3_4_no_two_calls_share_an_id(calls: Any) -> None:
     first, second = (run_id(*call) for call in calls)
 
@@ -235,6 +236,17 @@ def test_3_5_a_bad_call_raises_where_defer_is_strict(
         task_of(app, lambda: call(receipt)).apply(throw=True)
 
     assert type(caught.value) is error
+
+
+def test_3_5_of_many_skipped_calls_a_hundred_are_recorded(
+    run: Any, receipt: Any, app: Celery
+) -> None:
+    def parent() -> list[str]:
+        return [str(defer(f"bad-{n}", receipt, order_id="no").id) for n in range(102)]
+
+    ids = run(parent).get()
+
+    assert [app.AsyncResult(id).state for id in ids[98:]] == ["SKIPPED"] * 2 + ["PENDING"] * 2
 
 
 def test_3_5_a_skipped_call_is_recorded_under_its_id(run: Any, receipt: Any, app: Celery) -> None:
@@ -338,13 +350,15 @@ def test_3_7_a_payload_over_the_limit_is_refused(run: Any, app: Celery, worker: 
     @deferred(app)
     def take(text: str) -> None: ...
 
+    fits = "x" * (100 - len('[[],{"text":""}]'))
+
     def parent() -> Any:
-        return [defer("small", take, "x" * 80).skipped, defer("large", take, "x" * 100).skipped]
+        return [defer("small", take, fits).skipped, defer("large", take, f"{fits}x").skipped]
 
     small, large = run(parent).get()
 
     assert small is None
-    assert "defer_max_payload_bytes = 100" in large
+    assert "the payload has 101 bytes; defer_max_payload_bytes = 100" in large
     assert len(worker.published()) == 1
 
 

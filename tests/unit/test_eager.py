@@ -92,7 +92,9 @@ def test_a_failed_parent_runs_nothing(app: Celery, start: Any) -> None:
     assert ran == []
 
 
-def test_4_5_a_deferred_run_that_fails_does_not_touch_its_parent(app: Celery, start: Any) -> None:
+def test_4_5_a_deferred_run_that_fails_does_not_touch_its_parent(
+    app: Celery, start: Any, caplog: Any
+) -> None:
     ran: list[str] = []
     app.conf.task_eager_propagates = True
 
@@ -114,6 +116,8 @@ def test_4_5_a_deferred_run_that_fails_does_not_touch_its_parent(app: Celery, st
 
     assert start(parent).get() == "done"
     assert ran == ["ship"]
+    # Celery has told of the failure.
+    assert "celery_defer.delivery" not in {entry.name for entry in caplog.records}
 
 
 def test_a_retried_parent_defers_once(app: Celery, start: Any) -> None:

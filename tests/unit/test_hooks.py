@@ -20,7 +20,7 @@ import celery_defer
 from celery_defer import Defer, defer, deferred, errors
 from celery_defer.model import HEADER
 
-from .conftest import Worker
+from .conftest import Worker, ids_of
 
 
 def test_every_way_to_a_tracer_goes_through_ours() -> None:
@@ -74,6 +74,39 @@ def test_a_success_is_stored_before_its_signal_is_sent(app: Celery, worker: Work
     worker.run(parent)
 
     assert seen == ["SUCCESS"]
+
+
+@pytest.mark.parametrize("ends", ["success", "failure"])
+def test_how_a_task_of_an_app_without_defer_ends_is_nothing_to_the_run_that_applies_it(
+    app: Celery, worker: Worker, ends: str
+) -> None:
+    """Its signals are sent inside the run's scope; the last is sent when the body is over."""
+    other = Celery("other", set_as_current=False, broker="memory://")
+
+    @other.task
+    def inner() -> None:
+        if ends == "failure":
+            raise ValueError
+
+    class Applying(Task):  # type: ignore[misc]
+        def on_success(self, *_: Any) -> None:
+            inner.apply()
+            seen.extend(worker.published())
+
+    @deferred
+    @app.task
+    def ship() -> None: ...
+
+    @app.task(base=Applying)
+    def parent() -> None:
+        for when in ("success", "failure"):
+            defer(when, ship.with_options(when=when))
+
+    seen: list[Any] = []
+    worker.run(parent)
+
+    assert seen == []
+    assert ids_of(worker.published()) == ["success"]
 
 
 def test_an_apps_proxy_answers_its_task(app: Celery) -> None:

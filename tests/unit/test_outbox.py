@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from celery import Celery
 from celery.signals import after_task_publish, before_task_publish
 from kombu.serialization import register, unregister
@@ -13,16 +12,6 @@ from celery_defer import Defer, ResultError, current_run, defer, deferred, run_i
 from celery_defer.links import MAX_LINKS
 
 from .conftest import Worker
-
-
-@pytest.fixture
-def ship(app: Celery) -> Any:
-    @deferred
-    @app.task(name="ship")
-    def ship(n: int) -> int:
-        return n
-
-    return ship
 
 
 def parent_of(app: Celery, *calls: Any) -> Any:

@@ -58,11 +58,11 @@ records = st.builds(
     root=text.map(RunId),
     task=text,
     depth=st.integers(0, 32),
-    outcome=st.sampled_from(Outcome),
-    is_judged=st.booleans(),
+    verdict=st.none() | st.sampled_from(Outcome),
     at=seconds,
     inherited=st.dictionaries(text, values),
     calls=st.lists(calls, max_size=3).map(tuple),
+    unknown_since=st.none() | seconds,
 )
 
 A_RECORD = Record(
@@ -70,8 +70,7 @@ A_RECORD = Record(
     root=RunId("root"),
     task="process",
     depth=1,
-    outcome=Outcome.SUCCESS,
-    is_judged=True,
+    verdict=Outcome.SUCCESS,
     at=5.0,
     inherited={"priority": 3},
     calls=(Call("ship", "ship", b'[[],{"n":1}]', 4.0, Options()),),
@@ -130,7 +129,8 @@ def but(**changes: Any) -> bytes:
         pytest.param(pickle.dumps(A_RECORD), id="pickle"),
         pytest.param(record.pack(A_RECORD)[:-1], id="cut"),
         pytest.param(without("calls"), id="no-calls"),
-        pytest.param(but(outcome="RETRY"), id="outcome"),
+        pytest.param(without("verdict"), id="no-verdict"),
+        pytest.param(but(verdict="RETRY"), id="verdict"),
         pytest.param(but(calls=[{"id": "x"}]), id="call"),
         pytest.param(but(calls=[[]]), id="call-list"),
         pytest.param(but(at="soon"), id="time"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import Defer, deferred, record, run_id
+from celery_defer import record, run_id
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER, Call, Options, Outcome, Record
 from celery_defer.relay import LEASE, LIMIT, Drop, Publish, Quarantine, Relay, Wait, plan
@@ -19,6 +19,8 @@ from .conftest import WatchedStore, Worker, ids_of
 NOW = 1_000.0
 KEEP = 600.0
 
+pytestmark = pytest.mark.usefixtures("ship")
+
 
 def a_record(*calls: Call, parent: str = "parent", **changes: Any) -> Record:
     kept = Record(
@@ -26,8 +28,7 @@ def a_record(*calls: Call, parent: str = "parent", **changes: Any) -> Record:
         root=RunId("root"),
         task="process",
         depth=0,
-        outcome=Outcome.SUCCESS,
-        is_judged=True,
+        verdict=None,
         at=NOW,
         inherited={},
         calls=calls or (call(),),
@@ -49,18 +50,15 @@ def taken(kept: Record, tries: int = 1) -> Taken:
 @pytest.mark.parametrize(
     ("state", "outcome"), [("SUCCESS", Outcome.SUCCESS), ("FAILURE", Outcome.FAILURE)]
 )
-@pytest.mark.parametrize("promised", Outcome)
-def test_the_stored_state_of_the_parent_decides(
-    state: str, outcome: Outcome, promised: Outcome
-) -> None:
-    kept = a_record(outcome=promised)
+def test_the_stored_state_of_the_parent_decides(state: str, outcome: Outcome) -> None:
+    kept = a_record()
 
     assert plan(NOW, taken(kept), KEEP, lambda *_: state) == Publish(kept, outcome)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_5_1_a_parent_that_keeps_no_result_is_judged_by_its_record(outcome: Outcome) -> None:
-    kept = a_record(outcome=outcome, is_judged=False)
+    kept = a_record(verdict=outcome)
 
     def state_of(id: str, task: str) -> str:
         raise AssertionError(f"nobody need read the state of {id}")
@@ -122,29 +120,6 @@ def relay(app: Celery, store: WatchedStore) -> Relay:
 
 def relay_of(app: Celery, store: Any) -> Relay:
     return Relay(app, store, app._celery_defer.settings)
-
-
-@pytest.fixture(autouse=True)
-def ship(app: Celery) -> Any:
-    @deferred
-    @app.task(name="ship", shared=False)
-    def ship(n: int) -> int:
-        return n
-
-    return ship
-
-
-@pytest.fixture
-def nowhere(app: Celery) -> Celery:
-    """An app with the same task and backend whose broker is away."""
-    away = Celery("nowhere", broker="redis://127.0.0.1:1/0", backend="cache+memory://")
-    Defer(away)
-
-    @deferred
-    @away.task(name="ship", shared=False)
-    def ship(n: int) -> None: ...
-
-    return away
 
 
 def stage(store: Any, kept: Record, due: float = NOW) -> None:
@@ -284,15 +259,34 @@ def test_a_call_of_an_unknown_task_is_put_aside_and_the_others_go(
     stage(store, a_record(call("gone", "gone"), call("ship")))
     end(app, "parent")
 
-    for look in range(9):
-        relay.tick(NOW + look * 60)
+    for minute in range(5):
+        relay.tick(NOW + minute * 60)
         assert store.quarantined() == []
-    relay.tick(NOW + 9 * 60)
+    relay.tick(NOW + 5 * 60)
 
     assert ids_of(worker.published()) == ["ship"]
     (entry,) = store.quarantined()
     assert (entry.id, entry.reason) == ("parent", "cannot be published: 'gone' (gone)")
     assert store.waiting() == 0
+
+
+@pytest.mark.parametrize("verdict", [None, Outcome.SUCCESS])
+def test_an_unknown_task_has_its_minutes_however_long_its_record_has_waited(
+    app: Celery, relay: Relay, store: WatchedStore, worker: Worker, verdict: Outcome | None
+) -> None:
+    """For a parent that ran for hours, or for workers that were all switched off."""
+    stage(store, a_record(call("gone", "gone"), verdict=verdict))
+    for _ in range(20):  # looks
+        store.take(NOW, NOW, LIMIT)
+    end(app, "parent")
+
+    relay.tick(NOW + KEEP)
+    assert store.quarantined() == []
+    relay.tick(NOW + KEEP + 299)
+    assert store.quarantined() == []
+    relay.tick(NOW + KEEP + 360)
+
+    assert [entry.id for entry in store.quarantined()] == ["parent"]
 
 
 @pytest.mark.parametrize(
@@ -338,7 +332,7 @@ def tick_anyway(relay: Relay, now: float) -> None:
 def test_two_relays_share_the_work(app: Celery, store: WatchedStore, worker: Worker) -> None:
     first, second = relay_of(app, store), relay_of(app, store)
     for n in range(LIMIT + 5):
-        stage(store, a_record(parent=f"parent-{n}", is_judged=False))
+        stage(store, a_record(parent=f"parent-{n}", verdict=Outcome.SUCCESS))
 
     assert [first.tick(NOW), second.tick(NOW), first.tick(NOW)] == [LIMIT, 5, 0]
 
@@ -349,7 +343,7 @@ def test_two_relays_share_the_work(app: Celery, store: WatchedStore, worker: Wor
 def test_a_relay_that_dies_leaves_its_share_to_another(
     app: Celery, store: WatchedStore, worker: Worker
 ) -> None:
-    stage(store, a_record(is_judged=False))
+    stage(store, a_record(verdict=Outcome.SUCCESS))
     store.take(NOW, NOW + LEASE, LIMIT)  # and then it was killed
 
     relay = relay_of(app, store)
@@ -360,7 +354,7 @@ def test_a_relay_that_dies_leaves_its_share_to_another(
 
 
 def test_what_is_not_due_is_left(app: Celery, relay: Relay, store: WatchedStore) -> None:
-    stage(store, a_record(is_judged=False), due=NOW + 1)
+    stage(store, a_record(verdict=Outcome.SUCCESS), due=NOW + 1)
 
     assert relay.tick(NOW) == 0
     assert store.waiting() == 1

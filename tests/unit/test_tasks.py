@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from celery import Celery, Task, shared_task
+from celery.app import trace
 from celery.exceptions import Ignore, Reject
 from celery.local import PromiseProxy, Proxy
 from pydantic import BaseModel
@@ -112,6 +113,48 @@ def test_2_1_a_direct_call_is_a_call_of_the_function(app: Celery) -> None:
         return order
 
     assert typed("anything") == "anything"
+
+
+def test_2_1_a_call_of_the_function_inside_its_run_is_one_too(app: Celery, worker: Worker) -> None:
+    answers: list[Any] = []
+
+    @deferred
+    @app.task
+    def typed(day: date) -> None:
+        answers.append(day)
+        if isinstance(day, date):
+            typed("anything")
+
+    worker.run(parent_of(app, (typed, {"day": date(2030, 1, 1)})))
+    worker.drain()
+
+    assert answers == [date(2030, 1, 1), "anything"]
+
+
+def test_2_1_a_call_of_the_function_before_another_ones_body_is_one_too(
+    app: Celery, worker: Worker
+) -> None:
+    answers: list[Any] = []
+
+    @deferred
+    @app.task
+    def asked(day: date) -> None:
+        answers.append(day)
+
+    class Asking(Task):  # type: ignore[misc]
+        def before_start(self, *_: Any) -> None:
+            asked("anything")
+
+    @deferred
+    @app.task(base=Asking)
+    def typed(day: date) -> None:
+        answers.append(day)
+
+    trace.build_tracer(asked.name, asked, app=app)  # as a worker does for each of its tasks
+    worker.run(parent_of(app, (typed, {"day": date(2030, 1, 1)})))
+    worker.drain()
+
+    assert answers == ["anything", date(2030, 1, 1)]
 
 
 class ClassBased(Task):  # type: ignore[misc]
@@ -411,6 +454,10 @@ def test_3_9_clocks_and_queues_travel_as_celerys_own_do(app: Celery, worker: Wor
     @app.task
     def ship() -> None: ...
 
+    @deferred
+    @app.task(expires=60)
+    def short() -> None: ...
+
     eta = datetime(2030, 1, 1, tzinfo=timezone.utc)
     worker.run(
         parent_of(
@@ -418,14 +465,16 @@ def test_3_9_clocks_and_queues_travel_as_celerys_own_do(app: Celery, worker: Wor
             (ship.with_options(eta=eta, expires=eta + timedelta(days=1)), {}),
             (ship.with_options(countdown=60), {}),
             (ship.with_options(queue="elsewhere"), {}),
+            (short, {}),
         )
     )
-    at, after = worker.published()
+    at, after, brief = worker.published()
     (elsewhere,) = worker._received("elsewhere")
 
     assert at.headers["eta"] == "2030-01-01T00:00:00+00:00"
     assert at.headers["expires"] == "2030-01-02T00:00:00+00:00"
     assert datetime.fromisoformat(after.headers["eta"]) > datetime.now(timezone.utc)
+    assert datetime.fromisoformat(brief.headers["expires"]) > datetime.now(timezone.utc)
     assert elsewhere.headers["eta"] is None
     assert all(m.headers["parent_id"] and m.headers[HEADER] for m in (at, after, elsewhere))
 

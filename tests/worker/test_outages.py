@@ -37,9 +37,14 @@ class Scene:
 
     caller: Caller
     worker: LocalWorker
-    broker: RedisServer | None
     way: Proxy
     store: RedisServer
+    _broker: RedisServer | None
+
+    @property
+    def broker(self) -> RedisServer:
+        assert self._broker is not None, "only a Redis of the scene's own can be stopped"
+        return self._broker
 
     def hold(self, calls: list[dict[str, Any]] = CALLS, count: int = PARENTS) -> list[str]:
         """Start parents that have deferred, and wait in their bodies."""
@@ -53,6 +58,10 @@ class Scene:
         for parent in parents:
             self.caller.go(parent)
         assert [self.caller.result(parent) for parent in parents] == ["done"] * len(parents)
+
+    def let_go_without_broker(self, parents: list[str]) -> None:
+        self.let_go(parents)
+        self.says("2 calls wait in the outbox", times=PARENTS)
 
     def runs_once(self, parents: list[str], calls: list[dict[str, Any]] = CALLS) -> None:
         """Wait until each deferred run has succeeded, the outbox is empty, and all is quiet."""
@@ -115,10 +124,16 @@ def build(redis_url: str) -> Iterator[Callable[..., Scene]]:
         worker.ready()
         app = Celery("client", broker=url, backend=redis_url, set_as_current=False)
         caller = stack.enter_context(Caller(app, CeleryTestWorker(worker, app)))
-        return Scene(caller, worker, broker, way, store)
+        return Scene(caller, worker, way, store, broker)
 
     with ExitStack() as stack:
         yield scene
+
+
+@pytest.fixture
+def scene(build: Callable[..., Scene]) -> Scene:
+    """A scene whose broker is Redis."""
+    return build()
 
 
 def _rabbitmq(stack: ExitStack) -> str:
@@ -130,14 +145,11 @@ def _rabbitmq(stack: ExitStack) -> str:
 
 
 @pytest.mark.matrix  # kombu may end the worker: see Scene.supervise
-def test_a_broker_that_was_stopped_gets_all_when_it_is_back(build: Callable[..., Scene]) -> None:
-    scene = build()
-    assert scene.broker is not None
+def test_a_broker_that_was_stopped_gets_all_when_it_is_back(scene: Scene) -> None:
     parents = scene.hold()
 
     scene.broker.stop()
-    scene.let_go(parents)
-    scene.says("2 calls wait in the outbox", times=PARENTS)
+    scene.let_go_without_broker(parents)
     scene.broker.start()
 
     scene.runs_once(parents)
@@ -148,16 +160,14 @@ def test_rabbitmq_that_was_cut_off_gets_all_when_it_is_back(build: Callable[...,
     parents = scene.hold()
 
     scene.way.cut()
-    scene.let_go(parents)
-    scene.says("2 calls wait in the outbox", times=PARENTS)
+    scene.let_go_without_broker(parents)
     scene.way.mend()
 
     scene.runs_once(parents)
 
 
-def test_with_the_store_stopped_all_is_published_from_memory(build: Callable[..., Scene]) -> None:
+def test_with_the_store_stopped_all_is_published_from_memory(scene: Scene) -> None:
     """And the consumer, whose broker is well, is left alone."""
-    scene = build()
     parents = scene.hold()
 
     scene.store.stop()
@@ -178,14 +188,11 @@ def test_with_the_store_stopped_all_is_published_from_memory(build: Callable[...
 
 
 @pytest.mark.matrix  # kombu may end the worker: see Scene.supervise
-def test_with_both_stopped_what_was_stored_before_goes_out(build: Callable[..., Scene]) -> None:
-    scene = build()
-    assert scene.broker is not None
+def test_with_both_stopped_what_was_stored_before_goes_out(scene: Scene) -> None:
     parents = scene.hold()
 
     scene.broker.stop()
-    scene.let_go(parents)
-    scene.says("2 calls wait in the outbox", times=PARENTS)
+    scene.let_go_without_broker(parents)
     scene.store.stop()
     scene.says("the relay could not look into the outbox", times=2)
     scene.broker.start()
@@ -195,10 +202,8 @@ def test_with_both_stopped_what_was_stored_before_goes_out(build: Callable[..., 
 
 
 @pytest.mark.matrix  # kombu may end the worker: see Scene.supervise
-def test_with_both_stopped_at_a_parents_end_the_loss_is_told(build: Callable[..., Scene]) -> None:
+def test_with_both_stopped_at_a_parents_end_the_loss_is_told(scene: Scene) -> None:
     """There is no place left to keep the calls; the parent succeeds, and the worker goes on."""
-    scene = build()
-    assert scene.broker is not None
     parents = scene.hold(count=1)
 
     scene.store.stop()
@@ -232,10 +237,7 @@ def test_a_network_cut_in_the_middle_of_publishing(build: Callable[..., Scene], 
 
 
 @pytest.mark.matrix
-def test_a_store_that_hangs_holds_a_parent_up_for_seconds_only(
-    build: Callable[..., Scene],
-) -> None:
-    scene = build()
+def test_a_store_that_hangs_holds_a_parent_up_for_seconds_only(scene: Scene) -> None:
     parents = scene.hold(count=1)
 
     scene.store.pause()

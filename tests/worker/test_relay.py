@@ -54,7 +54,7 @@ class Outbox:
         """Leave the record of a parent whose result is not kept; answer its deferred run's id."""
         parent = RunId(str(uuid4()))
         call = Call("next", task, b'[[],{"n":1}]', time.time(), Options(queue="relayed"))
-        kept = Record(parent, parent, "gone", 0, Outcome.SUCCESS, False, time.time(), {}, (call,))
+        kept = Record(parent, parent, "gone", 0, Outcome.SUCCESS, time.time(), {}, (call,))
         self._store.stage(parent, "token", record.pack(kept), time.time(), 60)()
         return run_id(parent, "next")
 

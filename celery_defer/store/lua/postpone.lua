@@ -3,6 +3,7 @@
 -- Answers nothing; a record that is gone, or was staged since, stays as it is.
 if redis.call('HGET', KEYS[1], 'token') == ARGV[2] then
   redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+  redis.call('HDEL', KEYS[1], 'lease')
   if ARGV[4] ~= '' then
     redis.call('HSET', KEYS[1], 'body', ARGV[4])
   end

@@ -7,6 +7,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT
   local record = redis.pcall('HMGET', key, 'token', 'body')
   if record[1] then
     redis.call('ZADD', KEYS[1], ARGV[2], id)
+    redis.call('HSET', key, 'lease', ARGV[2])
     local tries = redis.call('HINCRBY', key, 'tries', 1)
     table.insert(taken, {id, record[1], record[2] or '', tries})
   else -- the record has expired, or the key holds something else

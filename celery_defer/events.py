@@ -1,0 +1,171 @@
+"""Events: named payloads, sent from anywhere, that waiting runs receive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from hashlib import blake2b
+from typing import Any, Generic, TypeVar, overload
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from celery import current_app
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from celery_defer import matching, memo
+from celery_defer.codec import JsonType
+from celery_defer.errors import EventError, StoreError
+from celery_defer.memo import Memo
+from celery_defer.scope import find
+from celery_defer.store import NO_SHAPE, SentEvent, Store
+from celery_defer.waking import LEASE, wake
+
+__all__ = ["Event", "Received", "received", "send_event", "typed"]
+
+T = TypeVar("T")
+
+# So many runs are woken by one question to the store.
+_LIMIT = 500
+# Names of which the shapes are remembered.
+_MOST_NAMES = 1_000
+
+_ANYTHING = JsonType(TypeAdapter(Any))
+_shapes: WeakKeyDictionary[Any, dict[str, list[str]]] = WeakKeyDictionary()
+
+
+class Event(Generic[T]):
+    """Declares an event: its name, and the type of its data, which pydantic checks.
+
+    >>> purchase = Event("purchase/completed", PurchaseCompleted)
+    """
+
+    __slots__ = ("_kind", "name")
+
+    def __init__(self, name: str, schema: type[T]) -> None:
+        self.name = _checked("name", name)
+        self._kind = JsonType(TypeAdapter(schema))
+
+    def __repr__(self) -> str:
+        return f"Event({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[T]):
+    """An event that a run has received: ``id`` is the sender's or a random one, ``at`` is UTC."""
+
+    id: str
+    name: str
+    at: datetime
+    data: T
+
+
+@overload
+def send_event(name: Event[T], data: T, *, id: str | None = None) -> int: ...
+@overload
+def send_event(name: str, data: object = None, *, id: str | None = None) -> int: ...
+def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = None) -> int:
+    """Wake the runs that wait for *name*, and answer how many there were.
+
+    Runs that begin to wait later receive it too, if they were deferred before it was sent and
+    within ``defer_event_retention``. May be called from any process with the app; the same
+    *id* within a day counts once for a name. *data* is anything that pydantic writes as JSON.
+
+    Raises EventError for a bad name, id or data, and StoreError without a Redis.
+
+    >>> send_event("purchase/completed", {"order_id": "o-1", "total": 12})
+    """
+    app = _app()
+    extension = getattr(app, "_celery_defer", None)
+    if extension is None:
+        raise StoreError("the current Celery app has no Defer(app)")
+    if extension.store is None:
+        raise StoreError
+    now = extension.clock()
+    event, plain = _made(name, data, id, now)
+    return _emitted(app, extension, event, plain)
+
+
+def typed(event: Event[Any] | str) -> tuple[str, JsonType]:
+    """Answer an event's name, and how its data is written."""
+    if isinstance(event, Event):
+        return event.name, event._kind
+    return _checked("name", event), _ANYTHING
+
+
+def received(known: Memo, kind: JsonType) -> Received[Any] | None:
+    """Answer what a memo says of the event that a step waited for; None if none came."""
+    found = from_json(known.result)
+    if found is None:
+        return None
+    data = kind.load(to_json(found["data"]).decode())
+    at = datetime.fromtimestamp(found["at"], timezone.utc)
+    return Received(found["id"], found["name"], at, data)
+
+
+def _app() -> Any:
+    run = find()
+    return run.app if run else current_app
+
+
+def _made(
+    event: Event[Any] | str, data: object, id: str | None, now: float
+) -> tuple[SentEvent, Any]:
+    name, kind = typed(event)
+    own = uuid4().hex if id is None else _checked("id", id)
+    # Another name may have an event of the same id.
+    unique = blake2b(to_json([name, own]), digest_size=16).hexdigest()
+    try:
+        json = kind.dump(kind.check(data) if isinstance(event, Event) else data)
+    except ValidationError as error:
+        listed = "; ".join(
+            f"{'.'.join(map(str, p['loc'])) or 'data'}: {p['msg']}"
+            for p in error.errors(include_url=False)
+        )
+        raise EventError(f"event {name!r} ({own}): {listed}") from error
+    except Exception as error:  # a user's serializer may raise anything
+        raise EventError(f"event {name!r} ({own}): its data is not JSON: {error}") from error
+    head = to_json({"id": own, "name": name, "at": now}).decode()
+    result = f'{head[:-1]},"data":{json}}}'
+    return SentEvent(unique, name, now, memo.pack(Memo(result))), from_json(json)
+
+
+def _emitted(app: Any, extension: Any, event: SentEvent, data: Any) -> int:
+    store, keep = extension.store, extension.settings.event_retention
+    woken: int = 0
+    is_new = True
+    while True:
+        now = extension.clock()
+        found = store.emit(
+            event,
+            matching.digests(event.name, data, [NO_SHAPE, *_known(store, event.name)]),
+            now=now,
+            until=now + LEASE,
+            limit=_LIMIT,
+            keep=keep,
+            is_new=is_new,
+        )
+        if found.unknown_shapes is not None:
+            _learn(store, event.name, found.unknown_shapes)
+            continue
+        is_new, woken = False, woken + found.woken
+        wake(app, store, found.taken)
+        if not found.has_more:
+            return woken
+
+
+def _known(store: Store, name: str) -> list[str]:
+    return _shapes.setdefault(store, {}).get(name, [])
+
+
+def _learn(store: Store, name: str, shapes: Any) -> None:
+    names = _shapes.setdefault(store, {})
+    if len(names) >= _MOST_NAMES:
+        names.clear()
+    names[name] = list(shapes)
+
+
+def _checked(what: str, text: object) -> str:
+    if isinstance(text, str) and text and text.isprintable():
+        return text
+    raise EventError(f"{text!r} is no {what} of an event: give a line of printable text")

@@ -1,0 +1,89 @@
+"""A run that another run has invoked, and waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import to_json
+
+from celery_defer import answers, outbox
+from celery_defer.codec import JsonType
+from celery_defer.errors import StepError
+from celery_defer.function import deferrable
+from celery_defer.ids import run_id
+from celery_defer.memo import Failure, Memo
+from celery_defer.model import Call, CallState, Options, When
+from celery_defer.scope import Scope
+from celery_defer.waking import LEASE, wake
+
+__all__ = ["FIRST_LOOK", "LONGEST", "child_of", "kind_of", "outcome", "start", "tell_invoker"]
+
+# A child tells its invoker that it has ended; the relay looks too, for one that was killed.
+FIRST_LOOK = 2.0
+LONGEST = 366 * 86_400.0
+
+_NOW: When = "now"
+_PLAIN = Options()
+
+
+def kind_of(run: Scope, task: object) -> JsonType:
+    """Answer how the results of a deferred function are written."""
+    return answers.of_function(run.app.tasks[deferrable(task).contract.task].run)
+
+
+def child_of(run: Scope, step: str, task: object) -> tuple[str, str]:
+    """Answer the id of the run that a step invokes, and its task."""
+    return run_id(run.run.id, _defer_id(step)), deferrable(task).contract.task
+
+
+def start(
+    run: Scope, step: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Publish the run that a step invokes, so that a crash does not lose it."""
+    function = deferrable(task)
+    name = function.contract.task
+    target = run.app.tasks[name]
+    if target.ignore_result or run.app.conf.result_backend is None:
+        raise StepError(
+            f"step {step!r} cannot wait for {name}, which keeps no result: set result_backend, "
+            "and no ignore_result",
+            step,
+        )
+    payload = function.contract.pack(args, kwargs)
+    options = function.options.model_copy(update={"when": _NOW})
+    call = Call(_defer_id(step), name, payload, run.now(), options, step=step)
+    outbox.publish_surely(run, call)
+
+
+def outcome(run: Scope, step: str, child: tuple[str, str]) -> Memo | None:
+    """Answer what an invoked run has come to, if it has ended."""
+    id, task = child
+    result = run.app.tasks[task].AsyncResult(id)
+    if not result.ready():
+        return None
+    told = (_call(run, step, task),)
+    if result.successful():
+        return Memo(to_json(result.result).decode(), calls=told)
+    error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
+    prepared = run.app.backend.prepare_exception(error, serializer="json")
+    return Memo(failure=Failure(prepared, is_final=True), calls=told)
+
+
+def tell_invoker(run: Scope) -> None:
+    """Wake the run that has invoked this one, which has ended."""
+    if run.invoker is None or run.store is None:
+        return
+    id, step = run.invoker
+    now = run.now()
+    taken = run.store.arrive(id, step, now, now + LEASE)
+    wake(run.app, run.store, [taken] if taken else [])
+
+
+def _call(run: Scope, step: str, task: str) -> Call:
+    """What is left of the call in the run: its link."""
+    return Call(_defer_id(step), task, b"", run.now(), _PLAIN, CallState.PUBLISHED, step=step)
+
+
+def _defer_id(step: str) -> str:
+    return f"step:{step}"

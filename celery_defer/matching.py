@@ -1,0 +1,88 @@
+"""Which waits an event is for: the values that they compare, as keys that both sides compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from pydantic_core import from_json, to_json, to_jsonable_python
+
+from celery_defer.errors import EventError
+
+__all__ = ["Match", "digests", "match"]
+
+
+class _Missing:
+    """Stands for a value that an event's data does not have."""
+
+
+class Match:
+    """The values that a wait asks for, by their paths in the event's data.
+
+    ``shape`` names the paths alone: an event is looked up once for each shape that waits for
+    its name have, however many runs wait.
+    """
+
+    __slots__ = ("digest", "shape", "values")
+
+    def __init__(self, name: str, values: Mapping[str, Any]) -> None:
+        paths = sorted(values)
+        self.values = values
+        self.shape = to_json(paths).decode()
+        self.digest = _digest(name, self.shape, [values[path] for path in paths])
+
+
+def match(name: str, wanted: Mapping[str, Any] | None) -> Match:
+    """Read what ``wait_for_event`` was given; raise EventError for what no event can have."""
+    if wanted is not None and not isinstance(wanted, Mapping):
+        raise EventError(f"match {wanted!r} of event {name!r} is no mapping of paths to values")
+    if bad := [path for path in wanted or {} if not isinstance(path, str) or not path]:
+        raise EventError(f"match of event {name!r} has {bad[0]!r}, which is no path like 'user.id'")
+    try:
+        return Match(name, to_jsonable_python(dict(wanted or {}), bytes_mode="base64"))
+    except Exception as error:
+        raise EventError(f"match of event {name!r} is not JSON: {error}") from error
+
+
+def digests(name: str, data: Any, shapes: Iterable[str]) -> dict[str, str]:
+    """Answer for each shape the digest of the values that *data* has there, or nothing."""
+    return {shape: _digest_of(name, shape, data) for shape in shapes}
+
+
+def _digest_of(name: str, shape: str, data: Any) -> str:
+    values = [_at(data, steps) for steps in _paths(shape)]
+    return "" if _Missing in values else _digest(name, shape, values)
+
+
+@lru_cache(maxsize=1024)
+def _paths(shape: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(path.split(".")) for path in from_json(shape))
+
+
+def _at(data: Any, steps: Sequence[str]) -> Any:
+    for step in steps:
+        if isinstance(data, Mapping) and step in data:
+            data = data[step]
+        elif isinstance(data, list) and step.isdecimal() and int(step) < len(data):
+            data = data[int(step)]
+        else:
+            return _Missing
+    return data
+
+
+def _digest(name: str, shape: str, values: Sequence[Any]) -> str:
+    # 96 bits: two of a billion waits are the same by chance once in 10**11 systems.
+    return blake2b(to_json([name, shape, _plain(values)]), digest_size=12).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Make equal what Python calls equal: 1.0 and 1, mappings in another order."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

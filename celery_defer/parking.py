@@ -1,0 +1,241 @@
+"""How a run leaves its worker: what it waits for is told and kept, and its message is over."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from celery.app.task import Context
+from celery.states import STARTED
+from pydantic_core import from_json
+
+from celery_defer import matching, memo, parked
+from celery_defer.durations import shown
+from celery_defer.errors import (
+    StepError,
+    StoreError,
+)
+from celery_defer.flow import Cancelled, Suspended
+from celery_defer.parked import WAKE, Parked
+from celery_defer.replay import Note
+from celery_defer.scope import Phase, Scope
+from celery_defer.store import Arrival, Parking, SentEvent, Store, Subscription, Verdict
+from celery_defer.waking import LEASE, wake
+
+__all__ = ["WAITING", "Wait", "ask", "park", "show_started"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: The state of a parked run in the result backend.
+WAITING = "WAITING"
+_OF_THE_MESSAGE = frozenset({"task_id", "expires", "redelivered", "delivery_tag", "consumer_tag"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a step waits for, and until when at the latest.
+
+    ``kind`` and ``about`` are told to whoever looks at the run; ``look`` is when the relay
+    is to look first, if that is earlier.
+    """
+
+    kind: str
+    until: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+    note: Note = field(default_factory=Note)
+    subscription: Subscription | None = None
+    child: tuple[str, str] | None = None
+    look: float | None = None
+    is_over: Callable[[], bool] = lambda: False
+
+    @property
+    def shown(self) -> str | None:
+        """Until when the run waits, as people read it; None where nobody knows."""
+        return None if self.child else shown(self.until)
+
+
+def park(run: Scope, step: str, wait: Wait) -> bytes:
+    """Let the run leave its worker until *wait* is over.
+
+    Raises Suspended, which ends the turn; or answers the memo of an event that came before.
+    """
+    _check_chord(run, step, wait)
+    parking = _parking(run, step, wait)
+    _show_waiting(run, step, wait)
+    store, now = _store(run), run.now()
+    keep = wait.until - now + run.settings.claim_keeps
+    arrival = ask(run, step, lambda: store.park(run.run.id, parking, now, keep))
+    if arrival.verdict is Verdict.ARRIVED:
+        show_started(run)
+        return arrival.memo or b""
+    run.drop(Phase.PARKED)
+    if arrival.verdict is Verdict.CANCELLED:
+        raise Cancelled(f"run {run.run.id} was cancelled")
+    if arrival.verdict is Verdict.SUPERSEDED:
+        raise Suspended(f"run {run.run.id} goes on in another delivery of it")
+    _find_early(run, step, wait, arrival)
+    raise Suspended(f"run {run.run.id} waits at step {step!r} until {wait.shown}")
+
+
+def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
+    """Answer what the store answers; raise StoreError where it cannot."""
+    try:
+        return question()
+    except Exception as error:
+        raise StoreError(
+            f"step {step!r} of run {run.run.id} finds no store: {error!r}; a retry of the task "
+            "(autoretry_for=(StoreError,)) finds the finished steps"
+        ) from error
+
+
+def show_started(run: Scope) -> None:
+    """Tell that the run is at work again, where Celery would not by itself."""
+    if run.task.track_started or run.ignores_result:
+        return
+    try:
+        meta = {"pid": os.getpid(), "hostname": run.request.get("hostname")}
+        run.task.backend.store_result(run.run.id, meta, STARTED, request=Context(dict(run.request)))
+    except Exception:
+        logger.exception("run %s: its state is still that it waits", run.run.id)
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _store(run: Scope) -> Store:
+    if run.store is None or run.is_eager:
+        raise StoreError
+    return run.store
+
+
+def _parking(run: Scope, step: str, wait: Wait) -> Parking:
+    replay = run.replay
+    assert replay is not None  # noqa: S101
+    record = Parked(
+        parked=run.run.id,
+        task=run.task.name,
+        turn=replay.turn + 1,
+        args=run.task.request.args or (),
+        kwargs=run.task.request.kwargs or {},
+        options=_options(run),
+        child=wait.child,
+        headers=_headers(run),
+        hostname=run.task.request.hostname,
+    )
+    try:
+        body = parked.pack(record)
+    except Exception as error:
+        raise StepError(
+            f"step {step!r} cannot park run {run.run.id}: its arguments are not JSON ({error}); "
+            "use the serializer 'json' for tasks that wait",
+            step,
+        ) from error
+    due = min(wait.until, wait.look or wait.until)
+    return Parking(
+        turn=replay.turn,
+        step=step,
+        note=wait.note.pack(),
+        token=uuid4().hex,
+        body=body,
+        due=due,
+        subscription=wait.subscription,
+    )
+
+
+def _options(run: Scope) -> dict[str, Any]:
+    """What Celery would publish a retry of the run with, but for the message's own."""
+    options = dict(run.task.signature_from_request(run.task.request).options)
+    return {
+        name: value
+        for name, value in options.items()
+        if value is not None and name not in _OF_THE_MESSAGE and name != "headers"
+    }
+
+
+def _headers(run: Scope) -> dict[str, Any]:
+    headers = run.task.request.headers or {}
+    return {name: value for name, value in headers.items() if name != WAKE}
+
+
+def _show_waiting(run: Scope, step: str, wait: Wait) -> None:
+    """Tell the result backend and Flower, before the run may be woken."""
+    if not run.ignores_result:
+        meta = {"step": step, "waiting_for": wait.kind, **wait.about, "until": wait.shown}
+        try:
+            run.task.backend.store_result(run.run.id, meta, WAITING, request=run.task.request)
+            _keep_result(run, wait)
+        except Exception:
+            logger.exception("run %s: its state does not tell that it waits", run.run.id)
+    if run.task.send_events:
+        try:
+            told = f"waiting: {wait.kind} at step {step!r} until {wait.shown}"
+            run.task.send_event("task-waiting", result=told, eta=wait.shown)
+        except Exception:
+            logger.exception("run %s: no event tells that it waits", run.run.id)
+
+
+def _keep_result(run: Scope, wait: Wait) -> None:
+    """Let the stored state outlive the wait: a client may be in ``get()`` all the time.
+
+    celery.backends.base.KeyValueStoreBackend.expire; other backends keep what is not ready.
+    """
+    backend = run.task.backend
+    expires = getattr(backend, "expires", None)
+    longest = wait.until - run.now()
+    if expires and longest > expires / 2 and hasattr(backend, "get_key_for_task"):
+        backend.expire(backend.get_key_for_task(run.run.id), int(longest + expires))
+
+
+def _check_chord(run: Scope, step: str, wait: Wait) -> None:
+    """Celery's Redis backend counts a chord's parts in keys that expire."""
+    request, backend = run.task.request, run.task.backend
+    if wait.child or not (request.chord and request.group):
+        return
+    conf = run.app.conf
+    expires = conf.get("result_chord_expires") or getattr(backend, "expires", None)
+    expires = getattr(expires, "total_seconds", lambda: expires)()
+    if expires and wait.until - run.now() > expires:
+        raise StepError(
+            f"step {step!r} of run {run.run.id} would wait until {wait.shown} inside a "
+            f"chord, whose count expires after {expires:.0f} seconds: set result_chord_expires "
+            "(before Celery 5.7: result_expires) to more than the longest wait",
+            step,
+        )
+
+
+def _find_early(run: Scope, step: str, wait: Wait, arrival: Arrival) -> None:
+    """Look for what has come while the run was not parked yet."""
+    try:
+        if wait.is_over():
+            _wake(run, step)
+        elif event := _early(run, wait.subscription, arrival.known):
+            _wake(run, step, event)
+    except Exception:
+        logger.exception("run %s: it may have missed what it waits for", run.run.id)
+
+
+def _early(run: Scope, wait: Subscription | None, known: float) -> SentEvent | None:
+    """Answer an event that came before anybody had waited for such values.
+
+    Since then events are kept by their values; those before are kept by their name.
+    """
+    if wait is None or known <= wait.since:
+        return None
+    by_name = matching.match(wait.name, None).digest
+    for event in _store(run).past(wait.name, by_name, wait.since, known):
+        data = from_json(memo.unpack(event.memo).result)["data"]
+        if matching.digests(wait.name, data, [wait.shape])[wait.shape] == wait.digest:
+            return event
+    return None
+
+
+def _wake(run: Scope, step: str, event: SentEvent | None = None) -> None:
+    store, now = _store(run), run.now()
+    taken = store.arrive(run.run.id, step, now, now + LEASE, event)
+    wake(run.app, store, [taken] if taken else [])

@@ -1,0 +1,41 @@
+"""Parked runs that Celery has been told to revoke: it remembers that for messages alone."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.worker import state
+
+from celery_defer import cancellation, parked
+from celery_defer.ids import RunId
+from celery_defer.store import Store
+
+__all__ = ["Revoked"]
+
+logger = logging.getLogger(__name__)
+
+
+class Revoked:
+    """What this worker has been told to revoke, by celery.worker.control.revoke."""
+
+    def __init__(self, app: Any, store: Store, keep: float) -> None:
+        self._app = app
+        self._store = store
+        self._keep = keep
+        self._seen: set[str] = set()
+
+    def look(self) -> None:
+        """End the parked runs among those that were revoked since the last look."""
+        if len(state.revoked) == len(self._seen):
+            return
+        revoked = set(state.revoked)
+        for id in revoked - self._seen:
+            self._end(RunId(id))
+        self._seen = revoked
+
+    def _end(self, id: RunId) -> None:
+        body = self._store.cancel(id, self._keep, only_parked=True)
+        if body is not None:
+            cancellation.end_parked(self._app, parked.unpack(body))
+            logger.info("run %s was revoked while it was parked", id)

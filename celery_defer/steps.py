@@ -1,0 +1,392 @@
+"""Steps: named pieces of a run, each done once, and waits that hold no worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from random import uniform
+from typing import Any, ParamSpec, TypeVar, overload
+
+from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
+from celery.utils.time import get_exponential_backoff_interval
+
+from celery_defer import answers, durations, events, ids, invocation, matching, memo
+from celery_defer.codec import JsonType
+from celery_defer.durations import Duration
+from celery_defer.errors import (
+    StepError,
+    StoreError,
+)
+from celery_defer.events import Event, Received
+from celery_defer.flow import Cancelled, NonRetriable, RetryAfter, Suspended
+from celery_defer.function import Deferrable
+from celery_defer.memo import NOTHING, Failure, Memo
+from celery_defer.model import Call
+from celery_defer.parking import Wait, ask, park
+from celery_defer.replay import Note, Replay
+from celery_defer.scope import Phase, Scope, current, find
+from celery_defer.store import Recalled, Subscription
+
+__all__ = ["Steps", "know", "restore", "step"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+# By these a body is left on purpose, or because its time is over.
+_PASSING = (TaskPredicate, SoftTimeLimitExceeded)
+# Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
+_LONGEST_BACKOFF = 600
+
+
+class Steps:
+    """The steps of the run in progress: use it as ``step``, in the body of any task.
+
+    A run with steps is run again from the start after each wait. A finished step is not: what
+    it answered is answered once more. So what has an effect, or may be different the next time
+    (the clock, a random number, a database), belongs into a step; the code between steps runs
+    several times.
+
+    Each id is unique within its run; a repeated one gets a number (``id``, ``id:1``, …), so the
+    steps of a loop keep their order. All raise NoRunError outside a task, StoreError where the
+    app has no Redis to remember in, and StepError for what cannot be a step.
+    """
+
+    __slots__ = ()
+
+    @overload
+    def run(
+        self, id: str, fn: Callable[..., R], /, *args: Any, retries: int, **kwargs: Any
+    ) -> R: ...
+    @overload
+    def run(self, id: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run(self, id: str, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+        """Call *fn* once in the run, and answer what it answered.
+
+        That goes through JSON, by the return annotation of *fn* if it has one, so that a replay
+        answers an equal value. What *fn* defers belongs to the run once the step has finished.
+
+        What *fn* raises leaves the step. With *retries*, the step is tried so many times more,
+        the run being parked for about 1, 2, 4 … seconds in between (``RetryAfter`` says how
+        long, ``NonRetriable`` ends the tries); then it raises StepError.
+
+        >>> charge = step.run("charge", gateway.charge, order.id, retries=3)
+        """
+        retries = kwargs.pop("retries", 0)
+        one, kind = _begin(id), answers.of_function(fn)
+        known = one.memo() or one.tried(fn, args, kwargs, retries, kind)
+        return one.answer(known, kind)  # type: ignore[no-any-return]
+
+    def sleep(self, id: str, duration: Duration) -> None:
+        """Go on after *duration*: seconds, a timedelta, or text such as ``"1h30m"`` or ``"7d"``.
+
+        >>> step.sleep("a week", "7d")
+        """
+        one = _begin(id)
+        one.sleep_until(one.scope.now() + durations.seconds(id, duration))
+
+    def sleep_until(self, id: str, at: datetime) -> None:
+        """Go on at a moment that has a time zone; at once if it has passed.
+
+        >>> step.sleep_until("opening", datetime(2030, 1, 1, 9, tzinfo=timezone.utc))
+        """
+        one = _begin(id)
+        one.sleep_until(durations.moment(id, at))
+
+    @overload
+    def wait_for_event(
+        self, id: str, event: Event[T], *, timeout: Duration, match: Mapping[str, Any] | None = None
+    ) -> Received[T] | None: ...
+    @overload
+    def wait_for_event(
+        self, id: str, event: str, *, timeout: Duration, match: Mapping[str, Any] | None = None
+    ) -> Received[Any] | None: ...
+    def wait_for_event(
+        self,
+        id: str,
+        event: Event[Any] | str,
+        *,
+        timeout: Duration,
+        match: Mapping[str, Any] | None = None,
+    ) -> Received[Any] | None:
+        """Wait for an event, and answer it; None when *timeout* is over.
+
+        *match* maps paths in the event's data, such as ``"user.id"``, to values; all must be
+        equal. An event counts that was sent since the run was deferred, and that the run has
+        not received in another step.
+
+        >>> bought = step.wait_for_event(
+        ...     "purchase", purchase, timeout="7d", match={"order_id": order.id}
+        ... )
+        """
+        one = _begin(id)
+        name, kind = events.typed(event)
+        wanted, longest = matching.match(name, match), durations.seconds(id, timeout)
+        known = one.memo()
+        if known is None and one.note is not None:
+            known = one.keep(NOTHING)  # unless an event was faster
+        if known is None:
+            known = one.wait_for(name, wanted, longest)
+        return events.received(known, kind)
+
+    @overload
+    def send_event(self, id: str, event: Event[T], data: T) -> int: ...
+    @overload
+    def send_event(self, id: str, event: str, data: object = None) -> int: ...
+    def send_event(self, id: str, event: Event[Any] | str, data: object = None) -> int:
+        """Send an event once in the run; answer how many runs it woke.
+
+        >>> step.send_event("tell", "order/shipped", {"order_id": order.id})
+        """
+        one = _begin(id)
+        unique = f"{one.scope.run.id}/{one.key}"
+
+        def send() -> int:
+            return events.send_event(event, data, id=unique)
+
+        kind = answers.of_function(send)
+        return int(one.answer(one.memo() or one.tried(send, (), {}, 0, kind), kind))
+
+    def invoke(self, id: str, task: Deferrable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a deferred function as a run of its own, wait for its end, and answer its result.
+
+        Raises StepError if it fails or is revoked, and where it keeps no result.
+
+        >>> invoice = step.invoke("invoice", make_invoice, order_id=order.id)
+        """
+        one = _begin(id)
+        kind = invocation.kind_of(one.scope, task)
+        known = one.memo()
+        if known is None and one.note is None:
+            invocation.start(one.scope, one.key, task, args, kwargs)
+        if known is None:
+            known = one.ended(invocation.child_of(one.scope, one.key, task))
+        return one.answer(known, kind)  # type: ignore[no-any-return]
+
+
+step = Steps()
+
+
+def know(run: Scope, recalled: Recalled) -> None:
+    """Let the run know its steps, and have again what finished ones have deferred."""
+    run.replay = replay = Replay(
+        recalled.turn, recalled.since, dict(recalled.memos), recalled.waits
+    )
+    for call in replay.calls():
+        run.calls.setdefault(call.id, call)
+
+
+def restore(run: Scope) -> None:
+    """Let a run that was tried before have what its finished steps have deferred."""
+    if run.replay is None and run.store is not None and not run.is_eager:
+        know(run, run.store.recall(run.run.id, None, run.settings.claim_keeps))
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _begin(id: str) -> _Step:
+    found = find()
+    if found is not None and found.phase is Phase.PARKED:
+        raise Suspended(f"run {found.run.id} has left its worker")
+    run = current()
+    if run.step is not None:
+        raise StepError(
+            f"step {id!r} is inside step {run.step!r} of run {run.run.id}: steps do not nest; "
+            "take it out of the other's function",
+            ids.text(id),
+        )
+    replay = run.replay or _recalled(run, ids.check(id))
+    if replay.is_cancelled:
+        run.drop(Phase.PARKED)
+        raise Cancelled(f"run {run.run.id} was cancelled")
+    return _Step(run, replay, replay.key(ids.check(id)))
+
+
+def _recalled(run: Scope, step: str) -> Replay:
+    if run.is_eager:
+        run.replay = Replay(since=run.now())
+        return run.replay
+    store = run.store
+    if store is None:
+        raise StoreError(
+            f"step {step!r} has no place to remember in: set defer_store_url = 'redis://…'"
+        )
+    found = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.claim_keeps))
+    _check(run, found)
+    know(run, found)
+    assert run.replay is not None  # noqa: S101
+    return run.replay
+
+
+def _check(run: Scope, found: Recalled) -> None:
+    if found.turn > run.turn:
+        run.drop(Phase.PARKED)
+        raise Suspended(f"run {run.run.id} goes on in another delivery of it")
+    if found.turn < run.turn:
+        raise StoreError(f"the store has forgotten the steps of run {run.run.id}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One step of a run, in this turn."""
+
+    scope: Scope
+    replay: Replay
+    key: str
+
+    def memo(self) -> Memo | None:
+        return self.replay.memo(self.key)
+
+    @property
+    def note(self) -> Note | None:
+        return self.replay.note(self.key)
+
+    def tried(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        retries: int,
+        kind: JsonType,
+    ) -> Memo:
+        """Call the step's function, and answer what the step comes to."""
+        try:
+            with self._apart() as calls:
+                result = answers.pack(self.key, kind, fn(*args, **kwargs))
+                self._check_size(result)
+        except _PASSING:
+            raise
+        except Exception as error:
+            return self._failed(error, retries)
+        return self.keep(Memo(result, calls=tuple(calls)))
+
+    def keep(self, found: Memo) -> Memo:
+        """Remember what the step has come to; answer what it has come to before, if it has."""
+        run, known = self.scope, {**self.replay.pending, self.key: memo.pack(found)}
+        if run.is_eager or run.store is None:
+            kept = known[self.key]
+        else:
+            store = run.store
+            kept = ask(
+                run,
+                self.key,
+                lambda: store.remember(run.run.id, known, run.settings.claim_keeps),
+            )
+        self.replay.pending.clear()
+        self.replay.memos[self.key] = kept
+        return memo.unpack(kept)
+
+    def answer(self, known: Memo, kind: JsonType) -> Any:
+        """Answer the step's result, or raise what it ended with."""
+        if known.failure is None:
+            return answers.unpack(self.key, kind, known.result)
+        cause = self.scope.app.backend.exception_to_python(dict(known.failure.exception))
+        if not known.failure.is_final:
+            raise cause
+        raise StepError(f"step {self.key!r} has failed: {cause!r}", self.key) from cause
+
+    def sleep_until(self, at: float) -> None:
+        if self.note is None and at > self.scope.now():
+            self._park(Wait("sleep", at))
+
+    def wait_for(self, name: str, wanted: matching.Match, longest: float) -> Memo:
+        run, now = self.scope, self.scope.now()
+        since = run.run.deferred_at.timestamp() if run.run.deferred_at else self.replay.since
+        # An event that is older than events are kept for may still be there.
+        since = max(since, now - run.settings.event_retention)
+        events_wanted = Subscription(name, wanted.shape, wanted.digest, since)
+        about = {"event": name, "match": dict(wanted.values)}
+        return memo.unpack(
+            self._park(Wait("event", now + longest, about, subscription=events_wanted))
+        )
+
+    def ended(self, child: tuple[str, str]) -> Memo:
+        """Answer what a run has come to that this one has invoked; park until it has ended."""
+        found = invocation.outcome(self.scope, self.key, child)
+        if found is not None:
+            return self.keep(found)
+        now = self.scope.now()
+        about = {"run": child[0], "task": child[1]}
+        wait = Wait(
+            "run",
+            now + invocation.LONGEST,
+            about,
+            child=child,
+            look=now + invocation.FIRST_LOOK,
+            is_over=lambda: invocation.outcome(self.scope, self.key, child) is not None,
+        )
+        return memo.unpack(self._park(wait))
+
+    def _failed(self, error: Exception, retries: int) -> Memo:
+        tries = (self.note.tries if self.note else 0) + 1
+        is_over = isinstance(error, NonRetriable) or tries > retries
+        if not is_over:
+            now = self.scope.now()
+            at = now + self._pause(error, tries)
+            about = {"error": repr(error), "try": tries + 1}
+            return memo.unpack(self._park(Wait("retry", at, about, Note(tries))))
+        is_final = retries > 0 or isinstance(error, NonRetriable)
+        failed = Memo(failure=self._failure(error, is_final=is_final))
+        if is_final:
+            self.keep(failed)
+            raise StepError(f"step {self.key!r} has failed: {error!r}", self.key) from error
+        # Kept if the body catches it: with the next step, or when the run parks.
+        self.replay.pending[self.key] = memo.pack(failed)
+        raise error
+
+    def _pause(self, error: Exception, tries: int) -> float:
+        if isinstance(error, RetryAfter):
+            return durations.seconds(self.key, error.delay)
+        longest = get_exponential_backoff_interval(1, tries - 1, _LONGEST_BACKOFF)
+        return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
+
+    def _failure(self, error: Exception, *, is_final: bool) -> Failure:
+        backend = self.scope.app.backend
+        return Failure(backend.prepare_exception(error, serializer="json"), is_final)
+
+    def _park(self, wait: Wait) -> bytes:
+        if self.scope.is_eager:
+            raise StepError(
+                f"step {self.key!r} waits, which an eager run cannot: run it in a worker, or with "
+                "celery_defer.testing",
+                self.key,
+            )
+        if self.replay.pending:
+            self._keep_pending()
+        found = park(self.scope, self.key, wait)
+        self.replay.memos[self.key] = found
+        return found
+
+    def _keep_pending(self) -> None:
+        run, store, pending = self.scope, self.scope.store, dict(self.replay.pending)
+        assert store is not None  # noqa: S101
+        ask(run, self.key, lambda: store.remember(run.run.id, pending, run.settings.claim_keeps))
+        self.replay.pending.clear()
+
+    def _check_size(self, result: str) -> None:
+        limit = self.scope.settings.max_payload_bytes
+        if len(result) > limit:
+            raise StepError(
+                f"step {self.key!r} answered {len(result)} bytes; defer_max_payload_bytes = "
+                f"{limit} is the limit: keep it elsewhere, and answer where",
+                self.key,
+            )
+
+    @contextmanager
+    def _apart(self) -> Iterator[list[Call]]:
+        """Gather what the step's function defers; if it fails, it has deferred nothing."""
+        run, calls = self.scope, list[Call]()
+        before = set(run.calls)
+        run.step = self.key
+        try:
+            yield calls
+            calls += [call for id, call in run.calls.items() if id not in before]
+        except BaseException:
+            for id in run.calls.keys() - before:
+                del run.calls[id]
+            raise
+        finally:
+            run.step = None

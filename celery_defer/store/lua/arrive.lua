@@ -1,0 +1,18 @@
+-- KEYS: the run, its record, the index of due times
+-- ARGV: run id, step, now, end of the lease, and for an event: its id, its memo
+-- Answers {run id, token, body, tries} if the run is parked at the step, and nobody wakes it.
+local kept = redis.call('HMGET', KEYS[2], 'token', 'body', 'step', 'waits', 'lease')
+if kept[3] ~= ARGV[2] then
+  return false
+elseif ARGV[5] and (redis.call('HSETNX', KEYS[1], 'e:' .. ARGV[5], '1') == 0
+    or redis.call('HSETNX', KEYS[1], 'm:' .. ARGV[2], ARGV[6]) == 0) then
+  return false
+elseif kept[4] ~= '' then
+  redis.call('ZREM', kept[4], ARGV[1])
+end
+if tonumber(kept[5] or 0) > tonumber(ARGV[3]) then
+  return false
+end
+redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
+redis.call('HSET', KEYS[2], 'lease', ARGV[4])
+return {ARGV[1], kept[1], kept[2], redis.call('HINCRBY', KEYS[2], 'tries', 1)}

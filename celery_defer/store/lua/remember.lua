@@ -1,0 +1,10 @@
+-- KEYS: the run
+-- ARGV: seconds to keep, then step, memo, step, memo ...
+-- Answers the memo that the last of the steps has from now on: the first one written.
+for i = 2, #ARGV, 2 do
+  redis.call('HSETNX', KEYS[1], 'm:' .. ARGV[i], ARGV[i + 1])
+end
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('EXPIRE', KEYS[1], ARGV[1])
+end
+return redis.call('HGET', KEYS[1], 'm:' .. ARGV[#ARGV - 1])

@@ -1,0 +1,14 @@
+-- KEYS: the run
+-- ARGV: turn, owner, seconds to keep
+-- Gives the turn to its first owner.
+-- Answers {who owns the turn, 1 if that is who asked, all that is known of the run's steps}.
+local turn = redis.call('HGET', KEYS[1], 'turn')
+if turn ~= ARGV[1] then
+  return {'', 0, redis.call('HGETALL', KEYS[1])}
+end
+redis.call('HSETNX', KEYS[1], 'owner', ARGV[2])
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[3]) then
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+local owner = redis.call('HGET', KEYS[1], 'owner')
+return {owner, owner == ARGV[2] and 1 or 0, redis.call('HGETALL', KEYS[1])}

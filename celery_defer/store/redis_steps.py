@@ -1,0 +1,206 @@
+"""The part of the Redis store that knows of runs with steps, and of events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from time import sleep
+from typing import Any
+
+from celery_defer.ids import RunId
+from celery_defer.store.protocol import Claim, Taken
+from celery_defer.store.steps import (
+    NO_SHAPE,
+    Arrival,
+    Emitted,
+    Parking,
+    Recalled,
+    Resumed,
+    SentEvent,
+    Subscription,
+    Verdict,
+)
+
+__all__ = ["RedisNudges", "RedisSteps"]
+
+logger = logging.getLogger(__name__)
+
+# A relay looks for what is due at least as often.
+_SOON = 60.0
+
+
+class RedisSteps:
+    """Keeps what a run remembers in one hash, beside its record in the outbox."""
+
+    _client: Any
+    _prefix: str
+    _due: str
+
+    def _script(self, name: str) -> Any:
+        raise NotImplementedError
+
+    def _record(self, id: RunId) -> str:
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        self._nudge = f"{self._prefix}nudge"
+        self._recall = self._script("recall")
+        self._resume = self._script("resume")
+        self._remember = self._script("remember")
+        self._park = self._script("park")
+        self._cancel = self._script("cancel")
+        self._emit = self._script("emit")
+        self._arrive = self._script("arrive")
+
+    def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
+        first = "" if now is None else now
+        return _recalled(self._recall([self._run(id)], [first, seconds(keep)]))
+
+    def resume(self, id: RunId, turn: int, owner: str, keep: float) -> Resumed:
+        answer = self._resume([self._run(id)], [turn, owner, seconds(keep)])
+        return Resumed(Claim(answer[0].decode(), bool(answer[1])), _recalled(answer[2]))
+
+    def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
+        pairs = [part for pair in memos.items() for part in pair]
+        answer: bytes = self._remember([self._run(id)], [seconds(keep), *pairs])
+        return answer
+
+    def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
+        keys = [self._run(id), self._record(id), self._due, self._nudge]
+        args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
+        args += [parking.body, parking.due, seconds(keep), now, now + _SOON]
+        if event := parking.subscription:
+            keys += [*self._pair(event.digest), self._shapes(event.name)]
+            args += [event.shape, event.since]
+        return _arrival(self._park(keys, args), parking.subscription)
+
+    def cancel(self, id: RunId, keep: float, *, only_parked: bool = False) -> bytes | None:
+        keys = [self._run(id), self._record(id), self._due]
+        answer: bytes | None = self._cancel(keys, [id, seconds(keep), int(only_parked)])
+        return answer
+
+    def next_due(self) -> float | None:
+        first = self._client.zrange(self._due, 0, 0, withscores=True)
+        return float(first[0][1]) if first else None
+
+    def nudges(self) -> RedisNudges:
+        return RedisNudges(self._client, self._nudge)
+
+    def emit(
+        self,
+        event: SentEvent,
+        digests: Mapping[str, str],
+        *,
+        now: float,
+        until: float,
+        limit: int,
+        keep: float,
+        is_new: bool = True,
+    ) -> Emitted:
+        pairs = {digest: None for digest in digests.values() if digest}
+        keys = [self._due, self._shapes(event.name), f"{self._prefix}event-id:{event.id}"]
+        keys += [key for digest in pairs for key in self._pair(digest)]
+        known = sum(shape != NO_SHAPE for shape in digests)
+        start, end = self._record(RunId("\0")).split("\0")
+        _, end_of_run = self._run(RunId("\0")).split("\0")
+        args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
+        args += [known, start, end, end_of_run, int(is_new)]
+        return _emitted(self._emit(keys, args))
+
+    def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
+        _, came = self._pair(digest)
+        rows = self._client.zrangebyscore(came, since, f"({before}", withscores=True)
+        return [_sent(name, member, at) for member, at in rows]
+
+    def arrive(
+        self, id: RunId, step: str, now: float, until: float, event: SentEvent | None = None
+    ) -> Taken | None:
+        keys = [self._run(id), self._record(id), self._due]
+        args: list[Any] = [id, step, now, until]
+        row = self._arrive(keys, [*args, event.id, event.memo] if event else args)
+        return _taken(row) if row else None
+
+    def _run(self, id: RunId) -> str:
+        return f"{self._prefix}{{{id}}}:run"
+
+    def _pair(self, digest: str) -> tuple[str, str]:
+        return f"{self._prefix}waits:{digest}", f"{self._prefix}came:{digest}"
+
+    def _shapes(self, name: str) -> str:
+        # A name may be long, and have any characters.
+        return f"{self._prefix}shapes:{blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+
+class RedisNudges:
+    """Listens to the channel that each parked run's due time goes through."""
+
+    def __init__(self, client: Any, channel: str) -> None:
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        self._channel = channel
+        self._is_listening = False
+
+    def wait(self, seconds: float) -> float | None:
+        try:
+            if not self._is_listening:
+                self._pubsub.subscribe(self._channel)
+                self._is_listening = True
+            message = self._pubsub.get_message(timeout=seconds)
+            return float(message["data"]) if message else None
+        except Exception:  # Redis is away: what it would tell of is found at the next look
+            self._is_listening = False
+            self._pubsub.reset()
+            sleep(min(seconds, 1.0))
+            return None
+
+    def close(self) -> None:
+        self._pubsub.close()
+
+
+def seconds(keep: float) -> int:
+    """Answer *keep* as Redis takes it."""
+    return max(1, round(keep))
+
+
+def _recalled(rows: Iterable[bytes]) -> Recalled:
+    fields = iter(rows)
+    state: dict[bytes, bytes] = {}
+    parts: dict[bytes, dict[str, bytes]] = {b"m:": {}, b"w:": {}}
+    for name, value in zip(fields, fields, strict=True):
+        parts.get(name[:2], {})[name[2:].decode()] = value
+        state[name] = value
+    return Recalled(
+        turn=int(state.get(b"turn", 0)),
+        since=float(state.get(b"since", 0)),
+        memos=parts[b"m:"],
+        waits=parts[b"w:"],
+        is_cancelled=b"cancelled" in state,
+    )
+
+
+def _arrival(answer: list[bytes], subscription: Subscription | None) -> Arrival:
+    verdict = Verdict(answer[0].decode())
+    if verdict is Verdict.ARRIVED:
+        return Arrival(verdict, memo=answer[1])
+    if verdict is Verdict.PARKED and subscription:
+        return Arrival(verdict, known=float(answer[1]))
+    return Arrival(verdict)
+
+
+def _emitted(answer: list[Any]) -> Emitted:
+    if answer[0] == b"shapes":
+        return Emitted(unknown_shapes=[shape.decode() for shape in answer[1:]])
+    if answer[0] == b"repeated":
+        return Emitted()
+    taken = [_taken(row) for row in answer[3:]]
+    return Emitted(woken=answer[1], taken=taken, has_more=bool(answer[2]))
+
+
+def _taken(row: list[Any]) -> Taken:
+    id, token, body, tries = row
+    return Taken(RunId(id.decode()), token.decode(), body, tries)
+
+
+def _sent(name: str, member: bytes, at: float) -> SentEvent:
+    id, _, memo = member.partition(b"\n")
+    return SentEvent(id.decode(), name, at, memo)

@@ -1,0 +1,218 @@
+"""What a store keeps of runs that have steps, and of the events that they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from celery_defer.ids import RunId
+from celery_defer.store.protocol import Claim, Taken
+
+__all__ = [
+    "NO_SHAPE",
+    "Arrival",
+    "Emitted",
+    "Nudges",
+    "Parking",
+    "Recalled",
+    "Resumed",
+    "SentEvent",
+    "StepStore",
+    "Subscription",
+    "Verdict",
+]
+
+#: The shape of a wait that compares no values: any event of the name will do.
+NO_SHAPE = "[]"
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What is known of a run's steps.
+
+    ``turn`` counts how often the run has parked, ``since`` is when it was first seen, and
+    ``waits`` has, for each step that has parked the run, the note that was left then.
+    """
+
+    turn: int
+    since: float
+    memos: Mapping[str, bytes] = field(default_factory=dict)
+    waits: Mapping[str, bytes] = field(default_factory=dict)
+    is_cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Who has a turn of a run, and what is known of the run's steps."""
+
+    claim: Claim
+    recalled: Recalled
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Which events a run waits for: a name, the paths that are compared, and their values.
+
+    ``digest`` stands for all three. The run takes events that were sent at or after *since*.
+    """
+
+    name: str
+    shape: str
+    digest: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """A run that leaves its worker: in which turn, at which step, and how it comes back.
+
+    ``body`` is a record for the outbox, which publishes it at ``due``, or for an event.
+    """
+
+    turn: int
+    step: str
+    note: bytes
+    token: str
+    body: bytes
+    due: float
+    subscription: Subscription | None = None
+
+
+class Verdict(Enum):
+    """What became of an attempt to park."""
+
+    PARKED = "parked"
+    #: The event had been sent already; its memo is there.
+    ARRIVED = "arrived"
+    #: The run goes on elsewhere: this delivery of it is an old one.
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The answer to an attempt to park.
+
+    ``known`` says since when events are kept by the values that the run waits for; earlier
+    ones are found by their name alone.
+    """
+
+    verdict: Verdict
+    memo: bytes | None = None
+    known: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvent:
+    """An event on its way: its memo is what the waiting step will have answered."""
+
+    id: str
+    name: str
+    at: float
+    memo: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What an event has done: the runs to publish, leased to the sender.
+
+    ``unknown_shapes`` has all shapes of the event's name if the sender knew too few; then nothing
+    was done.
+    """
+
+    woken: int = 0
+    taken: Sequence[Taken] = ()
+    has_more: bool = False
+    unknown_shapes: Sequence[str] | None = None
+
+
+class Nudges(Protocol):
+    """Wakes a relay before its next look, when something becomes due earlier."""
+
+    def wait(self, seconds: float) -> float | None:
+        """Wait so long, or until a run was parked; answer when that is due."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class StepStore(Protocol):
+    """Each method is atomic and one round trip; times are seconds, by the caller's clock."""
+
+    # -- runs -----------------------------------------------------------------------
+
+    def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
+        """Answer what is known of the run, which is seen first *now* if nothing is."""
+        ...
+
+    def resume(self, id: RunId, turn: int, owner: str, keep: float) -> Resumed:
+        """Do what ``claim`` and ``recall`` do, for one turn of the run.
+
+        The owner is empty if the run is not in that turn: it has gone on, or is forgotten.
+        """
+        ...
+
+    def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
+        """Keep the memos of steps that have none; answer which the last of them has then."""
+        ...
+
+    def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
+        """End the run's turn and put its record into the outbox.
+
+        Not if the event that it waits for was sent already, and was not received by the run;
+        that is kept as the step's memo then. *keep* is in seconds from now.
+        """
+        ...
+
+    def cancel(self, id: RunId, keep: float, *, only_parked: bool = False) -> bytes | None:
+        """Let no step of the run begin any more; answer its record if it was parked.
+
+        With *only_parked*, a run that is not is left alone.
+        """
+        ...
+
+    def next_due(self) -> float | None:
+        """Answer when the next record in the outbox is due."""
+        ...
+
+    def nudges(self) -> Nudges:
+        """Answer what tells of records that are parked from now on."""
+        ...
+
+    # -- events ---------------------------------------------------------------------
+
+    def emit(
+        self,
+        event: SentEvent,
+        digests: Mapping[str, str],
+        *,
+        now: float,
+        until: float,
+        limit: int,
+        keep: float,
+        is_new: bool = True,
+    ) -> Emitted:
+        """Record an event, and lease at most *limit* of the runs that waited for it.
+
+        *digests* has the digest of the event's values for each shape that the sender knows,
+        empty where the event lacks a value. The event counts for runs that begin to wait
+        within *keep* seconds. Not *is_new*, it only goes on with the runs that were left.
+        One with the same id as another of the last day does nothing.
+        """
+        ...
+
+    def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
+        """Answer the events that are kept under a digest, sent from *since* to *before*."""
+        ...
+
+    def arrive(
+        self, id: RunId, step: str, now: float, until: float, event: SentEvent | None = None
+    ) -> Taken | None:
+        """Lease the record of a run that is parked at *step*, for it waits no longer.
+
+        With an *event*, that is what the step answers. None where the run is not parked there,
+        has received the event, or is leased to somebody already.
+        """
+        ...
