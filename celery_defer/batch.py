@@ -27,7 +27,6 @@ Send = Callable[[Sequence[Any]], None]
 Ride = Callable[[Mapping[str, Any]], "Send | None"]
 
 _CONFIRM_SECONDS = 10.0
-_PARTS = ("body", "headers", "properties")
 
 
 #: What was found out of a broker, by whom it was found for.
@@ -127,7 +126,9 @@ class _Gathering:
             return None
         _, key, value = latest
         message = from_json(value)
-        body, headers, properties = (message.pop(part) for part in _PARTS)
+        body, headers, properties = (
+            message.pop(part) for part in ("body", "headers", "properties")
+        )
         if properties.pop("body_encoding", None) != "base64":
             return None
         del properties["delivery_tag"]
@@ -137,8 +138,8 @@ class _Gathering:
         key, rest = wire.way
         tag = {"body_encoding": "base64", "delivery_tag": str(uuid4())}
         body, properties = b64encode(wire.body).decode(), {**wire.properties, **tag}
-        parts = dict(zip(_PARTS, (body, wire.headers, properties), strict=True))
-        self.lpush(key, to_json({**rest, **parts}))
+        message = {**rest, "body": body, "headers": wire.headers, "properties": properties}
+        self.lpush(key, to_json(message))
 
     def send_with(self, ride: Ride) -> bool:
         """Send all so far by what *ride* answers; False if it answers nothing."""

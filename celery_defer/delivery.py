@@ -108,6 +108,8 @@ def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
 
 
 def _given(options: Options) -> dict[str, Any]:
+    if not options.model_fields_set:
+        return {}
     given = ((name, getattr(options, name)) for name in options.model_fields_set - _OURS)
     return {name: value for name, value in given if value is not None}
 

@@ -20,6 +20,7 @@ __all__ = [
     "ResultError",
     "SettingsError",
     "StepError",
+    "StoreAwayError",
     "StoreError",
 ]
 
@@ -89,6 +90,10 @@ class RecordError(DeferError):
 
 class StoreError(DeferError):
     """This needs a store: set defer_store_url = 'redis://…'."""
+
+
+class StoreAwayError(StoreError):
+    """The store does not answer: a run with steps is tried again when it may be back."""
 
 
 class ResultError(DeferError):

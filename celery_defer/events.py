@@ -127,7 +127,7 @@ def _made(
         raise EventError(f"event {name!r} ({own}): its data is not JSON: {error}") from error
     head = to_json({"id": own, "name": name, "at": now}).decode()
     result = f'{head[:-1]},"data":{json}}}'
-    return SentEvent(unique, name, now, memo.pack(Memo(result))), from_json(json)
+    return SentEvent(unique, name, now, memo.pack(Memo(result)), id is not None), from_json(json)
 
 
 def _emitted(app: Any, extension: Any, event: SentEvent, data: Any) -> int:

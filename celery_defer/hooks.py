@@ -21,6 +21,7 @@ from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
 from celery_defer import cancellation, invocation, links, outbox, receive, scope
+from celery_defer.errors import StoreAwayError
 from celery_defer.flow import Cancelled, Suspended
 from celery_defer.function import Deferrable, deferrable, find
 from celery_defer.model import HEADER, Outcome
@@ -37,8 +38,12 @@ _wrapping = threading.RLock()
 #: Answers the Defer of an app, or None for an app without one.
 ExtensionOf = Callable[[Any], Any]
 
+# Seconds until a run looks again for its store: 2, 4, 8 … up to a minute.
+_MOST_DOUBLINGS = 6
+_LONGEST_PAUSE = 60.0
+
 #: By these Celery's run goes on, or ends without a result.
-_UNDECIDED = (Retry, Ignore, Reject)
+_UNDECIDED = (Retry, Ignore, Reject, StoreAwayError)
 
 
 def install(extension_of: ExtensionOf) -> None:
@@ -139,14 +144,27 @@ def _performing(body: Callable[..., Any], task: Any = None) -> Callable[..., Any
             return body(*args, **kwargs)
         try:
             return receive.perform(own, body, args, kwargs, _UNDECIDED)
+        except StoreAwayError as error:
+            return _later(own, error)
         except Suspended as ended:
             if isinstance(ended, Cancelled):
                 cancellation.end(own.app, own.task.backend, own.task.request)
+            logger.info("%s", ended)
             # Acknowledged, and nothing stored: what the run has come to is told already.
             raise Ignore(str(ended)) from None
 
     perform._celery_defer = True  # type: ignore[attr-defined]
     return perform
+
+
+def _later(own: Scope, error: Exception) -> Any:
+    """Have Celery run the run again when its store may be back, whatever retries its task has.
+
+    celery.app.task.Task.retry; what the run knows of its steps is kept there.
+    """
+    retries = own.task.request.retries
+    pause = min(2.0 ** min(retries + 1, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+    return own.task.retry(exc=error, countdown=pause, max_retries=retries + 1)
 
 
 def _wrap_function(task: Any) -> None:

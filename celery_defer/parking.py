@@ -10,15 +10,13 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from celery.app.task import Context
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.states import STARTED
 from pydantic_core import from_json
 
 from celery_defer import matching, memo, parked
 from celery_defer.durations import shown
-from celery_defer.errors import (
-    StepError,
-    StoreError,
-)
+from celery_defer.errors import StepError, StoreAwayError, StoreError
 from celery_defer.flow import Cancelled, Suspended
 from celery_defer.parked import WAKE, Parked
 from celery_defer.replay import Note
@@ -84,13 +82,14 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
 
 
 def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
-    """Answer what the store answers; raise StoreError where it cannot."""
+    """Answer what the store answers; raise StoreAwayError where it does not."""
     try:
         return question()
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:
-        raise StoreError(
-            f"step {step!r} of run {run.run.id} finds no store: {error!r}; a retry of the task "
-            "(autoretry_for=(StoreError,)) finds the finished steps"
+        raise StoreAwayError(
+            f"step {step!r} of run {run.run.id} finds no store: {error!r}"
         ) from error
 
 
@@ -101,6 +100,8 @@ def show_started(run: Scope) -> None:
     try:
         meta = {"pid": os.getpid(), "hostname": run.request.get("hostname")}
         run.task.backend.store_result(run.run.id, meta, STARTED, request=Context(dict(run.request)))
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:
         logger.exception("run %s: its state is still that it waits", run.run.id)
 
@@ -170,12 +171,16 @@ def _show_waiting(run: Scope, step: str, wait: Wait) -> None:
         try:
             run.task.backend.store_result(run.run.id, meta, WAITING, request=run.task.request)
             _keep_result(run, wait)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:
             logger.exception("run %s: its state does not tell that it waits", run.run.id)
     if run.task.send_events:
         try:
             told = f"waiting: {wait.kind} at step {step!r} until {wait.shown}"
             run.task.send_event("task-waiting", result=told, eta=wait.shown)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:
             logger.exception("run %s: no event tells that it waits", run.run.id)
 

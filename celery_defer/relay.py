@@ -138,8 +138,10 @@ class Relay:
             return Wait(now + _pause(taken.tries))
 
     def _wake(self, due: Sequence[Taken], now: float) -> None:
-        if due and not wake(self.app, self.store, due, tells=self.tells()):
-            self._leave(due, now)
+        woken = wake(self.app, self.store, due, tells=self.tells())
+        self._leave(woken.unsent, now)
+        for taken in woken.refused:
+            self._quarantine(taken, "its message cannot be made")
 
     def _state(self, run_id: str, task: str) -> str:
         # A task may have a result backend of its own.

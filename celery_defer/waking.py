@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery_defer import parked
@@ -13,7 +15,7 @@ from celery_defer.errors import RecordError
 from celery_defer.parked import WAKE, Parked, Wake
 from celery_defer.store import Store, Taken
 
-__all__ = ["LEASE", "wake"]
+__all__ = ["LEASE", "Woken", "wake"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,28 +31,65 @@ _CARRIED = frozenset(
 )
 
 
-def wake(app: Any, store: Store, taken: Sequence[Taken], *, tells: bool = True) -> int:
-    """Publish parked runs that were leased; answer how many went.
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """What came of it: how many runs were published, and those that no broker will take."""
+
+    sent: int = 0
+    refused: tuple[Taken, ...] = ()
+    unsent: tuple[Taken, ...] = ()
+
+
+def wake(app: Any, store: Store, taken: Sequence[Taken], *, tells: bool = True) -> Woken:
+    """Publish parked runs that were leased.
 
     What could not go stays in the outbox, where a relay finds it when its lease has ended. With
     *tells* Flower is told that the runs wait no longer.
     """
-    runs = [(each, run) for each in taken if (run := _readable(each))]
-    if not runs:
-        return 0
+    runs = [(each, _readable(each)) for each in taken]
+    refused = [each for each, run in runs if run is None]
+    known = [(each, run) for each, run in runs if run is not None]
+    if not known:
+        return Woken(refused=tuple(refused))
     with app.producer_pool.acquire(block=True) as producer:
+        errors = connection_errors(producer)
         try:
             connect(app, producer.connection)
-            if tells:
-                _tell(app, (run for _, run in runs))
             with batch(producer, is_durable=True) as opened:
-                for each, run in runs:
-                    _publish(app, opened.producer, run, f"{each.token}.{each.tries}")
-        except connection_errors(producer) as error:
-            logger.error("%d parked runs wait for the broker: %r", len(runs), error)
-            return 0
-    store.settle_all([(each.id, each.token) for each, _ in runs])
-    return len(runs)
+                tell = _telling(app, producer.connection, opened.producer) if tells else _silent
+                send = partial(_publish, app, opened.producer)
+                bad = [each for each in known if not _is_gone(*each, tell, send, errors)]
+        except errors as error:
+            logger.error("%d parked runs wait for the broker: %r", len(known), error)
+            return Woken(refused=tuple(refused), unsent=tuple(each for each, _ in known))
+    sent = [each for each in known if each not in bad]
+    _settle(store, [each for each, _ in sent])
+    return Woken(len(sent), (*refused, *(each for each, _ in bad)))
+
+
+def _settle(store: Store, sent: Sequence[Taken]) -> None:
+    try:
+        store.settle_all([(each.id, each.token) for each in sent])
+    except Exception:  # they are published once more; a turn begins only once
+        logger.exception("%d runs that were woken cannot be settled", len(sent))
+
+
+def _is_gone(
+    taken: Taken,
+    run: Parked,
+    tell: Callable[[Parked], None],
+    send: Callable[[Parked, str], None],
+    errors: tuple[type[BaseException], ...],
+) -> bool:
+    try:
+        tell(run)
+        send(run, f"{taken.token}.{taken.tries}")
+    except errors:
+        raise
+    except Exception:
+        logger.exception("parked run %s (%s) cannot be published", run.parked, run.task)
+        return False
+    return True
 
 
 def _readable(taken: Taken) -> Parked | None:
@@ -83,14 +122,22 @@ def _publish(app: Any, producer: Any, run: Parked, token: str) -> None:
     amqp.send_task_message(producer, run.task, message, headers=headers, retry=False, **route)
 
 
-def _tell(app: Any, runs: Iterable[Parked]) -> None:
-    """Let Flower show again what Celery tells of a run: any state but RETRY would outrank that.
+def _telling(app: Any, connection: Any, producer: Any) -> Callable[[Parked], None]:
+    """Answer what lets Flower show again what Celery tells of a run.
 
-    celery.events.state.Task.event, celery.states.precedence.
+    Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). The
+    events go with the messages, and before them.
     """
-    try:
-        for run in runs:
-            with app.events.default_dispatcher(hostname=run.hostname) as events:
-                events.send("task-retried", uuid=run.parked, exception="its wait is over")
-    except Exception:
-        logger.exception("no event tells that parked runs go on")
+
+    def tell(run: Parked) -> None:
+        events = app.events.Dispatcher(
+            connection, hostname=run.hostname, enabled=False, buffer_while_offline=False
+        )
+        told = {"uuid": run.parked, "exception": "its wait is over"}
+        events.publish("task-retried", told, producer)
+
+    return tell
+
+
+def _silent(run: Parked) -> None:
+    pass

@@ -38,6 +38,39 @@ from examples.shop.demo import main
 main()
 """
 NO_WHEEL = "redis_server.find_spec = lambda name: None"
+CACHE = """
+teapot: 19 EUR
+teapot: 19 EUR (cached)
+
+A price of -1: FAILURE, -1 is no price
+teapot: 19 EUR (cached)
+
+A price of 21: SUCCESS; the deferred run has dropped the page
+teapot: 21 EUR
+teapot: 21 EUR (cached)
+"""
+CONVERSION = """
+Ada, this may be for you: a teapot
+Bob, this may be for you: a kettle
+Both runs wait; no worker and no message holds them.
+
+2.5 days later Ada buys: 1 run is woken.
+Ada: 2.5 days to convert
+
+7.5 days after the beginning Bob's week is over.
+Bob: did not convert
+"""
+SUPPORT = """
+The tickets of Ada and Bob are closed. Mails: ['Dear Ada, how was it?', 'Dear Bob, how was it?']
+
+A day later Ada answers: 1 run is woken.
+Ada's ticket: 5 stars
+
+Seven days later Bob has not answered.
+Bob's ticket: 3 stars, as for all who do not answer
+
+Both bodies have run twice. Mails: ['Dear Ada, how was it?', 'Dear Bob, how was it?']
+"""
 
 
 def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -201,6 +234,36 @@ def test_a_wrong_total_makes_the_demo_exit_with_1(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(demo, "_demo", lambda url, keep: [wrong])
 
     assert CliRunner().invoke(demo.main).exit_code == 1
+
+
+# -- the small examples ---------------------------------------------------------------
+
+
+@pytest.mark.worker
+@pytest.mark.parametrize(
+    ("example", "told"),
+    [
+        ("cache", CACHE),
+        ("conversion", CONVERSION),
+        ("support", SUPPORT),
+    ],
+)
+def test_a_small_example_tells_its_story_and_leaves_no_process_behind(
+    mark: str, example: str, told: str
+) -> None:
+    done = run(sys.executable, "-m", f"examples.{example}", DEMO_MARK=mark)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == told.lstrip()
+    assert left(mark) == set()
+
+
+def test_a_small_example_says_what_is_wrong_with_its_redis() -> None:
+    done = run(sys.executable, "-m", "examples.cache", DEFER_REDIS_URL="redis://localhost:1")
+
+    assert done.returncode == 1
+    assert "Error: DEFER_REDIS_URL is redis://localhost:1, where no Redis answers" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # -- Redis for demos and tests --------------------------------------------------------

@@ -172,7 +172,7 @@ class MemorySteps:
     ) -> Emitted:
         with self._lock:
             shapes = self._shapes.get(event.name, {})
-            if sum(shape != NO_SHAPE for shape in digests) != len(shapes):
+            if [shape for shape in digests if shape != NO_SHAPE] != list(shapes):
                 return Emitted(unknown_shapes=list(shapes))
             if is_new:
                 if event.id in self._sent:

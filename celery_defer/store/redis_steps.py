@@ -101,11 +101,11 @@ class RedisSteps:
         pairs = {digest: None for digest in digests.values() if digest}
         keys = [self._due, self._shapes(event.name), f"{self._prefix}event-id:{event.id}"]
         keys += [key for digest in pairs for key in self._pair(digest)]
-        known = sum(shape != NO_SHAPE for shape in digests)
+        known = "\n".join(shape for shape in digests if shape != NO_SHAPE)
         start, end = self._record(RunId("\0")).split("\0")
         _, end_of_run = self._run(RunId("\0")).split("\0")
         args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
-        args += [known, start, end, end_of_run, int(is_new)]
+        args += [known, start, end, end_of_run, int(is_new), int(event.is_named)]
         return _emitted(self._emit(keys, args))
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:

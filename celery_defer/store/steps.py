@@ -106,20 +106,24 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class SentEvent:
-    """An event on its way: its memo is what the waiting step will have answered."""
+    """An event on its way: its memo is what the waiting step will have answered.
+
+    ``is_named`` says that its sender chose the id, and may send it again.
+    """
 
     id: str
     name: str
     at: float
     memo: bytes
+    is_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
     """What an event has done: the runs to publish, leased to the sender.
 
-    ``unknown_shapes`` has all shapes of the event's name if the sender knew too few; then nothing
-    was done.
+    ``unknown_shapes`` has all shapes of the event's name, in order, if the sender knew others; then
+    nothing was done.
     """
 
     woken: int = 0

@@ -1,94 +1,30 @@
-"""A real ``celery worker`` for the shop, that does not outlive its user."""
+"""The shop's worker."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
+from examples import worker
 from examples.shop.app import app
+from examples.worker import Worker, WorkerError
 
 __all__ = ["Worker", "WorkerError", "count_attempts", "shop_worker", "wait_until_ready"]
 
 NAME = "shop@demo"
-COMMAND = [sys.executable, "-m", "celery", "-A", "examples.shop.app", "worker"]
-# Two processes; events for Flower; no chatter with workers that do not exist.
-OPTIONS = ["--concurrency=2", "--pool=prefork", "--task-events", "--loglevel=INFO",
-           "--without-gossip", "--without-mingle", f"--hostname={NAME}"]  # fmt: skip
-ROOT = Path(__file__).parents[2]
 
 
-class WorkerError(RuntimeError):
-    """The worker does not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker that runs, and where it writes its log."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def check(self) -> None:
-        """Raise WorkerError if it has ended."""
-        if (status := self.process.poll()) is not None:
-            raise WorkerError(f"the worker has ended with status {status}")
-
-    def log_tail(self, lines: int = 30) -> str:
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
-
-
-@contextmanager
-def shop_worker(redis_url: str) -> Iterator[Worker]:
+def shop_worker(redis_url: str) -> AbstractContextManager[Worker]:
     """Start a worker of the shop on *redis_url*, and stop it after, whatever happens."""
-    with tempfile.NamedTemporaryFile(prefix="celery-defer-shop-", suffix=".log") as log:
-        process = subprocess.Popen(
-            [*COMMAND, *OPTIONS],
-            cwd=ROOT,
-            env={**os.environ, "SHOP_REDIS_URL": redis_url},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C is for the demo alone, which then stops the worker in good order; and
-            # a process group can be killed with all that is in it.
-            start_new_session=True,
-        )
-        try:
-            yield Worker(process, Path(log.name))
-        finally:
-            _stop(process)
+    return worker.started_worker("examples.shop.app", NAME, SHOP_REDIS_URL=redis_url)
 
 
-def wait_until_ready(worker: Worker, seconds: float = 60) -> None:
-    """Return when *worker* answers; raise WorkerError if it does not."""
-    deadline = time.monotonic() + seconds
-    while not app.control.ping([NAME], timeout=0.2):
-        worker.check()
-        if time.monotonic() > deadline:
-            raise WorkerError(f"the worker has not answered for {seconds:.0f} seconds")
+def wait_until_ready(its: Worker) -> None:
+    """Return when the worker answers; raise WorkerError if it does not."""
+    worker.wait_until_ready(app, its)
 
 
 def count_attempts() -> int:
     """Answer how many attempts the worker has counted, over all its tasks."""
     answers: Any = app.control.inspect([NAME], timeout=5).stats() or {}
     return sum(sum(answer["total"].values()) for answer in answers.values())
-
-
-def _stop(process: subprocess.Popen[bytes], seconds: float = 15) -> None:
-    try:
-        process.terminate()
-        process.wait(seconds)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        pass  # impatience, the machine's or the user's: it is killed below
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

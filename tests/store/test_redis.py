@@ -17,7 +17,7 @@ from celery_defer import Defer, defer, deferred
 from celery_defer.batch import batch
 from celery_defer.ids import RunId
 from celery_defer.store import Claim, RedisStore
-from celery_defer.testing import stage
+from celery_defer.store_contract import stage
 from examples.redis_server import free_port
 from tests.store.servers import Server, running
 from tests.unit.conftest import Worker
@@ -358,7 +358,8 @@ def test_commands_go_to_a_server_that_has_forgotten_its_scripts(
 def test_commands_go_to_a_server_that_was_restarted_meanwhile(
     server: Server, store: RedisStore, redis: Redis
 ) -> None:
-    stage(store, "run", due=10)
+    for _ in range(2):  # the first may find no script, and so leave no connection
+        stage(store, "run", due=10)
     server.restart()
     sending(store, redis)(["lpush", "queue", b"one"])
 
@@ -471,6 +472,22 @@ def test_a_published_run_has_left_the_outbox_in_the_same_round_trip(
     # The stage, and the messages with the removal; Celery's own is the MULTI of the result.
     also = {"evalsha": before["evalsha"] + 2, "multi": before["multi"] + 1}
     assert asked(server) == {**before, **also}
+
+
+@pytest.mark.parametrize("calls", [1, 100])
+@pytest.mark.parametrize("options", [{}, {"global_keyprefix": "team:"}])
+def test_a_run_published_to_another_server_leaves_the_outbox_after_that(
+    server: Server, redis: Redis, calls: int, options: Any
+) -> None:
+    with running() as elsewhere:
+        app = app_on(server, broker_url=f"{elsewhere.url}/3", broker_transport_options=options)
+        parent = parent_of(app, calls)
+        for _ in range(2):
+            Worker(app).perform(parent)
+
+        queue = options.get("global_keyprefix", "") + "celery"
+        assert elsewhere.client(db=3).llen(queue) == 2 * calls
+        assert app._celery_defer.store.waiting() == 0
 
 
 def asked(server: Server) -> dict[str, int]:

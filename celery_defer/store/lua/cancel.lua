@@ -6,9 +6,7 @@ if not kept[2] and ARGV[3] == '1' then -- not parked
   return false
 end
 redis.call('HSET', KEYS[1], 'cancelled', '1')
-if redis.call('TTL', KEYS[1]) < tonumber(ARGV[2]) then
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 if not kept[2] then
   return false
 end

@@ -1,14 +1,15 @@
 -- KEYS: the index of due times, the event's shapes, the event's own id, then for each shape
 --       who waits for these values, and the events that came with them
 -- ARGV: event id, memo, at, first event that is still kept, seconds to keep events, now, end of
---       the lease, how many runs at most, how many shapes the sender knows, start and end of a
---       record's key, end of a run's key, 1 if the event is new
--- Answers {'shapes', shape ...} if the sender knows too few, {'repeated'}, or
+--       the lease, how many runs at most, the shapes that the sender knows, start and end of a
+--       record's key, end of a run's key, 1 if the event is new, 1 if its id may come again
+-- Answers {'shapes', shape ...} if the sender knows others, {'repeated'}, or
 -- {'sent', woken, 1 if there are more, then {run id, token, body, tries} of each run to wake}.
 local shapes = redis.call('ZRANGE', KEYS[2], 0, -1)
-if #shapes ~= tonumber(ARGV[9]) then
+if table.concat(shapes, '\n') ~= ARGV[9] then
   return {'shapes', unpack(shapes)}
-elseif ARGV[13] == '1' and not redis.call('SET', KEYS[3], '1', 'NX', 'EX', 86400) then
+elseif ARGV[13] == '1' and ARGV[14] == '1'
+    and not redis.call('SET', KEYS[3], '1', 'NX', 'EX', 86400) then
   return {'repeated'}
 end
 local answer, woken, left = {'sent', 0, 0}, 0, tonumber(ARGV[8])

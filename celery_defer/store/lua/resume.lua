@@ -7,8 +7,6 @@ if turn ~= ARGV[1] then
   return {'', 0, redis.call('HGETALL', KEYS[1])}
 end
 redis.call('HSETNX', KEYS[1], 'owner', ARGV[2])
-if redis.call('TTL', KEYS[1]) < tonumber(ARGV[3]) then
-  redis.call('EXPIRE', KEYS[1], ARGV[3])
-end
+redis.call('EXPIRE', KEYS[1], ARGV[3]) -- it was kept for as long as it was parked
 local owner = redis.call('HGET', KEYS[1], 'owner')
 return {owner, owner == ARGV[2] and 1 or 0, redis.call('HGETALL', KEYS[1])}

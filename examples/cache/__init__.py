@@ -1,0 +1,1 @@
+"""A page is dropped from the cache when its product has changed; read app.py first."""

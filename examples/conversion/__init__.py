@@ -1,0 +1,1 @@
+"""What is recommended is bought within a week, or not; read app.py first."""

@@ -1,0 +1,1 @@
+"""A customer has a week to say how the support was; read app.py first."""

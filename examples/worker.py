@@ -1,0 +1,86 @@
+"""A real ``celery worker`` for an example, that does not outlive its user."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Worker", "WorkerError", "started_worker", "wait_until_ready"]
+
+COMMAND = [sys.executable, "-m", "celery"]
+# Two processes; events for Flower; no chatter with workers that do not exist.
+OPTIONS = ["--concurrency=2", "--pool=prefork", "--task-events", "--loglevel=INFO",
+           "--without-gossip", "--without-mingle"]  # fmt: skip
+ROOT = Path(__file__).parents[1]
+
+
+class WorkerError(RuntimeError):
+    """The worker does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker that runs: its name, its process, and where it writes its log."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raise WorkerError if it has ended."""
+        if (status := self.process.poll()) is not None:
+            raise WorkerError(f"the worker has ended with status {status}")
+
+    def log_tail(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+
+
+@contextmanager
+def started_worker(app: str, name: str, **environment: str) -> Iterator[Worker]:
+    """Start a worker of the module *app* under *name*, and stop it after, whatever happens."""
+    with tempfile.NamedTemporaryFile(prefix="celery-defer-example-", suffix=".log") as log:
+        process = subprocess.Popen(
+            [*COMMAND, "-A", app, "worker", *OPTIONS, f"--hostname={name}"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for the example alone, which then stops the worker in good order; and
+            # a process group can be killed with all that is in it.
+            start_new_session=True,
+        )
+        try:
+            yield Worker(name, process, Path(log.name))
+        finally:
+            _stop(process)
+
+
+def wait_until_ready(app: Any, worker: Worker, seconds: float = 60) -> None:
+    """Return when *worker* answers; raise WorkerError if it does not."""
+    deadline = time.monotonic() + seconds
+    while not app.control.ping([worker.name], timeout=0.2):
+        worker.check()
+        if time.monotonic() > deadline:
+            raise WorkerError(f"the worker has not answered for {seconds:.0f} seconds")
+
+
+def _stop(process: subprocess.Popen[bytes], seconds: float = 15) -> None:
+    try:
+        process.terminate()
+        process.wait(seconds)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        pass  # impatience, the machine's or the user's: it is killed below
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
