@@ -10,7 +10,7 @@ Each line that ends in a comment beginning with `refused` is an error, and no ot
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from celery import Celery, Task, shared_task
 from pydantic import BaseModel
@@ -20,11 +20,16 @@ from celery_defer import (
     Defer,
     DeferHandle,
     DeferredTask,
+    Event,
+    Received,
     Run,
+    cancel,
     current_run,
     defer,
     deferred,
     run_id,
+    send_event,
+    step,
 )
 
 app = Celery("shop")
@@ -168,3 +173,51 @@ def annotated(task: DeferredTask[[int], str]) -> str:
 
 
 assert_type(made_here(7), bool)
+
+
+purchase = Event("purchase/completed", OrderPlaced)
+
+
+def charge(order_id: str, cents: int = 0) -> Visit:
+    return Visit(order_id, datetime.now())
+
+
+@app.task
+def with_steps() -> None:
+    assert_type(step.run("a", charge, "o-1"), Visit)
+    assert_type(step.run("b", charge, "o-1", cents=7), Visit)
+    step.run("c", charge, 7)  # refused
+    step.run("d", charge)  # refused
+    step.run("e", charge, "o-1", dollars=7)  # refused
+    step.run("f", 7)  # refused
+    assert_type(step.run("g", charge, "o-1", retries=3), Visit)
+    assert_type(step.run("h", lambda: 7), int)
+    step.run("i", charge, "o-1", retries="many")  # refused
+
+    step.sleep("a", "7d")
+    step.sleep("b", 1.5)
+    step.sleep("c", timedelta(days=7))
+    step.sleep("d", [7])  # refused
+    step.sleep_until("e", datetime.now())
+    step.sleep_until("f", "tomorrow")  # refused
+
+    typed = step.wait_for_event("a", purchase, timeout="7d", match={"order_id": "o-1"})
+    assert_type(typed, Received[OrderPlaced] | None)
+    step.wait_for_event("b", "anything", timeout=3)
+    step.wait_for_event("c", purchase)  # refused
+    step.wait_for_event("d", purchase, timeout="7d", match="o-1")  # refused
+
+    step.send_event("a", purchase, OrderPlaced(order_id="o-1", user_id=7))
+    step.send_event("b", purchase, Visit("home", datetime.now()))  # refused
+    step.send_event("c", "anything", {"is": "fine"})
+    send_event(purchase, OrderPlaced(order_id="o-1", user_id=7), id="p-7")
+    send_event(purchase, "o-1")  # refused
+    send_event(purchase)  # refused
+    send_event("anything")
+
+    assert_type(step.invoke("a", made_here, 7), bool)
+    step.invoke("b", made_here, "seven")  # refused
+    step.invoke("c", charge, "o-1")  # refused
+
+    assert_type(cancel("o-1"), bool)
+    cancel(7)  # refused
