@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter
 
 from celery_defer.codec import JsonType
@@ -41,6 +42,8 @@ def of_type(annotation: Any) -> JsonType:
 def pack(step: str, kind: JsonType, value: Any) -> str:
     """Answer *value* as JSON; raise StepError where it has none."""
     if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()  # else Python warns of it, at some other place
         raise StepError(
             f"step {step!r} answered {type(value).__qualname__}, which nobody awaits; "
             "let the step's function call asyncio.run(…)",
@@ -48,6 +51,8 @@ def pack(step: str, kind: JsonType, value: Any) -> str:
         )
     try:
         return kind.dump(value)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:  # a user's serializer may raise anything
         raise StepError(
             f"step {step!r} answered {type(value).__qualname__}, which is not JSON: {error}; "
@@ -61,6 +66,8 @@ def unpack(step: str, kind: JsonType, json: str) -> Any:
     """Answer the value of *json*; raise StepError where it is none of the annotated type."""
     try:
         return kind.load(json)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:
         raise StepError(
             f"step {step!r} has answered {json[:200]}, which is not what it is annotated to "
@@ -73,13 +80,15 @@ def _plain(function: Any) -> Any:
     while isinstance(function, partial):
         function = function.func
     function = inspect.unwrap(getattr(function, "run", function))  # of a Celery task, its body
+    if not inspect.isroutine(function) and not isinstance(function, type):
+        function = getattr(function, "__call__", function)  # noqa: B004
     return getattr(function, "__func__", function)
 
 
 def _read(function: Any) -> JsonType:
-    if isinstance(function, type):
-        return of_type(function)
     try:
+        if isinstance(function, type):
+            return of_type(function)
         annotation = typing.get_type_hints(function, include_extras=True).get("return", Any)
         return _ANYTHING if annotation is Any else of_type(annotation)
     except Exception:  # no annotation that pydantic, or even Python, can read

@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -17,10 +18,13 @@ from pydantic_core import from_json, to_json
 
 from celery_defer.message import Wire
 
-__all__ = ["Batch", "Ride", "Send", "batch"]
+__all__ = ["Arrival", "Batch", "Ride", "Send", "batch"]
+
+#: Waits until what was sent has arrived; raises where that is not known.
+Arrival = Callable[[], None]
 
 #: Sends Redis commands, given one after the other as a name, a key and a value.
-Send = Callable[[Sequence[Any]], None]
+Send = Callable[[Sequence[Any]], Arrival]
 
 #: Given how redis-py connects to the broker, answers what sends a batch together with something
 #: of the caller's; None where they cannot go as one.
@@ -42,7 +46,8 @@ class Batch:
     """A batch that is open, and how to send it in company."""
 
     producer: Any
-    send_with: Callable[[Ride], bool]
+    #: Answers the wait for what it sends, or None where the caller has no company for it.
+    send_with: Callable[[Ride], Arrival | None]
     #: Kept for as long as the connection.
     known: Known
     #: Answers the message that was published last, where another can be ``put`` on its pattern.
@@ -67,8 +72,8 @@ def batch(producer: Any, is_durable: bool) -> Iterator[Batch]:
         yield Batch(producer, _no_room, WeakKeyDictionary())
 
 
-def _no_room(ride: Ride) -> bool:  # noqa: ARG001
-    return False
+def _no_room(ride: Ride) -> None:  # noqa: ARG001
+    return None
 
 
 # -- Redis: all messages in one command --------------------------------------------------------
@@ -94,10 +99,9 @@ class _Gathering:
 
     def __init__(self, producer: Any) -> None:
         self._channel = channel = producer.channel
-        self._session = channel.create_publish_batch(sys.maxsize)
-        self._pipeline, self._session.pipeline = self._session.pipeline, self
         self._commands: list[Any] = []
         self._latest = 0
+        self._open()
         ours = type(producer)(
             _Redirected(channel, self._publish), auto_declare=False, serializer=producer.serializer
         )
@@ -106,18 +110,27 @@ class _Gathering:
     def begin(self) -> None:
         self._commands.clear()
 
+    def _open(self) -> None:
+        self._session = self._channel.create_publish_batch(sys.maxsize)
+        self._pipeline, self._session.pipeline = self._session.pipeline, self
+
     def _publish(self, message: Any, **where: Any) -> None:
         self._latest = len(self._commands)
-        self._session.publish(message, **where)
+        try:
+            self._session.publish(message, **where)
+        except BaseException:
+            del self._commands[self._latest :]
+            self._open()  # kombu's batch takes nothing more after a failure
+            raise
 
-    def lpush(self, key: str, value: Any) -> None:
-        self._commands += ("lpush", key, value)
+    def __getattr__(self, command: str) -> Callable[[str, Any], None]:
+        return partial(self._add, command)
 
-    def pexpire(self, key: str, value: int) -> None:
-        self._commands += ("pexpire", key, value)
+    def _add(self, command: str, key: str, value: Any) -> None:
+        self._commands += (command, key, value)
 
-    def publish(self, key: str, value: Any) -> None:
-        self._commands += ("publish", key, value)
+    def reset(self) -> None:
+        """Keep what is there: one message that fails holds back no other."""
 
     def last(self) -> Wire | None:
         latest = self._commands[self._latest :]
@@ -139,15 +152,21 @@ class _Gathering:
         tag = {"body_encoding": "base64", "delivery_tag": str(uuid4())}
         body, properties = b64encode(wire.body).decode(), {**wire.properties, **tag}
         message = {**rest, "body": body, "headers": wire.headers, "properties": properties}
-        self.lpush(key, to_json(message))
+        self._add("lpush", key, to_json(message))
 
-    def send_with(self, ride: Ride) -> bool:
-        """Send all so far by what *ride* answers; False if it answers nothing."""
+    def send_with(self, ride: Ride) -> Arrival | None:
+        """Send all so far by what *ride* answers, if it answers something."""
         send = ride(self._channel.pool.connection_kwargs)
         if send is None:
-            return False
-        self._sent(lambda: send(self._with_prefix()))
-        return True
+            return None
+        with self._sending():
+            arrive = send(self._with_prefix())
+
+        def wait() -> None:
+            with _telling_of_doubt():
+                arrive()
+
+        return wait
 
     def send(self) -> None:
         """Send all so far in a pipeline of kombu's."""
@@ -156,13 +175,14 @@ class _Gathering:
         for start in range(0, len(self._commands), 3):
             name, key, value = self._commands[start : start + 3]
             getattr(self._pipeline, name)(key, value)
-        self._sent(self._pipeline.execute)
+        with self._sending():
+            self._pipeline.execute()
 
-    def _sent(self, send: Callable[[], object]) -> None:
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
         try:
-            send()
-        except Exception as error:
-            raise OperationalError(f"the messages may have arrived or not: {error!r}") from error
+            with _telling_of_doubt():
+                yield
         finally:
             self._commands.clear()
 
@@ -170,6 +190,14 @@ class _Gathering:
         if prefix := self._channel.global_keyprefix:
             self._commands[1::3] = [f"{prefix}{key}" for key in self._commands[1::3]]
         return self._commands
+
+
+@contextmanager
+def _telling_of_doubt() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise OperationalError(f"the messages may have arrived or not: {error!r}") from error
 
 
 class _Redirected:

@@ -15,7 +15,7 @@ from celery.signals import after_task_publish, before_task_publish, task_sent
 from kombu import exceptions
 from kombu.exceptions import OperationalError
 
-from celery_defer.batch import Batch, Ride, batch
+from celery_defer.batch import Arrival, Batch, Ride, batch
 from celery_defer.message import Draft, Message, shown
 from celery_defer.model import HEADER
 
@@ -38,7 +38,8 @@ class Sent:
 
     refused: tuple[Message, ...] = ()
     unsent: tuple[Message, ...] = ()
-    has_taken_along: bool = False
+    #: Waits for the reply, where *ride* went with the messages.
+    arrival: Arrival | None = None
 
 
 def send(
@@ -78,7 +79,7 @@ def _send(app: Any, messages: Sequence[Message], is_durable: bool, ride: Ride) -
             with batch(producer, is_durable) as opened:
                 sent = _each(_Sender(app, opened), messages, errors)
                 complete = not sent.refused and not sent.unsent
-                return replace(sent, has_taken_along=complete and opened.send_with(ride))
+                return replace(sent, arrival=opened.send_with(ride) if complete else None)
         except errors as error:
             logger.error("the broker is away: %r", error)
             unsent = tuple(message for message in messages if message not in sent.refused)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import time
 from typing import Any
 
 from celery_defer import ids, outbox, withdrawal
@@ -123,7 +122,7 @@ def _checked(
             f"the payload has {len(payload)} bytes; "
             f"defer_max_payload_bytes = {parent.settings.max_payload_bytes} is the limit"
         )
-    return Call(id, function.contract.task, payload, time(), function.options)
+    return Call(id, function.contract.task, payload, parent.now(), function.options)
 
 
 def _used(call: Call) -> str:
@@ -143,6 +142,6 @@ def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> De
         reason,
         extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
     )
-    call = Call(ids.text(id), target, b"", time(), Options(), CallState.SKIPPED, reason)
+    call = Call(ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason)
     parent.skipped.append(call)
     return DeferHandle(parent, call.id, reason)

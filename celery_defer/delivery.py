@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from celery_defer import broker
-from celery_defer.batch import Ride
+from celery_defer.batch import Arrival, Ride
 from celery_defer.broker import Message
 from celery_defer.envelope import seal
 from celery_defer.ids import run_id
@@ -37,7 +37,8 @@ class Delivery:
     #: The broker was away.
     unsent: tuple[Call, ...] = ()
     sent: int = 0
-    is_settled: bool = False
+    #: Waits for the reply, where the record was settled with the messages.
+    arrival: Arrival | None = None
 
     @property
     def reason(self) -> str:
@@ -71,7 +72,7 @@ def deliver(
         unknown=tuple(unknown),
         unsent=tuple(message.call for message in sent.unsent),
         sent=len(messages) - len(sent.refused) - len(sent.unsent),
-        is_settled=sent.has_taken_along,
+        arrival=sent.arrival,
     )
 
 

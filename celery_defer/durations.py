@@ -26,7 +26,7 @@ def seconds(step: str, duration: Duration) -> float:
     5400.0
     """
     found = _seconds(duration)
-    if found is None or math.isnan(found) or found > _LONGEST:
+    if found is None or math.isnan(found) or abs(found) > _LONGEST:
         raise StepError(
             f"step {step!r} cannot wait for {duration!r}: give seconds, a timedelta, or text such "
             "as '90s', '15m', '1h30m', '7d' or '2w'",
@@ -37,7 +37,7 @@ def seconds(step: str, duration: Duration) -> float:
 
 def moment(step: str, at: datetime) -> float:
     """Answer *at* in seconds since 1970; raise StepError where its time zone is unknown."""
-    if isinstance(at, datetime) and at.tzinfo is not None:
+    if isinstance(at, datetime) and at.utcoffset() is not None:
         return at.timestamp()
     raise StepError(
         f"step {step!r} cannot wait until {at!r}: give a datetime with a time zone, such as "
@@ -57,7 +57,7 @@ def _seconds(duration: object) -> float | None:
     if isinstance(duration, bool):
         return None
     if isinstance(duration, int | float):
-        return float(duration)
+        return float(duration) if abs(duration) <= _LONGEST else math.inf
     return _of_text(duration) if isinstance(duration, str) else None
 
 

@@ -10,12 +10,13 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from celery_defer import matching, memo
 from celery_defer.codec import JsonType
-from celery_defer.errors import EventError, StoreError
+from celery_defer.errors import EventError, StepError, StoreError
 from celery_defer.memo import Memo
 from celery_defer.scope import find
 from celery_defer.store import NO_SHAPE, SentEvent, Store
@@ -93,12 +94,19 @@ def typed(event: Event[Any] | str) -> tuple[str, JsonType]:
     return _checked("name", event), _ANYTHING
 
 
-def received(known: Memo, kind: JsonType) -> Received[Any] | None:
+def received(step: str, known: Memo, kind: JsonType) -> Received[Any] | None:
     """Answer what a memo says of the event that a step waited for; None if none came."""
     found = from_json(known.result)
     if found is None:
         return None
-    data = kind.load(to_json(found["data"]).decode())
+    try:
+        data = kind.load(to_json(found["data"]).decode())
+    except ValidationError as error:
+        raise StepError(
+            f"step {step!r} has received event {found['name']!r} ({found['id']}), whose data is "
+            f"not what the event declares: {_listed(error)}",
+            step,
+        ) from error
     at = datetime.fromtimestamp(found["at"], timezone.utc)
     return Received(found["id"], found["name"], at, data)
 
@@ -118,11 +126,9 @@ def _made(
     try:
         json = kind.dump(kind.check(data) if isinstance(event, Event) else data)
     except ValidationError as error:
-        listed = "; ".join(
-            f"{'.'.join(map(str, p['loc'])) or 'data'}: {p['msg']}"
-            for p in error.errors(include_url=False)
-        )
-        raise EventError(f"event {name!r} ({own}): {listed}") from error
+        raise EventError(f"event {name!r} ({own}): {_listed(error)}") from error
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:  # a user's serializer may raise anything
         raise EventError(f"event {name!r} ({own}): its data is not JSON: {error}") from error
     head = to_json({"id": own, "name": name, "at": now}).decode()
@@ -130,25 +136,36 @@ def _made(
     return SentEvent(unique, name, now, memo.pack(Memo(result)), id is not None), from_json(json)
 
 
+def _listed(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'data'}: {problem['msg']}"
+        for problem in error.errors(include_url=False)
+    )
+
+
 def _emitted(app: Any, extension: Any, event: SentEvent, data: Any) -> int:
     store, keep = extension.store, extension.settings.event_retention
     woken: int = 0
-    is_new = True
     while True:
         now = extension.clock()
-        found = store.emit(
-            event,
-            matching.digests(event.name, data, [NO_SHAPE, *_known(store, event.name)]),
-            now=now,
-            until=now + LEASE,
-            limit=_LIMIT,
-            keep=keep,
-            is_new=is_new,
-        )
+        shapes = [NO_SHAPE, *_known(store, event.name)]
+        try:
+            found = store.emit(
+                event,
+                matching.digests(event.name, data, shapes),
+                now=now,
+                until=now + LEASE,
+                limit=_LIMIT,
+                keep=keep,
+            )
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            raise StoreError(f"event {event.name!r} finds no store: {error!r}") from error
         if found.unknown_shapes is not None:
             _learn(store, event.name, found.unknown_shapes)
             continue
-        is_new, woken = False, woken + found.woken
+        woken += found.woken
         wake(app, store, found.taken)
         if not found.has_more:
             return woken

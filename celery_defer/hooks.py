@@ -102,6 +102,8 @@ def _tracing(trace_task: Callable[..., Any], task: Any, extension: Any) -> Calla
             return trace_task(uuid, args, kwargs, request)
         finally:
             scope.leave(token)
+            if own.arrival:
+                outbox.await_arrival(own)
 
     return tracer
 

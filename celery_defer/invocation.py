@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from celery_defer import answers, outbox
+from celery_defer import answers
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
 from celery_defer.function import deferrable
@@ -17,7 +17,7 @@ from celery_defer.model import Call, CallState, Options, When
 from celery_defer.scope import Scope
 from celery_defer.waking import LEASE, wake
 
-__all__ = ["FIRST_LOOK", "LONGEST", "child_of", "kind_of", "outcome", "start", "tell_invoker"]
+__all__ = ["FIRST_LOOK", "LONGEST", "call_of", "child_of", "kind_of", "outcome", "tell_invoker"]
 
 # A child tells its invoker that it has ended; the relay looks too, for one that was killed.
 FIRST_LOOK = 2.0
@@ -37,10 +37,10 @@ def child_of(run: Scope, step: str, task: object) -> tuple[str, str]:
     return run_id(run.run.id, _defer_id(step)), deferrable(task).contract.task
 
 
-def start(
+def call_of(
     run: Scope, step: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> None:
-    """Publish the run that a step invokes, so that a crash does not lose it."""
+) -> Call:
+    """Answer the call that starts the run that a step invokes."""
     function = deferrable(task)
     name = function.contract.task
     target = run.app.tasks[name]
@@ -52,8 +52,7 @@ def start(
         )
     payload = function.contract.pack(args, kwargs)
     options = function.options.model_copy(update={"when": _NOW})
-    call = Call(_defer_id(step), name, payload, run.now(), options, step=step)
-    outbox.publish_surely(run, call)
+    return Call(_defer_id(step), name, payload, run.now(), options, step=step)
 
 
 def outcome(run: Scope, step: str, child: tuple[str, str]) -> Memo | None:

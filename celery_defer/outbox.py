@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from time import time
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +20,7 @@ from celery_defer.scope import Scope, Staged
 from celery_defer.store import Store
 
 __all__ = [
+    "await_arrival",
     "conclude",
     "forget",
     "has_succeeded",
@@ -142,6 +142,16 @@ def publish(parent: Scope, outcome: Outcome) -> None:
     notice.tell(parent)
 
 
+def await_arrival(parent: Scope) -> None:
+    """Wait for what ``publish`` has sent; without a reply the record is there for the relay."""
+    if parent.arrival is None:
+        return
+    try:
+        parent.arrival()
+    except Exception as error:
+        logger.error("the broker is away: %r", error)
+
+
 def publish_now(parent: Scope, call: Call) -> CallState:
     """Publish one call at once, whatever becomes of its parent; answer what it is now."""
     alone = replace(_record(parent, Outcome.SUCCESS), calls=(call,))
@@ -213,7 +223,7 @@ def conclude(
         store.postpone(kept.id, kept.token, now + pause, record.pack(judged))
     elif done.refused:
         store.quarantine(kept.id, kept.token, done.reason, keep)
-    elif not done.is_settled:
+    elif done.arrival is None:
         store.settle(kept.id, kept.token)
 
 
@@ -235,7 +245,7 @@ def _record(parent: Scope, verdict: Outcome | None) -> Record:
         task=parent.run.task,
         depth=parent.run.depth,
         verdict=verdict,
-        at=time(),
+        at=parent.now(),
         inherited=_inherited(parent),
         calls=tuple(parent.buffered()),
     )
@@ -283,9 +293,11 @@ def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:
     )
     if done.unsent:
         logger.warning("run %s: %d calls wait in the outbox", id, len(done.unsent))
+    # Celery has some work left with the run; the reply comes meanwhile.
+    parent.arrival = done.arrival
     try:
         pause, keep = parent.settings.grace, parent.settings.outbox_keeps
-        conclude(store, kept, outcome, done, now=time(), pause=pause, keep=keep)
+        conclude(store, kept, outcome, done, now=parent.now(), pause=pause, keep=keep)
     except Exception:  # the relay publishes once more; what has started does not start again
         logger.exception("run %s: its record cannot be settled", id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -151,12 +151,23 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
 
 def _options(run: Scope) -> dict[str, Any]:
     """What Celery would publish a retry of the run with, but for the message's own."""
-    options = dict(run.task.signature_from_request(run.task.request).options)
+    options = {
+        **_declared(run), **run.task.signature_from_request(run.task.request).options
+    }  # fmt: skip
     return {
         name: value
         for name, value in options.items()
         if value is not None and name not in _OF_THE_MESSAGE and name != "headers"
     }
+
+
+def _declared(run: Scope) -> dict[str, Any]:
+    """How the task has its messages written: celery.app.task.extract_exec_options."""
+    names = ("serializer", "compression", "delivery_mode")
+    given = {name: getattr(run.task, name, None) for name in names}
+    if given["serializer"] == run.app.conf.task_serializer:
+        del given["serializer"]
+    return given
 
 
 def _headers(run: Scope) -> dict[str, Any]:
@@ -219,28 +230,29 @@ def _find_early(run: Scope, step: str, wait: Wait, arrival: Arrival) -> None:
     try:
         if wait.is_over():
             _wake(run, step)
-        elif event := _early(run, wait.subscription, arrival.known):
-            _wake(run, step, event)
+        for event in _early(run, wait.subscription, arrival.known):
+            if _wake(run, step, event):
+                break  # those before it were received by other steps
     except Exception:
         logger.exception("run %s: it may have missed what it waits for", run.run.id)
 
 
-def _early(run: Scope, wait: Subscription | None, known: float) -> SentEvent | None:
-    """Answer an event that came before anybody had waited for such values.
+def _early(run: Scope, wait: Subscription | None, known: float) -> Iterator[SentEvent]:
+    """Answer the events that came before anybody had waited for such values.
 
     Since then events are kept by their values; those before are kept by their name.
     """
     if wait is None or known <= wait.since:
-        return None
+        return
     by_name = matching.match(wait.name, None).digest
     for event in _store(run).past(wait.name, by_name, wait.since, known):
         data = from_json(memo.unpack(event.memo).result)["data"]
         if matching.digests(wait.name, data, [wait.shape])[wait.shape] == wait.digest:
-            return event
-    return None
+            yield event
 
 
-def _wake(run: Scope, step: str, event: SentEvent | None = None) -> None:
+def _wake(run: Scope, step: str, event: SentEvent | None = None) -> bool:
     store, now = _store(run), run.now()
     taken = store.arrive(run.run.id, step, now, now + LEASE, event)
     wake(run.app, store, [taken] if taken else [])
+    return taken is not None

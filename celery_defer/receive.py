@@ -75,6 +75,8 @@ def perform(
         parking.show_started(run)
     try:
         answer = body(*args, **kwargs)
+    except Suspended:  # or Cancelled, which ends the run
+        raise
     except Exception as error:
         _check_parked(run)
         if isinstance(error, undecided):

@@ -42,15 +42,17 @@ class Replay:
     waits: Mapping[str, bytes] = field(default_factory=dict)
     is_cancelled: bool = False
     pending: dict[str, bytes] = field(default_factory=dict)
-    _used: set[str] = field(default_factory=set)
+    #: The ids and keys that steps have, and the last number of each id.
+    _numbers: dict[str, int] = field(default_factory=dict)
 
     def key(self, id: str) -> str:
         """Answer the key of the next step with this id: the id, then ``id:1``, ``id:2`` …"""
-        key, number = id, 0
-        while key in self._used:
+        key, number = id, self._numbers.get(id, 0)
+        while key in self._numbers:
             number += 1
             key = f"{id}:{number}"
-        self._used.add(key)
+        self._numbers[id] = number
+        self._numbers.setdefault(key, 0)
         return key
 
     def memo(self, key: str) -> Memo | None:

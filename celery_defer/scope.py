@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -44,12 +44,24 @@ class Staged:
 class Scope:
     """One attempt of one run: lives from the moment Celery begins to trace it to the end.
 
-    A plain class with slots, for every task of the app opens one.
+    A plain class, for every task of the app opens one, and most need little of it.
     """
 
-    __slots__ = ("_run", "app", "calls", "invoker", "outer", "phase", "replay", "request",
-                 "result", "settings", "skipped", "staged", "step", "store", "task",
-                 "turn", "unpacked")  # fmt: skip
+    phase = Phase.RECEIVED
+    unpacked = False
+    result: Any = None
+    staged: Staged | None = None
+    #: Waits for the reply to what the run's end has published.
+    arrival: Callable[[], None] | None = None
+    #: How often the run has parked before.
+    turn = 0
+    #: What is known of the run's steps, once one of them has asked.
+    replay: Replay | None = None
+    #: The step whose function is at work.
+    step: str | None = None
+    #: The run that waits for this one's end, and its step.
+    invoker: tuple[RunId, str] | None = None
+    _run: Run | None = None
 
     def __init__(
         self, task: Any, request: Mapping[str, Any], settings: Settings, store: Store | None
@@ -59,22 +71,9 @@ class Scope:
         self.store = store
         self.task = task
         self.request = request
-        self.phase = Phase.RECEIVED
-        self.unpacked = False
         self.outer = _scope.get()
-        self.result: Any = None
         self.calls: dict[str, Call] = {}
         self.skipped: list[Call] = []
-        self.staged: Staged | None = None
-        self._run: Run | None = None
-        #: How often the run has parked before.
-        self.turn = 0
-        #: What is known of the run's steps, once one of them has asked.
-        self.replay: Replay | None = None
-        #: The step whose function is at work.
-        self.step: str | None = None
-        #: The run that waits for this one's end, and its step.
-        self.invoker: tuple[RunId, str] | None = None
 
     def now(self) -> float:
         """Answer the time, by the clock of the app's extension."""

@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from random import uniform
 from typing import Any, ParamSpec, TypeVar, overload
 
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from celery.utils.time import get_exponential_backoff_interval
 
-from celery_defer import answers, durations, events, ids, invocation, matching, memo
+from celery_defer import answers, durations, events, ids, invocation, matching, memo, outbox
 from celery_defer.codec import JsonType
 from celery_defer.durations import Duration
-from celery_defer.errors import (
-    StepError,
-    StoreError,
-)
+from celery_defer.errors import IdError, StepError, StoreAwayError, StoreError
 from celery_defer.events import Event, Received
 from celery_defer.flow import Cancelled, NonRetriable, RetryAfter, Suspended
 from celery_defer.function import Deferrable
@@ -35,8 +33,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-# By these a body is left on purpose, or because its time is over.
-_PASSING = (TaskPredicate, SoftTimeLimitExceeded)
+# By these a body is left on purpose, because its time is over, or for want of a store.
+_PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
 # Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
 _LONGEST_BACKOFF = 600
 
@@ -129,7 +127,7 @@ class Steps:
             known = one.keep(NOTHING)  # unless an event was faster
         if known is None:
             known = one.wait_for(name, wanted, longest)
-        return events.received(known, kind)
+        return events.received(one.key, known, kind)
 
     @overload
     def send_event(self, id: str, event: Event[T], data: T) -> int: ...
@@ -141,10 +139,13 @@ class Steps:
         >>> step.send_event("tell", "order/shipped", {"order_id": order.id})
         """
         one = _begin(id)
-        unique = f"{one.scope.run.id}/{one.key}"
+        unique = ids.run_id(one.scope.run.id, f"event:{one.key}")
 
         def send() -> int:
-            return events.send_event(event, data, id=unique)
+            try:
+                return events.send_event(event, data, id=unique)
+            except StoreError as error:
+                raise StoreAwayError(f"step {one.key!r}: {error}") from error
 
         kind = answers.of_function(send)
         return int(one.answer(one.memo() or one.tried(send, (), {}, 0, kind), kind))
@@ -160,7 +161,9 @@ class Steps:
         kind = invocation.kind_of(one.scope, task)
         known = one.memo()
         if known is None and one.note is None:
-            invocation.start(one.scope, one.key, task, args, kwargs)
+            one.check_waits()
+            call = invocation.call_of(one.scope, one.key, task, args, kwargs)
+            ask(one.scope, one.key, lambda: outbox.publish_surely(one.scope, call))
         if known is None:
             known = one.ended(invocation.child_of(one.scope, one.key, task))
         return one.answer(known, kind)  # type: ignore[no-any-return]
@@ -172,7 +175,11 @@ step = Steps()
 def know(run: Scope, recalled: Recalled) -> None:
     """Let the run know its steps, and have again what finished ones have deferred."""
     run.replay = replay = Replay(
-        recalled.turn, recalled.since, dict(recalled.memos), recalled.waits
+        recalled.turn,
+        recalled.since,
+        dict(recalled.memos),
+        recalled.waits,
+        recalled.is_cancelled,
     )
     for call in replay.calls():
         run.calls.setdefault(call.id, call)
@@ -192,17 +199,27 @@ def _begin(id: str) -> _Step:
     if found is not None and found.phase is Phase.PARKED:
         raise Suspended(f"run {found.run.id} has left its worker")
     run = current()
+    _check_id(id)
     if run.step is not None:
         raise StepError(
             f"step {id!r} is inside step {run.step!r} of run {run.run.id}: steps do not nest; "
             "take it out of the other's function",
-            ids.text(id),
+            id,
         )
-    replay = run.replay or _recalled(run, ids.check(id))
+    replay = run.replay or _recalled(run, id)
     if replay.is_cancelled:
         run.drop(Phase.PARKED)
         raise Cancelled(f"run {run.run.id} was cancelled")
-    return _Step(run, replay, replay.key(ids.check(id)))
+    return _Step(run, replay, replay.key(id))
+
+
+def _check_id(id: object) -> None:
+    try:
+        ids.check(id)
+    except IdError:
+        raise IdError(
+            f"step id {ids.safe_repr(id)} is not a non-empty string of Unicode text"
+        ) from None
 
 
 def _recalled(run: Scope, step: str) -> Replay:
@@ -255,13 +272,18 @@ class _Step:
         """Call the step's function, and answer what the step comes to."""
         try:
             with self._apart() as calls:
-                result = answers.pack(self.key, kind, fn(*args, **kwargs))
+                value = self._called(partial(fn, *args, **kwargs))
+                retries = 0  # it has done its work: another try would do that again
+                result = answers.pack(self.key, kind, value)
                 self._check_size(result)
         except _PASSING:
             raise
         except Exception as error:
             return self._failed(error, retries)
         return self.keep(Memo(result, calls=tuple(calls)))
+
+    def _called(self, fn: Callable[[], Any]) -> Any:
+        return self.scope.app._celery_defer.call_step(self.key, fn)
 
     def keep(self, found: Memo) -> Memo:
         """Remember what the step has come to; answer what it has come to before, if it has."""
@@ -320,6 +342,15 @@ class _Step:
         )
         return memo.unpack(self._park(wait))
 
+    def check_waits(self) -> None:
+        """Raise StepError where the run cannot wait."""
+        if self.scope.is_eager:
+            raise StepError(
+                f"step {self.key!r} waits, which an eager run cannot: run it in a worker, or with "
+                "celery_defer.testing",
+                self.key,
+            )
+
     def _failed(self, error: Exception, retries: int) -> Memo:
         tries = (self.note.tries if self.note else 0) + 1
         is_over = isinstance(error, NonRetriable) or tries > retries
@@ -348,12 +379,7 @@ class _Step:
         return Failure(backend.prepare_exception(error, serializer="json"), is_final)
 
     def _park(self, wait: Wait) -> bytes:
-        if self.scope.is_eager:
-            raise StepError(
-                f"step {self.key!r} waits, which an eager run cannot: run it in a worker, or with "
-                "celery_defer.testing",
-                self.key,
-            )
+        self.check_waits()
         if self.replay.pending:
             self._keep_pending()
         found = park(self.scope, self.key, wait)
@@ -367,10 +393,10 @@ class _Step:
         self.replay.pending.clear()
 
     def _check_size(self, result: str) -> None:
-        limit = self.scope.settings.max_payload_bytes
-        if len(result) > limit:
+        limit, size = self.scope.settings.max_payload_bytes, len(result.encode())
+        if size > limit:
             raise StepError(
-                f"step {self.key!r} answered {len(result)} bytes; defer_max_payload_bytes = "
+                f"step {self.key!r} answered {size} bytes; defer_max_payload_bytes = "
                 f"{limit} is the limit: keep it elsewhere, and answer where",
                 self.key,
             )

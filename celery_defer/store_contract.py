@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
+from celery_defer.step_contract import StepContract
 from celery_defer.store import Claim, Quarantined, Store, Taken
 
 __all__ = ["StoreContract"]
@@ -10,7 +11,7 @@ __all__ = ["StoreContract"]
 _KEEP = 600.0
 
 
-class StoreContract:
+class StoreContract(StepContract):
     """Tests that hold any store to its protocol.
 
     Inherit it in a test module, under a name that pytest collects, with a fixture ``store``

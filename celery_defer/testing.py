@@ -1,8 +1,18 @@
-"""What suites import: the contract of a store, as tests."""
+"""What suites import: an app that runs inside a test, and the contract of a store."""
 
 from __future__ import annotations
 
+from celery_defer.simulated_run import DeferredCall, SimulatedRun, SimulationError, Waiting
+from celery_defer.simulation import Simulation
 from celery_defer.store import MemoryStore
 from celery_defer.store_contract import StoreContract
 
-__all__ = ["MemoryStore", "StoreContract"]
+__all__ = [
+    "DeferredCall",
+    "MemoryStore",
+    "SimulatedRun",
+    "Simulation",
+    "SimulationError",
+    "StoreContract",
+    "Waiting",
+]

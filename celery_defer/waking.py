@@ -110,7 +110,7 @@ def _publish(app: Any, producer: Any, run: Parked, token: str) -> None:
     message = amqp.create_task_message(
         run.parked,
         run.task,
-        list(run.args),
+        tuple(run.args),
         dict(run.kwargs),
         callbacks=options.pop("link", None),
         errbacks=options.pop("link_error", None),

@@ -54,7 +54,7 @@ Ada, this may be for you: a teapot
 Bob, this may be for you: a kettle
 Both runs wait; no worker and no message holds them.
 
-2.5 days later Ada buys: 1 run is woken.
+2.5 days later Ada buys.
 Ada: 2.5 days to convert
 
 7.5 days after the beginning Bob's week is over.
@@ -63,7 +63,7 @@ Bob: did not convert
 SUPPORT = """
 The tickets of Ada and Bob are closed. Mails: ['Dear Ada, how was it?', 'Dear Bob, how was it?']
 
-A day later Ada answers: 1 run is woken.
+A day later Ada answers.
 Ada's ticket: 5 stars
 
 Seven days later Bob has not answered.

@@ -26,7 +26,8 @@ class MemoryStore(MemorySteps):
     _runs: defaultdict[RunId, MemoryRun] = field(default_factory=lambda: defaultdict(MemoryRun))
     _events: dict[str, list[SentEvent]] = field(default_factory=dict)
     _shapes: dict[str, dict[str, float]] = field(default_factory=dict)
-    _sent: set[str] = field(default_factory=set)
+    _sent: dict[str, bool] = field(default_factory=dict)
+    _parks: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def __post_init__(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Taken
 from celery_defer.store.steps import (
+    DRIFT,
     NO_SHAPE,
     Arrival,
     Emitted,
@@ -33,6 +34,7 @@ class MemoryRecord:
     tries: int = 0
     step: str | None = None
     digest: str = ""
+    parked: float = 0.0
     lease: float = 0.0
 
 
@@ -40,7 +42,7 @@ class MemoryRecord:
 class MemoryRun:
     """What a run remembers."""
 
-    since: float = 0.0
+    since: float | None = None
     turn: int = 0
     owner: str | None = None
     is_cancelled: bool = False
@@ -50,26 +52,37 @@ class MemoryRun:
 
     def recalled(self) -> Recalled:
         memos, waits = dict(self.memos), dict(self.waits)
-        return Recalled(self.turn, self.since, memos, waits, self.is_cancelled)
+        return Recalled(self.turn, self.since or 0.0, memos, waits, self.is_cancelled)
 
     def receive(self, step: str, event: SentEvent) -> bool:
         """Keep an event as what a step answers; False if the run has it, or the step another."""
-        if event.id in self.received:
+        if event.id in self.received or step in self.memos:
             return False
         self.received.add(event.id)
-        return self.memos.setdefault(step, event.memo) is event.memo
+        self.memos[step] = event.memo
+        return True
 
 
 class MemoryNudges:
     """Wakes who waits when a run parks, in this process."""
 
-    def __init__(self, condition: threading.Condition, last: Callable[[], float | None]) -> None:
+    def __init__(
+        self,
+        condition: threading.Condition,
+        parked: Callable[[], int],
+        next_due: Callable[[], float | None],
+    ) -> None:
         self._condition = condition
-        self._last = last
+        self._parked = parked
+        self._next_due = next_due
+        self._seen = parked()
 
     def wait(self, seconds: float) -> float | None:
         with self._condition:
-            return self._last() if self._condition.wait(seconds) else None
+            if not self._condition.wait_for(lambda: self._parked() != self._seen, seconds):
+                return None
+            self._seen = self._parked()
+            return self._next_due()
 
     def close(self) -> None:
         pass
@@ -82,14 +95,15 @@ class MemorySteps:
     _runs: defaultdict[RunId, MemoryRun]
     _events: dict[str, list[SentEvent]]
     _shapes: dict[str, dict[str, float]]
-    _sent: set[str]
+    _sent: dict[str, bool]
     _lock: threading.RLock
     _parked: threading.Condition
+    _parks: int
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:  # noqa: ARG002
         with self._lock:
             run = self._runs[id]
-            run.since = run.since or now or 0.0
+            run.since = now if run.since is None else run.since
             return run.recalled()
 
     def resume(self, id: RunId, turn: int, owner: str, keep: float) -> Resumed:  # noqa: ARG002
@@ -118,24 +132,30 @@ class MemorySteps:
         keep: float,  # noqa: ARG002
     ) -> Arrival:
         with self._lock:
-            run, event = self._runs[id], parking.subscription
+            run, wait = self._runs[id], parking.subscription
             if run.is_cancelled:
                 return Arrival(Verdict.CANCELLED)
             if run.turn != parking.turn:
                 return Arrival(Verdict.SUPERSEDED)
+            if wait and parking.step not in run.memos:
+                came = [event for event in self._kept(wait.digest) if event.at >= wait.since]
+                next((event for event in came if run.receive(parking.step, event)), None)
+            if parking.step in run.memos:
+                return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
             known = 0.0
-            if event:
-                for came in self._events.get(event.digest, []):
-                    if came.at >= event.since and run.receive(parking.step, came):
-                        return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
-                if event.shape != NO_SHAPE:
-                    known = self._shapes.setdefault(event.name, {}).setdefault(event.shape, now)
+            if wait and wait.shape != NO_SHAPE:
+                known = self._shapes.setdefault(wait.name, {}).setdefault(wait.shape, now + DRIFT)
             run.turn, run.owner = run.turn + 1, None
             run.waits[parking.step] = parking.note
             self._outbox[id] = MemoryRecord(
-                parking.token, parking.body, parking.due, 0, parking.step,
-                event.digest if event else "",
-            )  # fmt: skip
+                parking.token,
+                parking.body,
+                parking.due,
+                step=parking.step,
+                digest=wait.digest if wait else "",
+                parked=now,
+            )
+            self._parks += 1
             self._parked.notify_all()
             return Arrival(Verdict.PARKED, known=known)
 
@@ -154,10 +174,11 @@ class MemorySteps:
             return self._outbox.pop(id).body if is_parked else None
 
     def next_due(self) -> float | None:
-        return min((record.due for record in self._outbox.values()), default=None)
+        with self._lock:
+            return min((record.due for record in self._outbox.values()), default=None)
 
     def nudges(self) -> MemoryNudges:
-        return MemoryNudges(self._parked, self.next_due)
+        return MemoryNudges(self._parked, lambda: self._parks, self.next_due)
 
     def emit(
         self,
@@ -168,31 +189,30 @@ class MemorySteps:
         until: float,
         limit: int,
         keep: float,
-        is_new: bool = True,
     ) -> Emitted:
         with self._lock:
-            shapes = self._shapes.get(event.name, {})
-            if [shape for shape in digests if shape != NO_SHAPE] != list(shapes):
-                return Emitted(unknown_shapes=list(shapes))
-            if is_new:
-                if event.id in self._sent:
-                    return Emitted()
-                self._sent.add(event.id)
-                for digest in set(digests.values()):
-                    kept = [old for old in self._events.get(digest, []) if old.at >= now - keep]
-                    self._events[digest] = sorted([*kept, event], key=lambda each: each.at)
-            waiting = [
-                id
-                for id, record in self._outbox.items()
-                if record.step and record.digest and record.digest in digests.values()
-            ]
-            woken = [id for id in waiting[:limit] if self._receives(id, event)]
+            known = self._shapes.get(event.name, {})
+            shapes = sorted(known, key=lambda shape: (known[shape], shape))
+            if [shape for shape in digests if shape != NO_SHAPE] != shapes:
+                return Emitted(unknown_shapes=shapes)
+            if self._sent.get(event.id) is False:
+                return Emitted()
+            wanted = [digest for digest in dict.fromkeys(digests.values()) if digest]
+            if event.id not in self._sent:
+                self._keep(event, wanted, now - keep)
+            waiting = [id for digest in wanted for id in self._waiting(digest)]
+            woken, left = self._wake(waiting, event, limit)
+            has_more = bool(left)
+            if has_more or event.is_named:
+                self._sent[event.id] = has_more
+            else:
+                self._sent.pop(event.id, None)
             free = [id for id in woken if self._outbox[id].lease <= now]
-            taken = [self._lease(id, until) for id in free]
-            return Emitted(len(woken), taken, has_more=len(waiting) > limit)
+            taken = tuple(self._lease(id, until) for id in free)
+            return Emitted(len(woken), taken, has_more=has_more)
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:  # noqa: ARG002
-        return [event for event in self._events.get(digest, []) if since <= event.at < before]
+        return [event for event in self._kept(digest) if since <= event.at < before]
 
     def arrive(
         self, id: RunId, step: str, now: float, until: float, event: SentEvent | None = None
@@ -201,14 +221,45 @@ class MemorySteps:
             record = self._outbox.get(id)
             if record is None or record.step != step:
                 return None
-            if event and not self._receives(id, event):
+            if event and not self._runs[id].receive(step, event):
                 return None
+            self._outbox[id] = replace(record, digest="")  # it waits no longer
             return self._lease(id, until) if record.lease <= now else None
 
+    def _kept(self, digest: str) -> list[SentEvent]:
+        return self._events.get(digest, [])
+
+    def _keep(self, event: SentEvent, digests: Sequence[str], first: float) -> None:
+        for digest in digests:
+            events = sorted([*self._kept(digest), event], key=lambda each: (each.at, each.id))
+            self._events[digest] = [each for each in events if each.at >= first]
+
+    def _waiting(self, digest: str) -> list[RunId]:
+        """Answer the runs that wait for these values, longest first."""
+        found = [
+            (record.parked, id) for id, record in self._outbox.items() if record.digest == digest
+        ]
+        return [id for _, id in sorted(found)]
+
+    def _wake(
+        self, waiting: Sequence[RunId], event: SentEvent, limit: int
+    ) -> tuple[list[RunId], Sequence[RunId]]:
+        """Give the event to so many runs; answer which, and those that are left."""
+        woken: list[RunId] = []
+        for position, id in enumerate(waiting):
+            if len(woken) == limit:
+                return woken, waiting[position:]
+            if self._receives(id, event):
+                woken.append(id)
+        return woken, ()
+
     def _receives(self, id: RunId, event: SentEvent) -> bool:
-        record = self._outbox[id]
-        self._outbox[id] = replace(record, digest="")  # it waits no longer
-        return self._runs[id].receive(str(record.step), event)
+        record, run = self._outbox[id], self._runs[id]
+        step = str(record.step)
+        if step not in run.memos and event.id in run.received:
+            return False  # it waits for the next one
+        self._outbox[id] = replace(record, digest="")
+        return run.receive(step, event)
 
     def _lease(self, id: RunId, until: float) -> Taken:
         raise NotImplementedError

@@ -63,8 +63,10 @@ class OutboxStore(Protocol):
 
     def settle_in(
         self, broker: Mapping[str, Any], id: RunId, token: str
-    ) -> Callable[[Sequence[Any]], None] | None:
+    ) -> Callable[[Sequence[Any]], Callable[[], None]] | None:
         """Answer what sends commands to a Redis and settles the record, all or nothing.
+
+        That answers the wait for the reply, which raises where there was none.
 
         *broker* says how redis-py connects to that Redis; None where the record is not there.
         The commands come as names, keys and values in turn.

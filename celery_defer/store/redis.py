@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from importlib.resources import files
 from inspect import Parameter, signature
 from typing import Any
@@ -47,7 +45,6 @@ class RedisStore(RedisSteps):
         for pool in _pools(client):
             pool.connection_kwargs.update(_PATIENCE)
         self._client = client
-        self._line = _Line(client.connection_pool)
         self._prefix = prefix
         self._due = f"{prefix}due"
         self._aside = f"{prefix}quarantine"
@@ -78,13 +75,13 @@ class RedisStore(RedisSteps):
 
     def settle_in(
         self, broker: Mapping[str, Any], id: RunId, token: str
-    ) -> Callable[[Sequence[Any]], None] | None:
+    ) -> Callable[[Sequence[Any]], Callable[[], None]] | None:
         ours = self._client.connection_pool.connection_kwargs
         if _address(broker) is None or _address(broker) != _address(ours):
             return None
         keys = [self._record(id), self._due]
         args = [id, token, *(int(connection.get("db") or 0) for connection in (broker, ours))]
-        return lambda commands: self._send_once(self._publish, keys, [*args, *commands])
+        return lambda commands: self._sent_once(self._publish, keys, [*args, *commands])
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:
         start, end = self._record(RunId("\0")).split("\0")
@@ -135,12 +132,13 @@ class RedisStore(RedisSteps):
 
     def _sent(self, script: Any, keys: list[str], args: list[Any]) -> Callable[[], None]:
         """Send a script's call and answer the wait for its reply; work goes on in between."""
-        connection = self._line.take()
+        pool = self._client.connection_pool
+        connection: Any = pool.get_connection(*_COMMAND)
         try:
             connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
         except RedisError as error:
             connection.disconnect()
-            self._line.give(connection)
+            pool.release(connection)
             if isinstance(error, exceptions.TimeoutError):
                 raise
             return lambda: script(keys, args)
@@ -156,27 +154,40 @@ class RedisStore(RedisSteps):
                 # with all the care that the client takes.
                 script(keys, args)
             finally:
-                self._line.give(connection)
+                pool.release(connection)
 
         return wait
 
-    def _send_once(self, script: Any, keys: list[str], args: list[Any]) -> None:
-        """Run a script that must not be run twice, as a client would that lost its answer."""
-        connection = self._line.take_checked()
-        try:
-            try:
-                # redis-py would write a large command in pieces, and the server read them so.
-                pieces = connection.pack_command("EVALSHA", script.sha, len(keys), *keys, *args)
-                connection.send_packed_command([b"".join(pieces)])
-                connection.read_response()
-            except exceptions.NoScriptError:  # nothing has been run
-                connection.send_command("EVAL", script.script, len(keys), *keys, *args)
-                connection.read_response()
-        except BaseException:
+    def _sent_once(self, script: Any, keys: list[str], args: list[Any]) -> Callable[[], None]:
+        """Do what ``_sent`` does for a script that must not be run twice, for a lost answer."""
+        pool = self._client.connection_pool
+        connection: Any = pool.get_connection(*_COMMAND)
+
+        def give_up() -> None:
             connection.disconnect()  # or else an answer that comes late would be the next one's
+            pool.release(connection)
+
+        try:
+            # redis-py would write a large command in pieces, and the server read them so.
+            pieces = connection.pack_command("EVALSHA", script.sha, len(keys), *keys, *args)
+            connection.send_packed_command([b"".join(pieces)])
+        except BaseException:
+            give_up()
             raise
-        finally:
-            self._line.give(connection)
+
+        def wait() -> None:
+            try:
+                try:
+                    connection.read_response()
+                except exceptions.NoScriptError:  # nothing has been run
+                    connection.send_command("EVAL", script.script, len(keys), *keys, *args)
+                    connection.read_response()
+            except BaseException:
+                give_up()
+                raise
+            pool.release(connection)
+
+        return wait
 
     def _record(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:outbox"
@@ -185,38 +196,6 @@ class RedisStore(RedisSteps):
         """Register the script of that name, and what others go on with."""
         sources = [(_LUA / f"{part}.lua").read_text() for part in (name, *more)]
         return self._client.register_script("".join(sources))
-
-
-class _Line:
-    """One connection of a pool, kept at hand: the pool's checks are a tenth of a publication."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self._kept: list[tuple[int, Any]] = []
-
-    def take(self) -> Any:
-        with suppress(IndexError):  # another thread may be faster
-            process, connection = self._kept.pop()
-            if process == os.getpid():
-                return connection
-        return self._pool.get_connection(*_COMMAND)
-
-    def take_checked(self) -> Any:
-        """Take one that was not closed meanwhile, which else would be seen at the answer only."""
-        connection = self.take()
-        try:
-            is_stale = connection.can_read()
-        except RedisError:
-            is_stale = True
-        if is_stale:
-            connection.disconnect()
-        return connection
-
-    def give(self, connection: Any) -> None:
-        if self._kept or self._pool.max_connections == 1:
-            self._pool.release(connection)
-        else:
-            self._kept.append((os.getpid(), connection))
 
 
 def _pools(client: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Taken
 from celery_defer.store.steps import (
+    DRIFT,
     NO_SHAPE,
     Arrival,
     Emitted,
@@ -72,7 +73,7 @@ class RedisSteps:
         args += [parking.body, parking.due, seconds(keep), now, now + _SOON]
         if event := parking.subscription:
             keys += [*self._pair(event.digest), self._shapes(event.name)]
-            args += [event.shape, event.since]
+            args += [event.shape, event.since, now + DRIFT]
         return _arrival(self._park(keys, args), parking.subscription)
 
     def cancel(self, id: RunId, keep: float, *, only_parked: bool = False) -> bytes | None:
@@ -96,7 +97,6 @@ class RedisSteps:
         until: float,
         limit: int,
         keep: float,
-        is_new: bool = True,
     ) -> Emitted:
         pairs = {digest: None for digest in digests.values() if digest}
         keys = [self._due, self._shapes(event.name), f"{self._prefix}event-id:{event.id}"]
@@ -105,7 +105,7 @@ class RedisSteps:
         start, end = self._record(RunId("\0")).split("\0")
         _, end_of_run = self._run(RunId("\0")).split("\0")
         args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
-        args += [known, start, end, end_of_run, int(is_new), int(event.is_named)]
+        args += [known, start, end, end_of_run, int(event.is_named)]
         return _emitted(self._emit(keys, args))
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
@@ -133,10 +133,13 @@ class RedisSteps:
 
 
 class RedisNudges:
-    """Listens to the channel that each parked run's due time goes through."""
+    """Listens to the channel that each parked run's due time goes through.
+
+    From the first wait on, so that a process that forks until then shares no connection.
+    """
 
     def __init__(self, client: Any, channel: str) -> None:
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub = client.pubsub()
         self._channel = channel
         self._is_listening = False
 
@@ -145,8 +148,7 @@ class RedisNudges:
             if not self._is_listening:
                 self._pubsub.subscribe(self._channel)
                 self._is_listening = True
-            message = self._pubsub.get_message(timeout=seconds)
-            return float(message["data"]) if message else None
+            return _due(self._pubsub.get_message(timeout=seconds))
         except Exception:  # Redis is away: what it would tell of is found at the next look
             self._is_listening = False
             self._pubsub.reset()
@@ -155,6 +157,13 @@ class RedisNudges:
 
     def close(self) -> None:
         self._pubsub.close()
+
+
+def _due(message: Any) -> float | None:
+    if message is None:
+        return None
+    # Listening begins here, or begins again: what was told before is due for a look.
+    return float(message["data"]) if message["type"] == "message" else 0.0
 
 
 def seconds(keep: float) -> int:
@@ -192,7 +201,7 @@ def _emitted(answer: list[Any]) -> Emitted:
         return Emitted(unknown_shapes=[shape.decode() for shape in answer[1:]])
     if answer[0] == b"repeated":
         return Emitted()
-    taken = [_taken(row) for row in answer[3:]]
+    taken = tuple(_taken(row) for row in answer[3:])
     return Emitted(woken=answer[1], taken=taken, has_more=bool(answer[2]))
 
 

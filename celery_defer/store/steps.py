@@ -11,6 +11,7 @@ from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Taken
 
 __all__ = [
+    "DRIFT",
     "NO_SHAPE",
     "Arrival",
     "Emitted",
@@ -26,6 +27,8 @@ __all__ = [
 
 #: The shape of a wait that compares no values: any event of the name will do.
 NO_SHAPE = "[]"
+#: Seconds by which the clocks of a system may differ.
+DRIFT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Verdict(Enum):
     """What became of an attempt to park."""
 
     PARKED = "parked"
-    #: The event had been sent already; its memo is there.
+    #: The event had been sent already; or the step has a memo, which another delivery wrote.
     ARRIVED = "arrived"
     #: The run goes on elsewhere: this delivery of it is an old one.
     SUPERSEDED = "superseded"
@@ -95,8 +98,8 @@ class Verdict(Enum):
 class Arrival:
     """The answer to an attempt to park.
 
-    ``known`` says since when events are kept by the values that the run waits for; earlier
-    ones are found by their name alone.
+    ``known`` says since when events are surely kept by the values that the run waits for, by
+    any sender's clock; earlier ones are found by their name alone.
     """
 
     verdict: Verdict
@@ -159,14 +162,18 @@ class StepStore(Protocol):
         ...
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
-        """Keep the memos of steps that have none; answer which the last of them has then."""
+        """Keep the memos of steps that have none; answer which the last of them has then.
+
+        There is at least one.
+        """
         ...
 
     def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
         """End the run's turn and put its record into the outbox.
 
-        Not if the event that it waits for was sent already, and was not received by the run;
-        that is kept as the step's memo then. *keep* is in seconds from now.
+        Not if the step has a memo; nor if the event that it waits for was sent already, and
+        was not received by the run: that is kept as the step's memo then. *keep* is in seconds
+        from now.
         """
         ...
 
@@ -196,14 +203,13 @@ class StepStore(Protocol):
         until: float,
         limit: int,
         keep: float,
-        is_new: bool = True,
     ) -> Emitted:
         """Record an event, and lease at most *limit* of the runs that waited for it.
 
         *digests* has the digest of the event's values for each shape that the sender knows,
         empty where the event lacks a value. The event counts for runs that begin to wait
-        within *keep* seconds. Not *is_new*, it only goes on with the runs that were left.
-        One with the same id as another of the last day does nothing.
+        within *keep* seconds. Where there were more runs, the same event goes on with those.
+        A named one does nothing where another of its id was through with all in the last day.
         """
         ...
 

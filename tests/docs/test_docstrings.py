@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,17 @@ from celery import Celery, _state
 from pydantic import BaseModel
 
 import celery_defer
-from celery_defer import Defer, abort, current_run, defer, deferred, run_id
+from celery_defer import (
+    Defer,
+    Event,
+    abort,
+    cancel,
+    current_run,
+    defer,
+    deferred,
+    run_id,
+    send_event,
+)
 from celery_defer.function import Deferrable
 from celery_defer.testing import MemoryStore
 
@@ -28,13 +39,23 @@ class OrderPlaced(BaseModel):
     id: str
 
 
+class PurchaseCompleted(BaseModel):
+    order_id: str
+
+
 # Celery 5.7 deprecates `queue=` on a task, and still takes it.
 @pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_of_a_docstring_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Celery would make the tasks of an example anew in every app of the tests that follow.
     monkeypatch.setattr("celery._state._on_app_finalizers", set(_state._on_app_finalizers))
-    app = Celery("shop", task_always_eager=True, task_eager_propagates=True, defer_strict=True)
+    app = Celery(
+        "shop",
+        broker="memory://",
+        task_always_eager=True,
+        task_eager_propagates=True,
+        defer_strict=True,
+    )
     Defer(app).store = MemoryStore()
 
     @app.task
@@ -46,7 +67,11 @@ def test_the_examples_of_a_docstring_run(name: str, monkeypatch: pytest.MonkeyPa
 
 def _names(app: Celery) -> dict[str, Any]:
     known = {
-        f.__name__: f for f in (Celery, Defer, OrderPlaced, abort, current_run, defer, deferred)
+        f.__name__: f
+        for f in (
+            *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted),
+            *(abort, cancel, current_run, defer, deferred, send_event),
+        )
     }
 
     @deferred(app)
@@ -55,7 +80,12 @@ def _names(app: Celery) -> dict[str, Any]:
     @deferred(app)
     def remind(user_id: int) -> None: ...
 
-    own = {"app": app, "order": OrderPlaced(id="o-1"), "run_id": run_id}
+    own = {
+        "app": app,
+        "order": OrderPlaced(id="o-1"),
+        "run_id": run_id,
+        "handle": SimpleNamespace(id=run_id("o-1", "receipt")),
+    }
     return {**known, **own, "send_receipt": send_receipt, "remind": remind}
 
 

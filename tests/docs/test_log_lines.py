@@ -23,22 +23,21 @@ def test_each_line_that_is_logged_is_explained() -> None:
 
 
 def test_a_line_with_holes_is_found() -> None:
-    code = ast.parse("logger.error('run %s: ' 'is %r', a, b)\nlogger.debug(x)\nother.info('y')")
+    code = ast.parse("logger.error('run %s: ' 'is %r', a, b)\nlogger.log(x)\nother.info('y')")
 
-    assert list(_lines(code)) == [("ERROR", "run …: is …"), ("debug", "")]
+    assert list(_lines(code)) == [("ERROR", "run …: is …"), ("log", "")]
 
 
 def _logged() -> Iterator[tuple[str, str]]:
     for module in (ROOT / "celery_defer").rglob("*.py"):
         code = ast.parse(module.read_text())
         for level, line in _lines(code):
-            # A worker's start logs each of the store's risks as it is.
-            yield from [(level, line)] if line != _HOLE else _risks(level)
+            yield from [(level, line)] if line != _HOLE else _as_it_is(level)
 
 
 def _lines(code: ast.AST) -> Iterator[tuple[str, str]]:
     for call in ast.walk(code):
-        if isinstance(call, ast.Call) and _is_logging(call.func):
+        if isinstance(call, ast.Call) and _is_logging(call.func) and call.func.attr != "debug":
             level = call.func.attr
             yield _LEVELS.get(level, level), re.sub(r"%\w", _HOLE, _text(call.args[0]))
 
@@ -49,6 +48,18 @@ def _is_logging(function: ast.expr) -> bool:
         and isinstance(function.value, ast.Name)
         and function.value.id == "logger"
     )
+
+
+def _as_it_is(level: str) -> Iterator[tuple[str, str]]:
+    """What is logged whole: the store's risks at a worker's start; at a turn's end, why it ends."""
+    return _risks(level) if level == "WARNING" else _ends(level)
+
+
+def _ends(level: str) -> Iterator[tuple[str, str]]:
+    for module in (ROOT / "celery_defer").rglob("*.py"):
+        for call in ast.walk(ast.parse(module.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("Suspended", "Cancelled"):
+                yield level, _text(call.args[0])
 
 
 def _risks(level: str) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ def test_every_public_name_is_documented_once() -> None:
     assert sorted(documented) == sorted(celery_defer.__all__)
 
 
-@pytest.mark.parametrize("name", ["Run", "Parent"])
+@pytest.mark.parametrize("name", ["Run", "Parent", "Received"])
 def test_every_attribute_is_documented(name: str) -> None:
     table = NAMES.partition(f"| attribute of `{name}` |")[2].partition("\n\n")[0]
     public = [f.name for f in fields(getattr(celery_defer, name)) if not f.name.startswith("_")]

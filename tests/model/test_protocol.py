@@ -326,6 +326,8 @@ class Game:
             outbox.publish(own, Outcome.SUCCESS)
         if not attempt.has_returned and own.phase in (Phase.RETURNED, Phase.RAISED):
             outbox.publish(own, Outcome.FAILURE)
+        self.world.at("before the reply of what was published")
+        outbox.await_arrival(own)
         self.world.at("before the message is acknowledged")
         parent.live.remove(attempt)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis import Redis
 
 from celery_defer.ids import RunId
-from celery_defer.store import MemoryStore, RedisStore, Store
+from celery_defer.store import (
+    NO_SHAPE,
+    MemoryStore,
+    Parking,
+    RedisStore,
+    SentEvent,
+    Store,
+    Subscription,
+)
 from examples.redis_server import own_database, redis_server
 
 _KEEP = 600.0
@@ -24,6 +33,38 @@ tokens = st.sampled_from(["first", "second", "second.1"])
 bodies = st.sampled_from([b"{}", b'{"a":1}', "ä 'quoted'\n".encode()])
 # Whole and broken seconds of today's size, where a double has few digits to spare.
 times = st.sampled_from([0.0, 1.5, 2.0, 1_790_000_000.123456, 1_790_000_001.0])
+steps = st.sampled_from(["charge", "wait", "b\n}:1"])
+memos = st.sampled_from([b"null", b'{"result":"1"}', bytes(range(256))])
+turns = st.integers(0, 3)
+limits = st.integers(1, 3)
+names = st.sampled_from(["bought", "left"])
+shapes = st.sampled_from([NO_SHAPE, '["a"]', '["b"]'])
+values = st.sampled_from(["1", "2"])
+subscriptions = st.builds(
+    lambda name, shape, value, since: Subscription(
+        name, shape, digest_of(name, shape, value), since
+    ),
+    names, shapes, values, times,
+)  # fmt: skip
+parkings = st.builds(
+    Parking,
+    turn=turns,
+    step=steps,
+    note=memos,
+    token=tokens,
+    body=bodies,
+    due=times,
+    subscription=st.none() | subscriptions,
+)
+events = st.builds(
+    lambda id, name, at, memo, is_named: SentEvent(f"{name}-{id}", name, at, memo, is_named),
+    values, names, times, memos, st.booleans(),
+)  # fmt: skip
+
+
+def digest_of(name: str, shape: str, value: str) -> str:
+    """What stands for the values of an event; by its name alone all are the same."""
+    return f"{name}{shape}" if shape == NO_SHAPE else f"{name}{shape}{value}"
 
 
 class LockStep(RuleBasedStateMachine):
@@ -54,9 +95,9 @@ class LockStep(RuleBasedStateMachine):
         plain.settle(id, token)
         send = self.redis.settle_in(self.client.connection_pool.connection_kwargs, id, token)
         assert send is not None
-        send([])
+        send([])()
 
-    @rule(now=times, until=times, limit=st.integers(1, 3))
+    @rule(now=times, until=times, limit=limits)
     def take(self, now: float, until: float, limit: int) -> None:
         plain, fast = (store.take(now, until, limit) for store in self.both)
         assert plain == fast
@@ -76,17 +117,106 @@ class LockStep(RuleBasedStateMachine):
         plain, fast = (store.claim(id, owner, _KEEP) for store in self.both)
         assert plain == fast
 
+    @rule(records=st.lists(st.tuples(ids, tokens), max_size=3))
+    def settle_all(self, records: list[tuple[RunId, str]]) -> None:
+        for store in self.both:
+            store.settle_all(records)
+
+    @rule(id=ids, now=st.none() | times)
+    def recall(self, id: RunId, now: float | None) -> None:
+        plain, fast = (store.recall(id, now, _KEEP) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids, turn=turns, owner=tokens)
+    def resume(self, id: RunId, turn: int, owner: str) -> None:
+        plain, fast = (store.resume(id, turn, owner, _KEEP) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids, memos=st.dictionaries(steps, memos, min_size=1))
+    def remember(self, id: RunId, memos: dict[str, bytes]) -> None:
+        plain, fast = (store.remember(id, memos, _KEEP) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids, parking=parkings, now=times)
+    def park(self, id: RunId, parking: Parking, now: float) -> None:
+        plain, fast = (store.park(id, parking, now, _KEEP) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids, parking=parkings, now=times)
+    def park_in_its_turn(self, id: RunId, parking: Parking, now: float) -> None:
+        turn = self.redis.recall(id, None, _KEEP).turn
+        self.park(id, replace(parking, turn=turn), now)
+
+    @rule(id=ids, only_parked=st.booleans())
+    def cancel(self, id: RunId, only_parked: bool) -> None:
+        plain, fast = (store.cancel(id, _KEEP, only_parked=only_parked) for store in self.both)
+        assert plain == fast
+
+    @rule(event=events, known=st.lists(shapes, unique=True), value=values | st.just(""),
+          now=times, until=times, limit=limits)  # fmt: skip
+    def emit(
+        self,
+        event: SentEvent,
+        known: list[str],
+        value: str,
+        now: float,
+        until: float,
+        limit: int,
+    ) -> None:
+        for _ in range(2):  # as a sender does who is told the shapes
+            digests = {shape: digest_of(event.name, shape, value) for shape in [NO_SHAPE, *known]}
+            plain, fast = (
+                store.emit(event, digests, now=now, until=until, limit=limit, keep=_KEEP)
+                for store in self.both
+            )
+            assert plain == fast
+            known = list(fast.unknown_shapes or ())
+
+    @rule(name=names, shape=shapes, value=values, since=times, before=times)
+    def past(self, name: str, shape: str, value: str, since: float, before: float) -> None:
+        digest = digest_of(name, shape, value)
+        plain, fast = (store.past(name, digest, since, before) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids, step=steps, now=times, until=times, event=st.none() | events)
+    def arrive(
+        self, id: RunId, step: str, now: float, until: float, event: SentEvent | None
+    ) -> None:
+        plain, fast = (store.arrive(id, step, now, until, event) for store in self.both)
+        assert plain == fast
+
+    @rule()
+    def forget_the_scripts(self) -> None:
+        self.client.script_flush()
+
     @invariant()
     def they_show_the_same(self) -> None:
         plain, fast = self.both
         assert plain.waiting() == fast.waiting()
+        assert plain.next_due() == fast.next_due()
         assert plain.quarantined() == fast.quarantined()
 
     def teardown(self) -> None:
-        """What is left in the end expires, or is the empty index of nothing."""
-        for key in self.client.scan_iter(f"{_PREFIX}*"):
-            assert key == f"{_PREFIX}due".encode() or int(self.client.ttl(key)) > 0  # type: ignore[arg-type]
+        """What is left in the end expires, or is the index of what is due."""
+        keys = {key.decode() for key in self.client.scan_iter(f"{_PREFIX}*")}
+        lasting = {key for key in keys if int(self.client.ttl(key)) < 0}  # type: ignore[arg-type]
+        assert lasting <= {f"{_PREFIX}due"}
         assert self.client.zcard(f"{_PREFIX}due") == self.both[0].waiting()
+        self.they_wait_for_what_their_records_say(keys)
+
+    def they_wait_for_what_their_records_say(self, keys: set[str]) -> None:
+        """No run is left among those that wait for an event, once it does not."""
+        waiting = {
+            (key.encode(), id)
+            for key in keys
+            if key.startswith(f"{_PREFIX}waits:")
+            for id in self.client.zrange(key, 0, -1)
+        }
+        records = {
+            (self.client.hget(f"{_PREFIX}{{{id.decode()}}}:outbox", "waits"), id)
+            for _, id in waiting
+        }
+        assert waiting <= records
 
 
 @pytest.fixture(scope="module", autouse=True)

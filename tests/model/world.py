@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from time import time
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -201,11 +202,19 @@ class SharedStore(MemoryStore):
 
     def settle_in(  # type: ignore[override]
         self, broker: object, id: RunId, token: str
-    ) -> Callable[[Sequence[Any]], None]:
+    ) -> Callable[[Sequence[Any]], Callable[[], None]]:
         # The script of RedisStore, which the package's own doings do not interrupt.
         settle = functools.partial(MemoryStore.settle, self, id, token)
         channel = _Channel(self._world)
-        return lambda commands: channel.execute_all([*commands[2::3], settle])
+
+        def send(commands: Sequence[Any]) -> Callable[[], None]:
+            try:
+                channel.execute_all([*commands[2::3], settle])
+            except ConnectionError as lost:
+                return functools.partial(_raise, lost)
+            return lambda: None
+
+        return send
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         if self._world.is_dead:
@@ -245,6 +254,7 @@ class World:
     conf: ClassVar[Any] = SimpleNamespace(
         task_inherit_parent_priority=False, task_publish_retry=False, broker_read_url="redis://"
     )
+    _celery_defer: ClassVar[Any] = SimpleNamespace(clock=time)
 
     def __post_init__(self) -> None:
         self.tasks = {"target": Task(self, "target")}
@@ -299,3 +309,7 @@ class World:
 
     def redeliver(self, message: Message) -> None:
         self.queue.append(message.again)
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -13,9 +13,11 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import RedisError
 
-from celery_defer import Defer, defer, deferred
+from celery_defer import Defer, broker, defer, deferred
 from celery_defer.batch import batch
+from celery_defer.broker import Message
 from celery_defer.ids import RunId
+from celery_defer.model import Call, Options
 from celery_defer.store import Claim, RedisStore
 from celery_defer.store_contract import stage
 from examples.redis_server import free_port
@@ -313,7 +315,7 @@ def how_to(client: Redis) -> dict[str, Any]:
 def sending(store: RedisStore, broker: Redis, token: str = "token") -> Callable[[list[Any]], None]:
     send = store.settle_in(how_to(broker), RUN, token)
     assert send is not None
-    return send
+    return lambda commands: send(commands)()
 
 
 @pytest.mark.parametrize("db", [2, 5])
@@ -516,7 +518,30 @@ def test_what_cannot_ride_along_is_known_before_it_is_sent(server: Server, redis
         app.producer_pool.acquire(block=True) as producer,
         batch(producer, True) as opened,
     ):
-        assert opened.send_with(lambda broker: None) is False
+        assert opened.send_with(lambda broker: None) is None
+
+
+def test_a_message_that_no_broker_takes_holds_back_no_other(server: Server, redis: Redis) -> None:
+    app = app_on(server)
+    parent_of(app, 1)
+    good, bad, other = (
+        Message(
+            Call("a", "ship-1", b"", 0.0, Options()),
+            RunId(id),
+            app.tasks["ship-1"],
+            (1,),
+            {},
+            {"headers": {"x": header}, "parent_id": "p", "root_id": "p"},
+        )
+        for id, header in (("one", 1), ("two", object()), ("three", 3))
+    )
+
+    sent = broker.send(app, [good, bad, other], is_durable=True)
+    again = broker.send(app, [good], is_durable=True)
+
+    assert (sent.refused, sent.unsent) == ((bad,), ())
+    assert again == broker.Sent()
+    assert server.client(db=3).llen("celery") == 3
 
 
 # -- risks ---------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ class Worker:
                 **message.delivery_info,
                 "priority": message.properties.get("priority"),
             },
+            "reply_to": message.properties.get("reply_to"),
+            "correlation_id": message.properties.get("correlation_id"),
             "hostname": "unit@test",
             "args": args,
             "kwargs": kwargs,
@@ -91,11 +93,11 @@ class WatchedStore:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 
-        def ask(*args: Any) -> Any:
+        def ask(*args: Any, **kwargs: Any) -> Any:
             self.asked.append(name)
             if name in self.away:
                 raise ConnectionError("the store is away")
-            return method(*args)
+            return method(*args, **kwargs)
 
         return ask
 

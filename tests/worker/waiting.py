@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from dataclasses import dataclass
+from threading import Event, Thread
 from typing import Any
-from collections.abc import Iterator
-from uuid import uuid4
 
 from celery import Celery
-from celery.events.receiver import EventReceiver
 from celery.events.state import State
+from celery.states import PENDING
 from kombu import Connection
-from pytest_celery import CeleryTestWorker
 
-from celery_defer.store import RedisStore
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
+from tests.worker.local import wait_until
 
-__all__ = ["Client", "client_of", "watched"]
-
-PREFIX = "celery-defer:"
+__all__ = ["Client", "watched"]
 
 
+@dataclass
 class Client(Caller):
-    """Sends scripts to a worker of tests.worker.stepping."""
+    """Sends scripts to a worker of tests.worker.stepping.
+
+    Its store is the results' Redis, with *prefix* before every key: workers on different brokers
+    must not wake each other's runs.
+    """
+
+    prefix: str = "celery-defer:"
 
     def play(self, *script: Sequence[Any], kind: str = "plain", **options: Any) -> str:
         return self.send_with(options, f"steps.{kind}", script=script)
@@ -34,39 +37,100 @@ class Client(Caller):
         """Send an event from a task; answer how many runs it woke."""
         return int(self.result(self.send("steps.tell", event, data, id)))
 
+    def cancel(self, run: str) -> bool:
+        return bool(self.result(self.send("steps.cancel", run)))
+
     def waits(self, run: str) -> dict[str, Any]:
         """Wait until *run* is parked and says so; answer what it says."""
         wait_until(
             lambda: self.meta(run)["status"] == "WAITING" and self.is_parked(run),
-            f"{run} waits: {self.meta(run)}",
+            f"{run} waits",
         )
         return dict(self.meta(run)["result"])
 
     def is_parked(self, run: str) -> bool:
-        return bool(self.store.hexists(f"{PREFIX}{{{run}}}:outbox", "step"))
+        return bool(self.redis.hexists(f"{self.prefix}{{{run}}}:outbox", "step"))
 
-    @cached_property
-    def store(self) -> Any:
-        """The Redis of the package's store."""
-        return self.redis
+    def becomes(self, run: str, state: str) -> Any:
+        wait_until(lambda: self.meta(run)["status"] == state, f"{run} is {state}")
+        return self.meta(run)["result"]
 
     def settle(self) -> None:
         for _ in range(2):
             self.result(self.send("steps.fence"))
         wait_until(self.outbox_is_empty, "the outbox is empty")
 
-    def keys_for_ever(self) -> list[str]:
-        """Answer the store's keys that would never expire, but for the index of due times."""
-        found = [key for key in self.store.scan_iter(f"{PREFIX}*") if key != f"{PREFIX}due"]
-        return [key for key in found if self.store.ttl(key) == -1]
+    def outbox(self) -> int:
+        return int(self.redis.zcard(f"{self.prefix}due"))
 
-    def queued(self) -> int:
-        """Answer how many messages the worker's queue has, ready or not acknowledged."""
+    def keys_for_ever(self) -> list[str]:
+        """Answer the store's keys that never expire, but for the index of due times."""
+        found = [key for key in self.redis.scan_iter(f"{self.prefix}*") if key != f"{self.prefix}due"]
+        return [key for key in found if self.redis.ttl(key) == -1]
+
+    def messages(self) -> int:
+        """Answer how many messages the broker has for the worker, acknowledged by nobody."""
         queue = self.worker.worker_queue
-        if str(self.app.conf.broker_url).startswith("redis"):
-            broker = Connection(self.app.conf.broker_url)
-            with broker as connection:
-                client = connection.default_channel.client
-                held = client.hvals("unacked")
-                return int(client.llen(queue)) + sum(queue.encode() in each for each in held)
-        return _rabbitmq_has(self.app.conf.broker_url, queue)
+        if self.app.conf.broker_url.startswith("amqp"):
+            return _rabbitmq_has(self.app.conf.broker_url, queue)
+        with Connection(self.app.conf.broker_url) as connection:
+            client = connection.default_channel.client
+            held = client.hvals("unacked")
+            return int(client.llen(queue)) + sum(f'"{queue}"'.encode() in each for each in held)
+
+
+def _rabbitmq_has(url: str, queue: str) -> int:
+    command = ["rabbitmqctl", "-q", "list_queues", "-p", url.rpartition("/")[2], "name", "messages"]
+    listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return int(dict(line.split() for line in listed.splitlines())[queue])
+
+
+class Watched:
+    """What a reader of events, such as Flower, knows of all runs."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self._seen: dict[str, list[str]] = {}
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        self.state.event(event)
+        run = event.get("uuid")
+        if run is None:
+            return
+        seen, now = self._seen.setdefault(run, []), self.state.tasks[run].state
+        if seen[-1:] != [now]:
+            seen.append(now)
+
+    def states(self, run: str) -> list[str]:
+        """Answer the states that *run* was shown in, one after the other."""
+        return [state for state in self._seen.get(run, ()) if state != PENDING]
+
+
+@contextmanager
+def watched(app: Celery) -> Iterator[Watched]:
+    """Read events as Flower does: celery.events.EventReceiver feeds celery.events.state.State."""
+    view, stopping, ready = Watched(), Event(), Event()
+
+    def read() -> None:
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": view.on_event})
+            with receiver.consumer_context():
+                ready.set()
+                while not stopping.is_set():
+                    _drain(connection)
+
+    reader = Thread(target=read, name="reads events")
+    reader.start()
+    try:
+        assert ready.wait(10)
+        yield view
+    finally:
+        stopping.set()
+        reader.join()
+
+
+def _drain(connection: Any) -> None:
+    try:
+        connection.drain_events(timeout=0.2)
+    except TimeoutError:
+        return

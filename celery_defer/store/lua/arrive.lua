@@ -4,10 +4,16 @@
 local kept = redis.call('HMGET', KEYS[2], 'token', 'body', 'step', 'waits', 'lease')
 if kept[3] ~= ARGV[2] then
   return false
-elseif ARGV[5] and (redis.call('HSETNX', KEYS[1], 'e:' .. ARGV[5], '1') == 0
-    or redis.call('HSETNX', KEYS[1], 'm:' .. ARGV[2], ARGV[6]) == 0) then
-  return false
-elseif kept[4] ~= '' then
+end
+if ARGV[5] then
+  local memo, event = 'm:' .. ARGV[2], 'e:' .. ARGV[5]
+  local has = redis.call('HMGET', KEYS[1], 'turn', memo, event)
+  if not has[1] or has[2] or has[3] then -- forgotten, woken, or it has received the event
+    return false
+  end
+  redis.call('HSET', KEYS[1], memo, ARGV[6], event, '1')
+end
+if kept[4] then
   redis.call('ZREM', kept[4], ARGV[1])
 end
 if tonumber(kept[5] or 0) > tonumber(ARGV[3]) then

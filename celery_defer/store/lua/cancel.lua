@@ -1,7 +1,7 @@
 -- KEYS: the run, its record, the index of due times
 -- ARGV: run id, seconds to keep, 1 if only a parked run is meant
 -- Answers the body of the record if the run was parked.
-local kept = redis.call('HMGET', KEYS[2], 'body', 'waits')
+local kept = redis.call('HMGET', KEYS[2], 'body', 'step', 'waits')
 if not kept[2] and ARGV[3] == '1' then -- not parked
   return false
 end
@@ -12,7 +12,7 @@ if not kept[2] then
 end
 redis.call('DEL', KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[1])
-if kept[2] ~= '' then
-  redis.call('ZREM', kept[2], ARGV[1])
+if kept[3] then
+  redis.call('ZREM', kept[3], ARGV[1])
 end
 return kept[1]

@@ -2,7 +2,7 @@
 -- ARGV: turn, owner, seconds to keep
 -- Gives the turn to its first owner.
 -- Answers {who owns the turn, 1 if that is who asked, all that is known of the run's steps}.
-local turn = redis.call('HGET', KEYS[1], 'turn')
+local turn = redis.call('HGET', KEYS[1], 'turn') or '0'
 if turn ~= ARGV[1] then
   return {'', 0, redis.call('HGETALL', KEYS[1])}
 end

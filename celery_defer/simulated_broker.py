@@ -1,0 +1,175 @@
+"""A broker and a result backend in this process: every message waits until it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery.backends.base import KeyValueStoreBackend
+from celery.utils.time import isoparse
+from kombu import Connection
+from kombu.pools import ProducerPool
+from kombu.serialization import prepare_accept_content
+from kombu.transport import memory, virtual
+
+__all__ = ["Letter", "Letters", "SimulatedBackend", "connect", "producers"]
+
+# More than any program holds at once, so that nobody ever waits for one.
+_MOST_CONNECTIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The message of a task: ``due`` is its ETA, in seconds since 1970."""
+
+    headers: Mapping[str, Any]
+    args: list[Any]
+    kwargs: dict[str, Any]
+    embed: Mapping[str, Any]
+    delivery: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    due: float
+    expires: float | None
+
+    @property
+    def id(self) -> str:
+        return str(self.headers["id"])
+
+    @property
+    def task(self) -> str:
+        return str(self.headers["task"])
+
+    def request(self) -> dict[str, Any]:
+        """Answer what a worker makes of the message for Celery's tracer."""
+        return {
+            **self.headers,
+            "delivery_info": dict(self.delivery),
+            "hostname": "celery@simulation",
+            "args": self.args,
+            "kwargs": self.kwargs,
+            "is_eager": False,
+            "reply_to": self.properties.get("reply_to"),
+            "correlation_id": self.properties.get("correlation_id"),
+            **self.embed,
+        }
+
+
+@dataclass(eq=False)
+class Letters:
+    """The messages that are published and not taken yet, and what was told to all workers."""
+
+    accepted: Any
+    clock: Callable[[], float]
+    published: Callable[[Letter], None]
+    told: Callable[[Mapping[str, Any]], None]
+    waiting: list[Letter] = field(default_factory=list)
+
+    def put(self, message: Any) -> None:
+        """Keep the message of a task; events are nobody's here."""
+        message.accept = prepare_accept_content(self.accepted)
+        if "task" not in message.headers:
+            self._tell(message.payload)
+            return
+        letter = _letter(message, self.clock())
+        self.waiting.append(letter)
+        self.published(letter)
+
+    def take(self, now: float, id: str | None = None) -> Letter | None:
+        """Take the message that is due the longest, of the run *id* if it is given."""
+        due = [each for each in self.waiting if each.due <= now and id in (None, each.id)]
+        if not due:
+            return None
+        first = min(due, key=lambda each: each.due)  # of equals, the one that came first
+        self.waiting.remove(first)
+        return first
+
+    def _tell(self, payload: Any) -> None:
+        if isinstance(payload, dict) and "method" in payload:  # kombu.pidbox
+            self.told(payload)
+
+
+class SimulatedBackend(KeyValueStoreBackend):
+    """Keeps results in a dict; whoever waits for one lets the simulation run first."""
+
+    implements_incr = True
+    thread_safe = True
+
+    def __init__(self, app: Any, drain: Callable[[], object]) -> None:
+        super().__init__(app, url="simulation://")
+        self._drain = drain
+        self._kept: dict[bytes, Any] = {}
+
+    def get(self, key: Any) -> Any:
+        return self._kept.get(key)
+
+    def mget(self, keys: Any) -> list[Any]:
+        return [self._kept.get(key) for key in keys]
+
+    def set(self, key: Any, value: Any) -> None:
+        self._kept[key] = value
+
+    def delete(self, key: Any) -> None:
+        self._kept.pop(key, None)
+
+    def incr(self, key: Any) -> int:
+        self._kept[key] = number = self._kept.get(key, 0) + 1
+        return int(number)
+
+    def wait_for(self, task_id: str, *_: Any, **__: Any) -> Any:
+        """Answer a result that is there, or that is there once what is due has run."""
+        if not self._is_ready(task_id):
+            self._drain()
+        if not self._is_ready(task_id):
+            raise self.TimeoutError(
+                f"run {task_id} is {self.get_state(task_id)}, and in a simulation no time passes "
+                "by itself: call sim.advance(…) or sim.send_event(…) first"
+            )
+        return self.get_task_meta(task_id)
+
+    def _is_ready(self, task_id: str) -> bool:
+        return self.get_state(task_id) in self.READY_STATES
+
+
+def connect(letters: Letters) -> Any:
+    """Answer a connection to a broker that gives all messages to *letters*."""
+    return Connection("simulation", transport=_Transport, transport_options={"letters": letters})
+
+
+def producers(connection: Any) -> ProducerPool:
+    """Answer the producers of a connection, as ``app.producer_pool`` has them."""
+    return ProducerPool(connection.Pool(_MOST_CONNECTIONS), limit=_MOST_CONNECTIONS)
+
+
+class _Channel(memory.Channel):
+    queues: dict[str, Any] = {}  # noqa: RUF012  # kombu's; another one than of memory://
+
+    def basic_publish(self, message: Any, exchange: str, routing_key: str, **_: Any) -> None:
+        self._inplace_augment_message(message, exchange, routing_key)
+        connection: Any = self.connection
+        connection.client.transport_options["letters"].put(self.Message(message, channel=self))
+
+
+class _Transport(memory.Transport):
+    Channel = _Channel
+    global_state = virtual.BrokerState()
+
+
+def _letter(message: Any, now: float) -> Letter:
+    args, kwargs, embed = message.payload
+    headers, properties = message.headers, message.properties
+    eta, expires = headers.get("eta"), headers.get("expires")
+    return Letter(
+        headers=headers,
+        args=list(args),
+        kwargs=dict(kwargs),
+        embed=embed,
+        delivery={
+            **message.delivery_info,
+            "priority": properties.get("priority"),
+            "redelivered": False,
+        },
+        properties=properties,
+        due=isoparse(eta).timestamp() if eta else now,
+        expires=isoparse(expires).timestamp() if expires else None,
+    )

@@ -1,0 +1,281 @@
+"""What a test sees of a run: its end, its steps, what it waits for, what it has deferred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Generic, TypeVar
+
+from celery.states import FAILURE, PENDING, RETRY, REVOKED, SUCCESS
+from pydantic_core import from_json
+
+from celery_defer import function
+from celery_defer.ids import RunId, run_id
+from celery_defer.layout import SchemaLayout
+from celery_defer.model import Call, CallState, Options
+from celery_defer.parked import unpack
+from celery_defer.parking import WAITING
+from celery_defer.simulated_store import SimulatedStore
+from celery_defer.store import Parking
+
+__all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Track", "Waiting", "World"]
+
+R = TypeVar("R")
+
+_NOT_ENDED = frozenset({PENDING, RETRY, WAITING})
+_NOBODY = "aborted"
+
+
+class SimulationError(AssertionError):
+    """The simulation cannot do, or did not do, what the test asks of it."""
+
+
+@dataclass(slots=True)
+class Track:
+    """What a simulation has seen of one run."""
+
+    id: RunId
+    task: str
+    headers: Mapping[str, Any]
+    state: str = PENDING
+    answer: Any = None
+    exception: BaseException | None = None
+    traceback: str | None = None
+    passes: int = 0
+    steps: dict[str, int] = field(default_factory=dict)
+    skipped: list[Call] = field(default_factory=list)
+    #: Whether the test has asked how the run ended.
+    is_seen: bool = False
+
+    @property
+    def is_unseen_failure(self) -> bool:
+        return self.state == FAILURE and not self.is_seen
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the runs of one simulation share."""
+
+    app: Any
+    store: SimulatedStore
+    tracks: dict[str, Track] = field(default_factory=dict)
+
+    def run(self, id: str) -> SimulatedRun[Any] | None:
+        return SimulatedRun(self, self.tracks[id]) if id in self.tracks else None
+
+    def state(self, track: Track) -> str:
+        """Answer the state of a run, as the result backend of the app would tell it."""
+        if track.state not in _NOT_ENDED:
+            return track.state
+        if self.store.parking(track.id):
+            return WAITING
+        if self.store.is_cancelled(track.id):
+            return REVOKED
+        return CallState.ABORTED.value if self.is_aborted(track.id) else track.state
+
+    def is_aborted(self, id: RunId) -> bool:
+        return self.store.owner(id) == _NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a parked run waits for.
+
+    ``kind`` is ``"sleep"``, ``"event"``, ``"run"`` or ``"retry"``; ``until`` is when the wait is
+    over at the latest, None for a run that was invoked; ``event`` is the name of the event and
+    ``run`` the id of the run.
+    """
+
+    step: str
+    kind: str
+    until: datetime | None
+    event: str | None = None
+    run: str | None = None
+
+
+class SimulatedRun(Generic[R]):
+    """One run of a task in a simulation, always as it is now."""
+
+    __slots__ = ("_track", "_world")
+
+    def __init__(self, world: World, track: Track) -> None:
+        self._world = world
+        self._track = track
+
+    def __repr__(self) -> str:
+        return f"<run of {self.task}: {self._world.state(self._track)}, {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SimulatedRun) and other._track is self._track
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def id(self) -> RunId:
+        return self._track.id
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self._track.task
+
+    @property
+    def state(self) -> str:
+        """PENDING, WAITING, RETRY, SUCCESS, FAILURE, REVOKED, ABORTED, IGNORED or REJECTED."""
+        self._track.is_seen = True
+        return self._world.state(self._track)
+
+    @property
+    def result(self) -> R:
+        """What the body answered.
+
+        Raises what the run failed with; and SimulationError if it has not ended, which says
+        what it waits for.
+        """
+        self._track.is_seen = True
+        if self._track.state == FAILURE and self._track.exception is not None:
+            raise self._track.exception
+        if self._world.state(self._track) != SUCCESS:
+            raise SimulationError(f"{self!r} has no result{_because(self.waits_for)}")
+        answer: R = self._track.answer
+        return answer
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the run failed with, or, while its state is RETRY, why it is tried again."""
+        self._track.is_seen = True
+        return self._track.exception
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the failure, as Celery stores it."""
+        self._track.is_seen = True
+        return self._track.traceback
+
+    @property
+    def passes(self) -> int:
+        """How often the body has begun: one more for each wake-up and for each retry."""
+        return self._track.passes
+
+    @property
+    def steps(self) -> Mapping[str, int]:
+        """How often the function of each step was called, by the step's id."""
+        return dict(self._track.steps)
+
+    @property
+    def waits_for(self) -> Waiting | None:
+        """What a run that is WAITING waits for."""
+        parking = self._world.store.parking(self.id)
+        return _waiting(parking) if parking else None
+
+    @property
+    def deferred(self) -> Mapping[str, DeferredCall]:
+        """What the run has deferred, by defer id, as soon as the body has ended."""
+        calls = self._world.store.calls.get(self.id, {})
+        return {id: DeferredCall(self._world, self._track, call) for id, call in calls.items()}
+
+    @property
+    def skipped(self) -> list[DeferredCall]:
+        """The calls that were refused, also those with an id that was used before."""
+        return [DeferredCall(self._world, self._track, call) for call in self._track.skipped]
+
+    @property
+    def parent(self) -> SimulatedRun[Any] | None:
+        """The run that deferred this one, or sent it in another way."""
+        return self._world.run(self._track.headers.get("parent_id") or "")
+
+    @property
+    def children(self) -> list[SimulatedRun[Any]]:
+        """The runs that this one has deferred or sent, in order of their publication."""
+        tracks = self._world.tracks.values()
+        own = [track for track in tracks if track.headers.get("parent_id") == self.id]
+        return [SimulatedRun(self._world, track) for track in own]
+
+
+class DeferredCall:
+    """One call of ``defer``, and the run that came of it."""
+
+    __slots__ = ("_call", "_parent", "_world")
+
+    def __init__(self, world: World, parent: Track, call: Call) -> None:
+        self._world = world
+        self._parent = parent
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"<defer {self.id!r} of {self.task}: {self.state}>"
+
+    @property
+    def id(self) -> str:
+        """The defer id."""
+        return self._call.id
+
+    @property
+    def task(self) -> str:
+        """The name of the deferred function."""
+        return self._call.task
+
+    @property
+    def options(self) -> Options:
+        """How it is published: ``countdown``, ``queue``, ``when`` and the others."""
+        return self._call.options
+
+    @property
+    def reason(self) -> str | None:
+        """Why the call was skipped."""
+        return self._call.reason
+
+    @property
+    def state(self) -> str:
+        """PUBLISHED, SKIPPED, ABORTED, or DROPPED if its parent did not end as it asked."""
+        if self._call.state in (CallState.SKIPPED, CallState.ABORTED):
+            return str(self._call.state.value)
+        if self._world.is_aborted(self._run_id):
+            return CallState.ABORTED.value
+        if self._run_id in self._world.tracks:
+            return CallState.PUBLISHED.value
+        is_over = self._world.state(self._parent) not in _NOT_ENDED
+        return CallState.DROPPED.value if is_over else CallState.BUFFERED.value
+
+    @property
+    def payload(self) -> Any:
+        """What the function is given: the schema's object, or the arguments by their names.
+
+        None for a call that was skipped.
+        """
+        if not self._call.payload:
+            return None
+        contract = function.deferrable(self._world.app.tasks[self.task]).contract
+        args, kwargs = contract.unpack(*from_json(self._call.payload))
+        if isinstance(contract.layout, SchemaLayout):
+            return next(iter([*args, *kwargs.values()]))
+        return dict(contract.layout.sent(args, kwargs))
+
+    @property
+    def run(self) -> SimulatedRun[Any]:
+        """The deferred run; raises SimulationError if the call was not published."""
+        found = self._world.run(self._run_id)
+        if found is None:
+            raise SimulationError(f"{self!r} has no run{_because(self.reason)}")
+        return found
+
+    @property
+    def _run_id(self) -> RunId:
+        return run_id(self._parent.id, self._call.id)
+
+
+def _waiting(parking: Parking) -> Waiting:
+    child = unpack(parking.body).child
+    until = None if child else datetime.fromtimestamp(parking.due, timezone.utc)
+    if child:
+        return Waiting(parking.step, "run", until, run=child[0])
+    if parking.subscription:
+        return Waiting(parking.step, "event", until, event=parking.subscription.name)
+    kind = "retry" if from_json(parking.note).get("tries") else "sleep"
+    return Waiting(parking.step, kind, until)
+
+
+def _because(reason: object) -> str:
+    return f": {reason}" if reason else ""

@@ -1,0 +1,71 @@
+"""The memory store, with what a test may want to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from celery_defer import parked, record
+from celery_defer.errors import RecordError
+from celery_defer.ids import RunId
+from celery_defer.model import Call
+from celery_defer.store import Arrival, MemoryStore, Parking, Verdict
+
+__all__ = ["SimulatedStore"]
+
+
+@dataclass(eq=False)
+class SimulatedStore(MemoryStore):
+    """Remembers what was staged, and where runs have parked."""
+
+    calls: dict[str, dict[str, Call]] = field(default_factory=dict)
+    parkings: dict[str, Parking] = field(default_factory=dict)
+
+    def stage(
+        self, id: RunId, token: str, body: bytes, due: float, keep: float
+    ) -> Callable[[], None]:
+        staged = record.unpack(body)
+        known = self.calls.setdefault(staged.parent, {})
+        known.update({call.id: call for call in staged.calls})
+        return super().stage(id, token, body, due, keep)
+
+    def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
+        arrival = super().park(id, parking, now, keep)
+        if arrival.verdict is Verdict.PARKED:
+            self.parkings[id] = parking
+        return arrival
+
+    def parking(self, id: RunId) -> Parking | None:
+        """Answer where a run is parked, if it is."""
+        kept = self._outbox.get(id)
+        return self.parkings[id] if kept is not None and kept.step is not None else None
+
+    def is_cancelled(self, id: RunId) -> bool:
+        return id in self._runs and self._runs[id].is_cancelled
+
+    def owner(self, id: RunId) -> str | None:
+        """Answer who has claimed a run."""
+        return self._owners.get(id)
+
+    def next_due_of(self, has_ended: Callable[[str], bool]) -> float | None:
+        """Answer when something is due that is not waiting for a run that goes on.
+
+        Such a wait is looked at every minute, and may last for days.
+        """
+        return min(self._due(has_ended), default=None)
+
+    def _due(self, has_ended: Callable[[str], bool]) -> Iterator[float]:
+        for kept in self._outbox.values():
+            child = _child(kept.body)
+            if child is None or has_ended(child):
+                yield kept.due
+
+
+def _child(body: bytes) -> str | None:
+    if not parked.is_parked(body):
+        return None
+    try:
+        run = parked.unpack(body)
+    except RecordError:  # the relay puts it into quarantine
+        return None
+    return run.child[0] if run.child else None

@@ -1,0 +1,390 @@
+"""A worker, its broker and its clock, all in the hands of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from time import time
+from types import TracebackType
+from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+from uuid import uuid4
+
+from celery import _state
+from celery.app import trace
+from celery.app.task import Context
+from celery.app.trace import IGNORE_STATES
+from celery.exceptions import NotRegistered
+from celery.states import FAILURE, RETRY, REVOKED, SUCCESS
+
+from celery_defer import cancellation, durations, parked, scope
+from celery_defer.delivery import deliver
+from celery_defer.durations import Duration
+from celery_defer.events import Event, send_event
+from celery_defer.extension import extension_of
+from celery_defer.function import Deferrable, DeferredTask, deferrable
+from celery_defer.ids import RunId
+from celery_defer.model import Call, Outcome, Record
+from celery_defer.parking import WAITING
+from celery_defer.relay import Relay
+from celery_defer.scope import Phase
+from celery_defer.simulated_app import Ports, placed
+from celery_defer.simulated_broker import Letter, Letters
+from celery_defer.simulated_run import SimulatedRun, SimulationError, Track, World
+from celery_defer.simulated_store import SimulatedStore
+
+__all__ = ["Simulation"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
+
+
+class Simulation:
+    """Runs the tasks of *app* here, with no broker, no Redis, no worker and no waiting.
+
+    A context manager; with pytest, the fixture ``defer_simulation`` is one that ends with the
+    test. In the block whatever the app publishes waits until the test lets it run, results and
+    steps are kept in this process, and the time stands still until the test moves it; it begins
+    at *now*, a datetime with a time zone, or at the real time. The app is as it was afterwards.
+
+    At the end it raises SimulationError if a run has failed and the test has not looked at it
+    (its ``result``, ``state``, ``exception`` or ``traceback``), and for a ``fail_step`` that no
+    step has come to.
+
+    >>> with Simulation(app) as sim:
+    ...     order = sim.run(process_order, order_id=7)
+    ...     assert order.deferred["receipt"].payload == {"order_id": 7}
+    ...     sim.advance("7d")
+    """
+
+    def __init__(self, app: Any, *, now: datetime | None = None) -> None:
+        if extension_of(app) is None:
+            raise SimulationError(f"{app!r} has no Defer(app)")
+        self.app = app
+        #: With so many runs at one moment something is wrong.
+        self.most_at_once = 20_000
+        self._time = time() if now is None else durations.moment("now", now)
+        self._ran_at_once = 0
+        self._failures: list[_Failure] = []
+        self._revoked: set[str] = set()
+        self._store = SimulatedStore()
+        self._world = World(app, self._store)
+        self._letters = Letters(
+            app.conf.accept_content, lambda: self._time, self._published, self._told
+        )
+        self._placed = ExitStack()
+
+    def __enter__(self) -> Simulation:
+        self._placed.enter_context(placed(self.app, self._ports()))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._placed.close()
+        if error is None:
+            self._check_failures()
+            self._check_runs()
+
+    # -- what a test does --------------------------------------------------------------
+
+    @overload
+    def run(self, task: DeferredTask[P, R], /, *args: Any, **kwargs: Any) -> SimulatedRun[R]: ...
+    @overload
+    def run(self, task: Any, /, *args: Any, **kwargs: Any) -> SimulatedRun[Any]: ...
+    def run(self, task: Any, /, *args: Any, **kwargs: Any) -> SimulatedRun[Any]:
+        """Send a task, as ``task.delay(*args, **kwargs)`` does, and run it; nothing else runs.
+
+        Publishing options come with a signature: ``sim.run(task.s(7).set(queue="mail"))``. With
+        a countdown the run is left to ``advance``.
+
+        >>> order = sim.run(process_order, order_id=7)
+        """
+        return self._run(task.apply_async(args, kwargs).id)
+
+    def run_deferred(
+        self, task: Deferrable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SimulatedRun[R]:
+        """Run a deferred function as ``defer`` has it run, without a parent.
+
+        The payload is checked and goes through JSON, so the function is given parsed objects.
+        Raises PayloadError.
+
+        >>> run = sim.run_deferred(track_analytics, order_id="o-1", user_id="u1")
+        """
+        function = deferrable(task)
+        options = function.options.model_copy(update={"when": "now"})
+        payload = function.contract.pack(args, kwargs)
+        call = Call("alone", function.contract.task, payload, self._time, options)
+        parent = RunId(str(uuid4()))
+        record = Record(parent, parent, "", 0, Outcome.SUCCESS, self._time, {}, (call,))
+        before = set(self._world.tracks)
+        deliver(self.app, record, Outcome.SUCCESS, uuid4().hex)
+        (id,) = self._world.tracks.keys() - before
+        return self._run(id)
+
+    def drain(self) -> list[SimulatedRun[Any]]:
+        """Run all that is due, and what that publishes in turn; answer the runs in order.
+
+        What has a countdown, sleeps or waits is left to ``advance`` and ``send_event``.
+        """
+        return self.advance(0)
+
+    def advance(self, duration: Duration) -> list[SimulatedRun[Any]]:
+        """Let time pass, and run all that becomes due, each run at its time.
+
+        *duration* is in seconds, a timedelta, or text such as ``"7d"``. Answers the runs in
+        order; one that ran several times is there as often.
+
+        >>> sim.advance("1h30m")
+        """
+        until = self._time + durations.seconds("advance", duration)
+        ran = self._drain()
+        while (due := self._next_due()) is not None and due <= until:
+            self._move(max(due, self._time))
+            self._relay().tick(self._time)
+            ran += self._drain()
+        self._move(until)
+        return ran
+
+    @overload
+    def send_event(self, name: Event[T], data: T, *, id: str | None = None) -> int: ...
+    @overload
+    def send_event(self, name: str, data: object = None, *, id: str | None = None) -> int: ...
+    def send_event(self, name: Any, data: object = None, *, id: str | None = None) -> int:
+        """Send an event, and run those that it wakes; answer how many there were.
+
+        Nothing else runs: what they defer waits for ``drain``.
+
+        >>> sim.send_event("purchase/completed", {"order_id": "o-1"})
+        """
+        before = len(self._letters.waiting)
+        woken = send_event(name, data, id=id)
+        for letter in self._letters.waiting[before:]:
+            self._run(letter.id)
+        return woken
+
+    def fail_step(
+        self,
+        step: str,
+        error: BaseException | type[BaseException],
+        *,
+        times: int | None = 1,
+        task: Any = None,
+    ) -> None:
+        """Let the next calls of a step's function raise *error*, in its place.
+
+        So often as *times* says, or always with None; in any run, or in runs of *task*.
+
+        >>> sim.fail_step("charge", GatewayDown("no answer"), times=2)
+        """
+        self._failures.append(_Failure(step, error, task and task.name, times))
+
+    # -- what a test sees --------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """The time in the simulation, in UTC."""
+        return datetime.fromtimestamp(self._time, timezone.utc)
+
+    @property
+    def runs(self) -> list[SimulatedRun[Any]]:
+        """All runs that were published, in order."""
+        return [SimulatedRun(self._world, track) for track in self._world.tracks.values()]
+
+    def runs_of(self, task: Any) -> list[SimulatedRun[Any]]:
+        """The runs of a task, in order of their publication.
+
+        >>> (order,) = sim.runs_of(process_order)
+        """
+        return [run for run in self.runs if run.task == task.name]
+
+    def find(self, id: str) -> SimulatedRun[Any]:
+        """Answer the run with this id; raise SimulationError if none was published.
+
+        >>> order = sim.find(process_order.delay(7).id)
+        """
+        found = self._world.run(id)
+        if found is None:
+            raise SimulationError(f"no run {id} was published; there are: {self.runs}")
+        return found
+
+    # -- private -----------------------------------------------------------------------
+
+    def _ports(self) -> Ports:
+        return Ports(
+            letters=self._letters,
+            store=self._store,
+            clock=lambda: self._time,
+            now=lambda: self.now.astimezone(self.app.timezone),
+            drain=self.drain,
+            call_step=self._call_step,
+            ended=self._ended,
+        )
+
+    def _published(self, letter: Letter) -> None:
+        tracks = self._world.tracks
+        tracks.setdefault(letter.id, Track(RunId(letter.id), letter.task, letter.headers))
+
+    def _told(self, message: Mapping[str, Any]) -> None:
+        """Do what a worker does when it is told to revoke runs, to those that are parked too."""
+        if message["method"] != "revoke":
+            return
+        ids = message["arguments"]["task_id"]
+        for id in [ids] if isinstance(ids, str) else ids:
+            self._revoked.add(id)
+            keep = self._extension.settings.claim_keeps
+            body = self._store.cancel(RunId(id), keep, only_parked=True)
+            if body is not None:
+                cancellation.end_parked(self.app, parked.unpack(body))
+
+    def _run(self, id: str) -> SimulatedRun[Any]:
+        letter = self._letters.take(self._time, id)
+        if letter is not None:
+            self._deliver(letter)
+        return self.find(id)
+
+    def _drain(self) -> list[SimulatedRun[Any]]:
+        ran = []
+        while letter := self._letters.take(self._time):
+            self._deliver(letter)
+            ran.append(self.find(letter.id))
+        return ran
+
+    def _deliver(self, letter: Letter) -> None:
+        """Do what a worker does with a message."""
+        self._check_endless(letter)
+        track, task = self._world.tracks[letter.id], self.app.tasks.get(letter.task)
+        if task is None:
+            raise NotRegistered(letter.task)
+        is_expired = letter.expires is not None and letter.expires <= self._time
+        if is_expired or letter.id in self._revoked:
+            self._revoke(track, task, letter)
+            return
+        is_over = track.state in _ENDED  # and this is a second message of the run
+        tracer = trace.build_tracer(task.name, task, app=self.app)
+        with _in_worker():
+            answered = tracer(letter.id, letter.args, letter.kwargs, letter.request())
+        if not is_over:
+            _conclude(track, answered)
+
+    def _revoke(self, track: Track, task: Any, letter: Letter) -> None:
+        request = Context(letter.request())
+        cancellation.end(self.app, task.backend, request, stores=not request.ignore_result)
+        track.state = REVOKED
+
+    def _ended(self, state: str, **_: Any) -> None:
+        """See what the run in progress has come to, before its scope is gone."""
+        own = scope.find()
+        if own is None or own.app is not self.app or own.is_eager:
+            return
+        track = self._world.tracks[own.run.id]
+        track.passes += 1
+        track.skipped += own.skipped
+        known = self._store.calls.setdefault(own.run.id, {})
+        known.update({call.id: call for call in own.skipped if call.id not in own.calls})
+        known.update(own.calls)
+        if own.phase is Phase.PARKED:
+            track.state = WAITING
+        elif state in IGNORE_STATES:
+            track.state = state
+
+    def _call_step(self, key: str, function: Callable[[], Any]) -> Any:
+        own = scope.find()
+        if own is None or own.is_eager:
+            return function()
+        steps = self._world.tracks[own.run.id].steps
+        steps[key] = steps.get(key, 0) + 1
+        for failure in self._failures:
+            if failure.takes(key, own.run.task):
+                failure.strike()
+        return function()
+
+    def _next_due(self) -> float | None:
+        due = [letter.due for letter in self._letters.waiting]
+        kept = self._store.next_due_of(self._has_ended)
+        return min([*due, kept] if kept is not None else due, default=None)
+
+    def _has_ended(self, id: str) -> bool:
+        track = self._world.tracks.get(id)
+        return track is None or self._world.state(track) in _ENDED
+
+    def _move(self, to: float) -> None:
+        if to > self._time:
+            self._time, self._ran_at_once = to, 0
+
+    def _relay(self) -> Relay:
+        return Relay(self.app, self._store, self._extension.settings, tells=lambda: False)
+
+    @property
+    def _extension(self) -> Any:
+        return extension_of(self.app)
+
+    def _check_endless(self, letter: Letter) -> None:
+        self._ran_at_once += 1
+        if self._ran_at_once > self.most_at_once:
+            raise SimulationError(
+                f"{self.most_at_once} runs, and no time has passed: does {letter.task} send itself?"
+            )
+
+    def _check_failures(self) -> None:
+        for failure in self._failures:
+            if not failure.struck:
+                ran = sorted({s for track in self._world.tracks.values() for s in track.steps})
+                raise SimulationError(
+                    f"fail_step({failure.step!r}): no such step has run; there were {ran}"
+                )
+
+    def _check_runs(self) -> None:
+        for track in self._world.tracks.values():
+            if track.is_unseen_failure:
+                raise SimulationError(
+                    f"{SimulatedRun(self._world, track)!r} has failed, and the test has not "
+                    "looked at its result, state or exception"
+                ) from track.exception
+
+
+def _conclude(track: Track, answered: Any) -> None:
+    """Read what celery.app.trace.build_tracer.<locals>.trace_task has answered."""
+    if answered.info is None:
+        track.state, track.answer, track.exception = SUCCESS, answered.retval, None
+    elif answered.info.state in (FAILURE, RETRY):
+        track.state, track.exception = answered.info.state, answered.info.retval
+        track.traceback = getattr(answered.retval, "traceback", None)
+
+
+@dataclass(slots=True)
+class _Failure:
+    """What one ``fail_step`` asks for."""
+
+    step: str
+    error: BaseException | type[BaseException]
+    task: str | None
+    left: int | None
+    struck: int = 0
+
+    def takes(self, step: str, task: str) -> bool:
+        return step == self.step and self.task in (None, task) and self.left != self.struck
+
+    def strike(self) -> NoReturn:
+        self.struck += 1
+        raise self.error if isinstance(self.error, type) else self.error.with_traceback(None)
+
+
+@contextmanager
+def _in_worker() -> Iterator[None]:
+    """Let Celery refuse ``get()`` inside a task, as it does in a worker's process."""
+    state: Any = _state  # its stubs leave this out
+    before = state.task_join_will_block()
+    state._set_task_join_will_block(True)
+    try:
+        yield
+    finally:
+        state._set_task_join_will_block(before)

@@ -1,0 +1,35 @@
+"""The plugin for pytest, found by its entry point: the fixture ``defer_simulation``.
+
+It stands beside the package, since whoever imports that imports Celery, and pytest imports
+this in every suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from celery_defer.testing import Simulation
+
+__all__ = ["defer_simulation"]
+
+
+@pytest.fixture
+def defer_simulation() -> Iterator[Callable[..., Simulation]]:
+    """Run the tasks of an app inside the test: ``sim = defer_simulation(app)``.
+
+    It takes what ``celery_defer.testing.Simulation`` takes, and ends with the test.
+    """
+    from celery_defer.testing import Simulation  # noqa: PLC0415  # imports Celery
+
+    with ExitStack() as simulations:
+
+        def begin(app: Any, *, now: datetime | None = None) -> Simulation:
+            return simulations.enter_context(Simulation(app, now=now))
+
+        yield begin

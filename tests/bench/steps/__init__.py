@@ -1,0 +1,1 @@
+"""What steps and waits cost, each against a baseline of the same run; see ``__main__``."""

@@ -1,0 +1,703 @@
+"""What ``celery_defer.testing`` promises to a user's suite."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from celery import Celery, _state, chain, chord, exceptions, group
+from celery.backends.base import DisabledBackend
+from celery.signals import task_postrun
+from pydantic import BaseModel
+
+import celery_defer
+from celery_defer import (
+    Defer,
+    Event,
+    PayloadError,
+    RetryAfter,
+    StepError,
+    abort,
+    cancel,
+    current_run,
+    defer,
+    deferred,
+    step,
+)
+from celery_defer.testing import Simulation, SimulationError, Waiting
+
+MONDAY = datetime(2030, 1, 7, 9, tzinfo=timezone.utc)
+Begin = Callable[..., Simulation]
+
+
+class OrderPlaced(BaseModel):
+    order_id: str
+    at: datetime
+
+
+class GatewayDown(Exception):
+    pass
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Celery:
+    """An app as it stands in production: nothing answers where its servers would be."""
+    monkeypatch.setattr("celery._state._on_app_finalizers", set(_state._on_app_finalizers))
+    app = Celery(
+        f"shop-{uuid.uuid4().hex}",
+        broker="redis://127.0.0.1:1/0",
+        backend="redis://127.0.0.1:1/1",
+    )
+    Defer(app)
+    return app
+
+
+@pytest.fixture
+def sim(shop: Celery) -> Iterator[Simulation]:
+    with Simulation(shop, now=MONDAY) as simulation:
+        yield simulation
+
+
+@pytest.fixture
+def mail(shop: Celery) -> Any:
+    @deferred
+    @shop.task(name="mail")
+    def mail(to: str) -> str:
+        return f"mail to {to}"
+
+    return mail
+
+
+# -- what a run has deferred ---------------------------------------------------------------
+
+
+def test_a_run_shows_its_result_and_what_it_has_deferred(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def order(id: int) -> int:
+        defer("receipt", mail.with_options(queue="post"), to="ada")
+        return id
+
+    run = sim.run(order, id=7)
+
+    assert (run.state, run.result, run.passes) == ("SUCCESS", 7, 1)
+    receipt = run.deferred["receipt"]
+    assert (receipt.id, receipt.task, receipt.state) == ("receipt", "mail", "PUBLISHED")
+    assert receipt.payload == {"to": "ada"}
+    assert receipt.options.queue == "post"
+
+
+def test_nothing_else_runs_until_the_test_says_so(shop: Celery, sim: Simulation, mail: Any) -> None:
+    @shop.task
+    def order() -> None:
+        defer("receipt", mail, to="ada")
+
+    receipt = sim.run(order).deferred["receipt"].run
+    before = receipt.state
+    ran = sim.drain()
+
+    assert (before, receipt.state, receipt.result) == ("PENDING", "SUCCESS", "mail to ada")
+    assert ran == [receipt]
+
+
+def test_a_payload_with_a_schema_is_shown_as_the_object_that_the_function_is_given(
+    shop: Celery, sim: Simulation
+) -> None:
+    @deferred(schema=OrderPlaced)
+    @shop.task
+    def track(order: OrderPlaced) -> None: ...
+
+    @shop.task
+    def parent() -> None:
+        defer("track", track, order_id="o-1", at=MONDAY)
+
+    run = sim.run(parent)
+
+    assert run.deferred["track"].payload == OrderPlaced(order_id="o-1", at=MONDAY)
+
+
+def test_deferred_runs_of_deferred_runs_lead_down_and_up(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @deferred
+    @shop.task
+    def middle() -> None:
+        defer("last", mail, to="ada")
+
+    @shop.task
+    def first() -> None:
+        defer("middle", middle)
+
+    run = sim.run(first)
+    sim.drain()
+
+    last = run.deferred["middle"].run.deferred["last"].run
+    assert last.result == "mail to ada"
+    assert last.parent is not None
+    assert last.parent.parent == run
+    assert run.parent is None
+    assert run.children == [last.parent]
+
+
+def test_a_skipped_call_has_its_reason_and_no_run(shop: Celery, sim: Simulation, mail: Any) -> None:
+    @shop.task
+    def order() -> None:
+        defer("receipt", mail, to=7)
+        defer("copy", mail, to="ada")
+        defer("copy", mail, to="bob")
+
+    run = sim.run(order)
+
+    receipt = run.deferred["receipt"]
+    assert (receipt.state, receipt.payload) == ("SKIPPED", None)
+    assert "Input should be a valid string" in str(receipt.reason)
+    assert [call.id for call in run.skipped] == ["receipt", "copy"]
+    assert run.deferred["copy"].payload == {"to": "ada"}
+    with pytest.raises(SimulationError, match=r"SKIPPED.* has no run: .*valid string"):
+        _ = receipt.run
+
+
+def test_an_aborted_call_is_shown_as_such_before_and_after_its_publication(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def order() -> None:
+        defer("early", mail, to="ada").abort()
+        defer("late", mail, to="ada")
+
+    run = sim.run(order)
+    assert abort(run.id, "late")
+    sim.drain()
+
+    assert [call.state for call in run.deferred.values()] == ["ABORTED", "ABORTED"]
+    assert run.deferred["late"].run.state == "ABORTED"
+    assert run.deferred["late"].run.passes == 0
+
+
+def test_a_call_whose_parent_did_not_end_as_it_asked_is_dropped(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def order(fails: bool) -> None:
+        defer("receipt", mail, to="ada")
+        defer("apology", mail.with_options(when="failure"), to="ada")
+        if fails:
+            raise GatewayDown
+
+    good, bad = sim.run(order, fails=False), sim.run(order, fails=True)
+
+    assert {id: call.state for id, call in good.deferred.items()} == {
+        "receipt": "PUBLISHED",
+        "apology": "DROPPED",
+    }
+    assert {id: call.state for id, call in bad.deferred.items()} == {
+        "receipt": "DROPPED",
+        "apology": "PUBLISHED",
+    }
+    assert bad.state == "FAILURE"
+
+
+def test_a_deferred_function_runs_alone_with_a_parsed_payload(
+    shop: Celery, sim: Simulation
+) -> None:
+    got = []
+
+    @deferred(schema=OrderPlaced)
+    @shop.task
+    def track(order: OrderPlaced) -> str:
+        got.append((order, current_run().deferred_at))
+        return order.order_id
+
+    run = sim.run_deferred(track, order_id="o-1", at=MONDAY)
+
+    assert (run.result, run.parent) == ("o-1", None)
+    assert got == [(OrderPlaced(order_id="o-1", at=MONDAY), MONDAY)]
+    with pytest.raises(PayloadError, match="at"):
+        sim.run_deferred(track, order_id="o-1", at="never")  # type: ignore[arg-type]
+
+
+# -- time ----------------------------------------------------------------------------------
+
+
+def test_advancing_runs_what_sleeps_at_its_time(shop: Celery, sim: Simulation) -> None:
+    woke = []
+
+    @shop.task
+    def nap(name: str, duration: str) -> None:
+        step.sleep("nap", duration)
+        woke.append((name, sim.now - MONDAY))
+
+    sim.run(nap, "long", "2d")
+    short = sim.run(nap, "short", "1h")
+    waits_for = short.waits_for
+    sim.advance("3d")
+
+    assert waits_for == Waiting("nap", "sleep", MONDAY + timedelta(hours=1))
+    assert woke == [("short", timedelta(hours=1)), ("long", timedelta(days=2))]
+    assert sim.now == MONDAY + timedelta(days=3)
+    assert (short.state, short.waits_for, short.passes) == ("SUCCESS", None, 2)
+
+
+def test_a_run_sleeps_until_its_very_moment(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def nap() -> None:
+        step.sleep("nap", 60)
+
+    run = sim.run(nap)
+    sim.advance(59.5)
+    before = run.state
+    sim.advance(timedelta(seconds=0.5))
+
+    assert (before, run.state) == ("WAITING", "SUCCESS")
+
+
+def test_a_countdown_is_counted_in_the_simulations_time(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def order() -> None:
+        defer("reminder", mail.with_options(countdown=3600), to="ada")
+
+    reminder = sim.run(order).deferred["reminder"].run
+    assert sim.drain() == []
+    assert sim.advance("59m") == []
+
+    assert sim.advance("1m") == [reminder]
+
+
+def test_a_message_that_has_expired_does_not_run(shop: Celery, sim: Simulation, mail: Any) -> None:
+    result = mail.apply_async(("ada",), expires=60)
+    late = mail.apply_async(("ada",), expires=60, countdown=120)
+    sim.drain()
+    sim.advance("1h")
+
+    assert (sim.find(result.id).state, sim.find(late.id).state) == ("SUCCESS", "REVOKED")
+    assert late.state == "REVOKED"
+
+
+def test_retries_of_celery_run_when_their_pause_is_over(shop: Celery, sim: Simulation) -> None:
+    attempts = []
+
+    @shop.task(autoretry_for=(GatewayDown,), retry_kwargs={"countdown": 60, "max_retries": 5})
+    def charge() -> str:
+        attempts.append(sim.now - MONDAY)
+        if len(attempts) < 3:
+            raise GatewayDown
+        return "paid"
+
+    run = sim.run(charge)
+    before = run.state
+    sim.advance("10m")
+
+    assert (before, run.result, run.passes) == ("RETRY", "paid", 3)
+    assert attempts == [timedelta(minutes=n) for n in range(3)]
+
+
+def test_a_run_that_is_invoked_may_take_its_time(shop: Celery, sim: Simulation) -> None:
+    @deferred
+    @shop.task(name="slow")
+    def slow(n: int) -> int:
+        step.sleep("long", "90d")
+        return 2 * n
+
+    @shop.task
+    def parent() -> int:
+        return step.invoke("double", slow, 21)
+
+    run = sim.run(parent)
+    (child,) = run.children
+    waits_for = run.waits_for
+    sim.advance("90d")
+
+    assert waits_for == Waiting("double", "run", None, run=child.id)
+    assert (run.result, run.passes) == (42, 2)
+
+
+# -- events --------------------------------------------------------------------------------
+
+
+def test_an_event_runs_those_that_wait_for_it(shop: Celery, sim: Simulation, mail: Any) -> None:
+    bought = Event("purchase/completed", OrderPlaced)
+
+    @shop.task
+    def follow(id: str) -> datetime | None:
+        found = step.wait_for_event("buy", bought, timeout="7d", match={"order_id": id})
+        defer("thanks", mail, to="ada")
+        return found and found.data.at
+
+    run, other = sim.run(follow, "o-1"), sim.run(follow, "o-2")
+    waits_for = run.waits_for
+    woken = sim.send_event(bought, OrderPlaced(order_id="o-1", at=MONDAY))
+
+    until = MONDAY + timedelta(days=7)
+    assert waits_for == Waiting("buy", "event", until, event="purchase/completed")
+    assert (woken, run.result, other.state) == (1, MONDAY, "WAITING")
+    assert run.deferred["thanks"].run.state == "PENDING"
+
+
+def test_a_wait_that_is_over_answers_none(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def follow() -> bool:
+        return step.wait_for_event("buy", "purchase/completed", timeout="7d") is None
+
+    run = sim.run(follow)
+    sim.advance("7d")
+
+    assert run.result is True
+    assert sim.send_event("purchase/completed") == 0
+
+
+def test_an_event_before_the_run_was_deferred_does_not_count(shop: Celery, sim: Simulation) -> None:
+    @deferred
+    @shop.task
+    def follow() -> bool:
+        return step.wait_for_event("buy", "purchase/completed", timeout="7d") is None
+
+    @shop.task
+    def parent() -> None:
+        defer("follow", follow)
+
+    sim.send_event("purchase/completed")
+    sim.advance("1h")
+    run = sim.run(parent).deferred["follow"].run
+    sim.drain()
+
+    assert run.state == "WAITING"
+
+
+# -- steps ---------------------------------------------------------------------------------
+
+
+def test_a_step_is_called_once_over_all_passes(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def follow() -> None:
+        step.run("charge", int)
+        step.sleep("nap", 60)
+        step.run("ship", int)
+
+    run = sim.run(follow)
+    before = run.steps
+    sim.advance(60)
+
+    assert before == {"charge": 1}
+    assert run.steps == {"charge": 1, "ship": 1}
+
+
+def test_a_step_fails_as_often_as_the_test_says(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def order() -> int:
+        return step.run("charge", int, "12", retries=3)
+
+    sim.fail_step("charge", GatewayDown("no answer"), times=2)
+    run = sim.run(order)
+    waits_for = run.waits_for
+    sim.advance("1m")
+
+    assert waits_for is not None
+    assert (waits_for.step, waits_for.kind) == ("charge", "retry")
+    assert (run.result, run.steps) == (12, {"charge": 3})
+
+
+def test_a_step_that_always_fails_uses_up_its_tries(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def order() -> str:
+        try:
+            return str(step.run("charge", int, retries=1))
+        except StepError as error:
+            return repr(error.__cause__)
+
+    sim.fail_step("charge", RetryAfter("1h"), times=None)
+    run = sim.run(order)
+    sim.advance("1h")
+
+    assert (run.result, run.steps) == ("RetryAfter('1h')", {"charge": 2})
+
+
+def test_a_step_fails_in_runs_of_one_task_only(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def one() -> int:
+        return step.run("charge", int)
+
+    @shop.task
+    def other() -> int:
+        return step.run("charge", int)
+
+    sim.fail_step("charge", GatewayDown, task=other)
+
+    assert sim.run(one).result == 0
+    with pytest.raises(GatewayDown):
+        assert sim.run(other).result
+
+
+def test_a_failure_that_no_step_came_to_is_told(shop: Celery) -> None:
+    @shop.task
+    def order() -> int:
+        return step.run("charge", int)
+
+    simulation = Simulation(shop)
+    with pytest.raises(SimulationError, match=r"'chrge'.*there were \['charge'\]"), simulation:
+        _ = (simulation.fail_step("chrge", GatewayDown), simulation.run(order))
+
+
+# -- failures ------------------------------------------------------------------------------
+
+
+def test_a_failed_runs_result_raises_what_it_failed_with(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def order() -> None:
+        raise GatewayDown("no answer")
+
+    run = sim.run(order)
+
+    with pytest.raises(GatewayDown, match="no answer"):
+        assert run.result
+    assert (run.state, repr(run.exception)) == ("FAILURE", "GatewayDown('no answer')")
+    assert "in order" in str(run.traceback)
+
+
+def test_a_run_that_waits_has_no_result_and_says_why(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def nap() -> None:
+        step.sleep("a week", "7d")
+
+    run = sim.run(nap)
+
+    with pytest.raises(SimulationError, match=r"WAITING.*a week"):
+        assert run.result
+
+
+def test_a_failure_that_the_test_has_not_looked_at_is_told(shop: Celery) -> None:
+    @shop.task
+    def order() -> None:
+        raise GatewayDown("no answer")
+
+    with pytest.raises(SimulationError, match="has failed") as told, Simulation(shop) as sim:
+        sim.run(order)
+
+    assert isinstance(told.value.__cause__, GatewayDown)
+
+
+def test_a_failure_that_the_test_has_looked_at_is_not_told(shop: Celery) -> None:
+    @shop.task
+    def order() -> None:
+        raise GatewayDown
+
+    with Simulation(shop) as sim:
+        run = sim.run(order)
+        assert run.state == "FAILURE"
+
+
+def test_the_tests_own_error_is_not_hidden_by_a_failed_run(shop: Celery) -> None:
+    @shop.task
+    def order() -> None:
+        raise GatewayDown
+
+    with pytest.raises(ZeroDivisionError), Simulation(shop) as sim:
+        assert sim.run(order).passes / 0
+
+
+def test_a_task_that_sends_itself_for_ever_is_found_out(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def again() -> None:
+        again.delay()
+
+    sim.most_at_once = 20
+    with pytest.raises(SimulationError, match=r"20 runs.*does .*again send itself"):
+        again.delay().get()
+
+
+# -- what is real --------------------------------------------------------------------------
+
+
+def test_what_other_code_sends_waits_and_is_found(shop: Celery, sim: Simulation, mail: Any) -> None:
+    result = mail.delay("ada")
+    (run,) = sim.runs_of(mail)
+    before = run.state
+    sim.drain()
+
+    assert before == "PENDING"
+    assert run == sim.find(result.id)
+    assert (result.state, result.get()) == ("SUCCESS", "mail to ada")
+    with pytest.raises(SimulationError, match="no run nobody"):
+        sim.find("nobody")
+
+
+def test_whoever_waits_for_a_result_lets_the_simulation_run(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def nap() -> None:
+        step.sleep("nap", 60)
+
+    assert mail.delay("ada").get() == "mail to ada"
+    with pytest.raises(exceptions.TimeoutError, match="no time passes"):
+        nap.delay().get()
+
+
+def test_a_task_may_not_wait_for_another(shop: Celery, sim: Simulation, mail: Any) -> None:
+    @shop.task
+    def waits() -> Any:
+        return mail.delay("ada").get()
+
+    run = sim.run(waits)
+
+    with pytest.raises(RuntimeError, match=r"Never call result.get"):
+        assert run.result
+
+
+def test_chains_groups_chords_and_callbacks_run(shop: Celery, sim: Simulation, mail: Any) -> None:
+    @shop.task
+    def listed(*names: Any) -> str:
+        return ", ".join(map(str, names))
+
+    chained = chain(mail.s("ada"), listed.s("eve"))()
+    grouped = group(mail.s("ada"), mail.s("bob"))()
+    joined = chord([mail.s("ada"), mail.s("bob")])(listed.s())
+    linked = mail.apply_async(("ada",), link=listed.s("linked"))
+    sim.drain()
+
+    assert chained.get() == "mail to ada, eve"
+    assert grouped.get() == ["mail to ada", "mail to bob"]
+    assert joined.get() == "['mail to ada', 'mail to bob']"
+    (child,) = sim.find(linked.id).children
+    assert child.result == "mail to ada, linked"
+
+
+def test_a_revoked_run_does_not_run_and_a_parked_one_ends(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def nap() -> None:
+        step.sleep("nap", 60)
+
+    sent, parked, other = mail.delay("ada"), sim.run(nap), sim.run(nap)
+    sent.revoke()
+    shop.AsyncResult(parked.id).revoke()
+    assert cancel(other.id)
+    sim.advance("1h")
+
+    assert [sim.find(sent.id).state, parked.state, other.state] == ["REVOKED"] * 3
+    assert [sent.state, shop.AsyncResult(parked.id).state] == ["REVOKED"] * 2
+
+
+def test_an_app_without_a_backend_is_left_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celery._state._on_app_finalizers", set(_state._on_app_finalizers))
+    app = Celery("bare", broker="redis://127.0.0.1:1/0")
+    Defer(app)
+
+    @app.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    with Simulation(app) as sim:
+        run = sim.run(add, 1, 2)
+
+    assert run.result == 3
+    assert isinstance(app.backend, DisabledBackend)
+
+
+def test_a_task_with_a_result_backend_of_its_own_keeps_off_it(shop: Celery) -> None:
+    theirs = shop._get_backend()
+
+    @shop.task(backend=theirs)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    with Simulation(shop) as sim:
+        assert sim.run(add, 1, 2).result == 3
+        assert add.backend is not theirs
+
+    assert add.backend is theirs
+
+
+def test_eager_mode_is_off_in_a_simulation(shop: Celery) -> None:
+    shop.conf.task_always_eager = True
+
+    @shop.task
+    def nap() -> None:
+        step.sleep("nap", 60)
+
+    with Simulation(shop) as sim:
+        assert sim.run(nap).state == "WAITING"
+
+    assert shop.conf.task_always_eager is True
+
+
+def test_a_simulation_takes_the_settings_as_they_are_when_it_begins(shop: Celery) -> None:
+    assert shop._celery_defer.settings.strict is False
+
+    @shop.task
+    def order() -> None:
+        defer("", order)
+
+    shop.conf.defer_strict = True
+    with Simulation(shop) as sim, pytest.raises(celery_defer.DeferError):
+        assert sim.run(order).result
+
+    assert shop._celery_defer.settings.strict is False
+
+
+def test_everything_is_put_back(shop: Celery) -> None:
+    @shop.task
+    def order() -> None: ...
+
+    def use() -> None:
+        with Simulation(shop) as sim:
+            assert sim.run(order).result is None
+            shop.AsyncResult("x").revoke()
+
+    def parts() -> list[Any]:
+        own = [vars(shop), vars(shop._celery_defer), vars(shop.amqp), vars(shop.tasks[order.name])]
+        return [*map(dict, own), dict(shop.conf.changes), set(task_postrun.receivers)]
+
+    other = Celery("other", set_as_current=True)
+    use()  # now Celery has made what it makes once
+    before = parts()
+    use()
+
+    assert parts() == before
+    assert not {"_connection", "now"} & vars(shop).keys()
+    assert (shop._pool, shop._backend_cache, shop.amqp._producer_pool) == (None, None, None)
+    assert shop.connection_for_write().as_uri() == "redis://:**@127.0.0.1:1/0"
+    assert _state.get_current_app() is other
+
+
+def test_two_simulations_know_nothing_of_each_other(shop: Celery, mail: Any) -> None:
+    with Simulation(shop):
+        mail.delay("ada")
+    with Simulation(shop) as sim:
+        assert sim.drain() == []
+        assert sim.runs == []
+
+
+def test_an_app_without_defer_is_refused() -> None:
+    with pytest.raises(SimulationError, match=r"has no Defer\(app\)"):
+        Simulation(Celery("plain"))
+
+
+# -- the plugin ----------------------------------------------------------------------------
+
+
+def test_the_fixture_gives_a_simulation(shop: Celery, defer_simulation: Begin, mail: Any) -> None:
+    sim = defer_simulation(shop, now=MONDAY)
+
+    assert (sim.now, sim.run(mail, "ada").result) == (MONDAY, "mail to ada")
+    assert shop._celery_defer.store is not None
+
+
+def test_the_plugin_does_not_import_celery() -> None:
+    code = "import sys, celery_defer_pytest; print([m for m in ('celery', 'kombu', 'pydantic') "
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{code} if m in sys.modules])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert loaded.stdout.strip() == "[]"
