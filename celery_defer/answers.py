@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
 
-__all__ = ["of_function", "of_type", "pack", "unpack"]
+__all__ = ["ANYTHING", "of_function", "of_type", "pack", "unpack"]
 
-_ANYTHING = JsonType(TypeAdapter(Any))
+ANYTHING = JsonType(TypeAdapter(Any))
 _known: WeakKeyDictionary[Any, JsonType] = WeakKeyDictionary()
 
 
@@ -90,6 +90,6 @@ def _read(function: Any) -> JsonType:
         if isinstance(function, type):
             return of_type(function)
         annotation = typing.get_type_hints(function, include_extras=True).get("return", Any)
-        return _ANYTHING if annotation is Any else of_type(annotation)
+        return ANYTHING if annotation is Any else of_type(annotation)
     except Exception:  # no annotation that pydantic, or even Python, can read
-        return _ANYTHING
+        return ANYTHING

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_json
-
 from celery_defer import answers
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
@@ -63,7 +61,7 @@ def outcome(run: Scope, step: str, child: tuple[str, str]) -> Memo | None:
         return None
     told = (_call(run, step, task),)
     if result.successful():
-        return Memo(to_json(result.result).decode(), calls=told)
+        return Memo(answers.pack(step, answers.ANYTHING, result.result), calls=told)
     error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
     prepared = run.app.backend.prepare_exception(error, serializer="json")
     return Memo(failure=Failure(prepared, is_final=True), calls=told)

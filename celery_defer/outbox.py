@@ -13,6 +13,7 @@ from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
 from celery_defer import links, notice, record
+from celery_defer.boarding import Boarding, connection_of, open_gate
 from celery_defer.delivery import Delivery, deliver, run_inline
 from celery_defer.ids import run_id
 from celery_defer.model import Call, CallState, Outcome, Record
@@ -61,12 +62,38 @@ def _begin(parent: Scope, outcome: Outcome) -> Callable[[], None] | None:
     verdict = None if _keeps_result(parent) else outcome
     parent.staged = kept = Staged(parent.run.id, uuid4().hex, _record(parent, verdict))
     try:
-        return _stage(parent, kept, due=kept.record.at + parent.settings.grace)
+        if _may_board(kept.record) and _boards(parent, kept):
+            return None
+        return _stage(parent, kept, due=_after_grace(parent, kept))
     except SoftTimeLimitExceeded:
         raise
     except Exception:
         _log_unstaged(parent)
         return None
+
+
+def _may_board(kept: Record) -> bool:
+    """Whether nothing is lost if the record is not there before the result.
+
+    Celery may store a failure for a process that it has lost in between; what waits for that
+    is to be known then.
+    """
+    return kept.verdict is None and all(call.options.when == "success" for call in kept.calls)
+
+
+def _boards(parent: Scope, kept: Staged) -> bool:
+    """Whether the record goes with the result, which Celery stores in the same Redis next."""
+    backend = parent.task.backend
+    connection = connection_of(backend)
+    if connection is None or parent.store is None:
+        return False
+    body, due, keep = record.pack(kept.record), _after_grace(parent, kept), _keeps(parent)
+    put = parent.store.stage_in(connection, kept.id, kept.token, body, due=due, keep=keep)
+    if put is None:
+        return False
+    open_gate(backend)
+    parent.boarding = Boarding(put)
+    return True
 
 
 def _wait_safely(parent: Scope, wait: Callable[[], None]) -> None:
@@ -134,6 +161,7 @@ def forget(parent: Scope) -> None:
 
 def publish(parent: Scope, outcome: Outcome) -> None:
     """Publish what waits for *outcome*, the end of the parent's run, and settle its record."""
+    _stay_behind(parent)
     kept = parent.staged or Staged(parent.run.id, uuid4().hex, _record(parent, outcome))
     if parent.is_eager:
         run_inline(parent.app, kept.record, outcome)
@@ -273,9 +301,28 @@ def _inherited(parent: Scope) -> dict[str, Any]:
 
 def _stage(parent: Scope, kept: Staged, due: float) -> Callable[[], None]:
     assert parent.store is not None  # noqa: S101
+    body = record.pack(kept.record)
+    return parent.store.stage(kept.id, kept.token, body, due, _keeps(parent))
+
+
+def _keeps(parent: Scope) -> float:
     # Longer than the relay waits, so that it is the relay that gives up, and says so.
-    keep = parent.settings.outbox_keeps + _DAY
-    return parent.store.stage(kept.id, kept.token, record.pack(kept.record), due, keep)
+    return parent.settings.outbox_keeps + _DAY
+
+
+def _after_grace(parent: Scope, kept: Staged) -> float:
+    return kept.record.at + parent.settings.grace
+
+
+def _stay_behind(parent: Scope) -> None:
+    """Stage a record for which no result was stored: Celery keeps a SUCCESS that is there."""
+    boarding, parent.boarding = parent.boarding, None
+    if boarding is None or boarding.has_gone or parent.staged is None:
+        return
+    try:
+        _stage(parent, parent.staged, _after_grace(parent, parent.staged))()
+    except Exception:
+        _log_unstaged(parent)
 
 
 def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:

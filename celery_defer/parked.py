@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kombu.utils import json
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
+from celery_defer.model import HEADER
 
 __all__ = ["WAKE", "Parked", "Wake", "is_parked", "pack", "unpack"]
 
@@ -60,8 +61,12 @@ class Wake:
         return {"turn": self.turn, "token": self.token}
 
 
-# A million runs may be parked: what is empty is left out.
+# A million runs may be parked: what is empty is left out, and what goes without saying.
 _ALWAYS = frozenset({"parked", "task", "turn"})
+# As celery.app.amqp.AMQP.as_task_v2 has them.
+_OPTIONS = {"retries": 0, "replaced_task_nesting": 0, "ignore_result": False}
+# As celery_defer.envelope reads them.
+_HEADER = {"when": "success", "experiment": None}
 
 _adapter = TypeAdapter(Parked)
 
@@ -82,8 +87,8 @@ def pack(parked: Parked) -> bytes:
         "turn": parked.turn,
         "args": parked.args,
         "kwargs": parked.kwargs,
-        "options": parked.options,
-        "headers": parked.headers,
+        "options": _lean_options(parked.options),
+        "headers": _lean_headers(parked.headers),
         "hostname": parked.hostname,
         "child": parked.child,
     }
@@ -94,9 +99,46 @@ def _without_empty(known: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value or name in _ALWAYS}
 
 
+def _lean_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    lean = _without(_OPTIONS, options)
+    if lean.get("root_id") == lean.get("parent_id"):
+        lean.pop("root_id", None)
+    return lean
+
+
+def _lean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    own = headers.get(HEADER)
+    if not isinstance(own, Mapping):
+        return dict(headers)
+    lean = _without(_HEADER, own)
+    lean.pop("token", None)  # the wake-up has one of its own
+    return {**headers, HEADER: lean}
+
+
+def _without(usual: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in known.items() if name not in usual or value != usual[name]
+    }
+
+
 def unpack(body: bytes) -> Parked:
     """Read a parked run; raise RecordError for what ``pack`` cannot have made."""
     try:
-        return _adapter.validate_python(json.loads(body))
+        read = _adapter.validate_python(json.loads(body))
+        return replace(
+            read, options=_whole_options(read.options), headers=_whole_headers(read.headers)
+        )
     except (ValidationError, ValueError, TypeError, RecursionError) as error:
         raise RecordError(f"the parked run cannot be read: {error}") from error
+
+
+def _whole_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    parent = options.get("parent_id")
+    return {"root_id": parent, **options} if parent else dict(options)
+
+
+def _whole_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    own = headers.get(HEADER)
+    if not isinstance(own, Mapping):
+        return dict(headers)
+    return {**headers, HEADER: {**_HEADER, **own}}

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.states import STARTED
 from pydantic_core import from_json
 
-from celery_defer import matching, memo, parked
+from celery_defer import matching, memo, parked, telling
 from celery_defer.durations import shown
 from celery_defer.errors import StepError, StoreAwayError, StoreError
 from celery_defer.flow import Cancelled, Suspended
 from celery_defer.parked import WAKE, Parked
 from celery_defer.replay import Note
 from celery_defer.scope import Phase, Scope
-from celery_defer.store import Arrival, Parking, SentEvent, Store, Subscription, Verdict
+from celery_defer.store import Arrival, Parking, SentEvent, Store, Subscription, Told, Verdict
 from celery_defer.waking import LEASE, wake
 
-__all__ = ["WAITING", "Wait", "ask", "park", "show_started"]
+__all__ = ["WAITING", "Wait", "ask", "cancelled", "left", "park", "show_started", "started"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +29,9 @@ T = TypeVar("T")
 
 #: The state of a parked run in the result backend.
 WAITING = "WAITING"
-_OF_THE_MESSAGE = frozenset({"task_id", "expires", "redelivered", "delivery_tag", "consumer_tag"})
+_OF_THE_MESSAGE = frozenset(
+    {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +73,26 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
         return arrival.memo or b""
     run.drop(Phase.PARKED)
     if arrival.verdict is Verdict.CANCELLED:
-        raise Cancelled(f"run {run.run.id} was cancelled")
+        raise cancelled(run)
     if arrival.verdict is Verdict.SUPERSEDED:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
     _find_early(run, step, wait, arrival)
     raise Suspended(f"run {run.run.id} waits at step {step!r} until {wait.shown}")
+
+
+def cancelled(run: Scope) -> Cancelled:
+    """Answer what ends a run that was cancelled, here and where its body swallows it."""
+    assert run.replay is not None  # noqa: S101
+    run.drop(Phase.PARKED)
+    run.replay.is_cancelled = True
+    return Cancelled(f"run {run.run.id} was cancelled")
+
+
+def left(run: Scope) -> Suspended:
+    """Answer what ends a body that goes on though its run has left the worker."""
+    if run.replay is not None and run.replay.is_cancelled:
+        return cancelled(run)
+    return Suspended(f"run {run.run.id} has left its worker")
 
 
 def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
@@ -95,15 +109,19 @@ def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
 
 def show_started(run: Scope) -> None:
     """Tell that the run is at work again, where Celery would not by itself."""
-    if run.task.track_started or run.ignores_result:
+    if not telling.is_told(run):
         return
     try:
-        meta = {"pid": os.getpid(), "hostname": run.request.get("hostname")}
-        run.task.backend.store_result(run.run.id, meta, STARTED, request=Context(dict(run.request)))
+        telling.tell_started(run)
     except SoftTimeLimitExceeded:
         raise
     except Exception:
         logger.exception("run %s: its state is still that it waits", run.run.id)
+
+
+def started(run: Scope) -> Told | None:
+    """Answer what ``show_started`` would write, where the store may do that."""
+    return telling.started(run) if telling.is_told(run) else None
 
 
 # -- private ------------------------------------------------------------------------------
@@ -216,11 +234,12 @@ def _check_chord(run: Scope, step: str, wait: Wait) -> None:
     conf = run.app.conf
     expires = conf.get("result_chord_expires") or getattr(backend, "expires", None)
     expires = getattr(expires, "total_seconds", lambda: expires)()
-    if expires and wait.until - run.now() > expires:
+    since = run.replay.since if run.replay else run.now()
+    if expires and wait.until - since > expires:
         raise StepError(
             f"step {step!r} of run {run.run.id} would wait until {wait.shown} inside a "
             f"chord, whose count expires after {expires:.0f} seconds: set result_chord_expires "
-            "(before Celery 5.7: result_expires) to more than the longest wait",
+            "(before Celery 5.7: result_expires) to more than all waits of a run together",
             step,
         )
 

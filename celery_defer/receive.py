@@ -71,7 +71,7 @@ def perform(
     *undecided* are the exceptions by which Celery's run goes on or leaves no result.
     """
     run.phase = Phase.IN_BODY
-    if run.turn:
+    if run.turn and not run.is_shown:
         parking.show_started(run)
     try:
         answer = body(*args, **kwargs)
@@ -111,7 +111,10 @@ def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
     owner, keep = f"{token}/{uuid4().hex}", run.settings.claim_keeps
     if wake is None:
         return store.claim(run.run.id, owner, keep)
-    resumed = store.resume(run.run.id, wake.turn, owner, keep)
+    # A run that comes again may have a result, which Celery would not let us write over.
+    told = parking.started(run) if not _came_again(run.request) else None
+    resumed = store.resume(run.run.id, wake.turn, owner, keep, told)
+    run.is_shown = resumed.has_told
     if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
@@ -122,7 +125,7 @@ def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
 def _check_parked(run: Scope) -> None:
     """A body that was left by Suspended has ended, also where it has swallowed that."""
     if run.phase is Phase.PARKED:
-        raise Suspended(f"run {run.run.id} has left its worker")
+        raise parking.left(run)
 
 
 def _tells_of_redelivery(app: Any) -> bool:

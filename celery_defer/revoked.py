@@ -27,12 +27,20 @@ class Revoked:
 
     def look(self) -> None:
         """End the parked runs among those that were revoked since the last look."""
-        if len(state.revoked) == len(self._seen):
+        if not self._has_news():
             return
         revoked = set(state.revoked)
-        for id in revoked - self._seen:
+        news = revoked - self._seen
+        # Those that are at work here may park yet.
+        at_work = {id for id in news if id in state.requests}
+        for id in news:
             self._end(RunId(id))
-        self._seen = revoked
+        self._seen = revoked - at_work
+
+    def _has_news(self) -> bool:
+        # One may have been forgotten for each that came.
+        is_longer = len(state.revoked) != len(self._seen)
+        return is_longer or any(id not in state.revoked for id in self._seen)
 
     def _end(self, id: RunId) -> None:
         body = self._store.cancel(id, self._keep, only_parked=True)

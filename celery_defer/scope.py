@@ -51,10 +51,14 @@ class Scope:
     unpacked = False
     result: Any = None
     staged: Staged | None = None
+    #: A record that goes with the run's result.
+    boarding: Any = None
     #: Waits for the reply to what the run's end has published.
     arrival: Callable[[], None] | None = None
     #: How often the run has parked before.
     turn = 0
+    #: Whether the result backend knows that the run has gone on.
+    is_shown = False
     #: What is known of the run's steps, once one of them has asked.
     replay: Replay | None = None
     #: The step whose function is at work.

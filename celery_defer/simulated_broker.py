@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celery.backends.base import KeyValueStoreBackend
-from celery.utils.time import isoparse
+from celery.utils.time import maybe_iso8601
 from kombu import Connection
 from kombu.pools import ProducerPool
 from kombu.serialization import prepare_accept_content
@@ -158,7 +158,6 @@ class _Transport(memory.Transport):
 def _letter(message: Any, now: float) -> Letter:
     args, kwargs, embed = message.payload
     headers, properties = message.headers, message.properties
-    eta, expires = headers.get("eta"), headers.get("expires")
     return Letter(
         headers=headers,
         args=list(args),
@@ -170,6 +169,11 @@ def _letter(message: Any, now: float) -> Letter:
             "redelivered": False,
         },
         properties=properties,
-        due=isoparse(eta).timestamp() if eta else now,
-        expires=isoparse(expires).timestamp() if expires else None,
+        due=_seconds(headers.get("eta")) or now,
+        expires=_seconds(headers.get("expires")),
     )
+
+
+def _seconds(moment: str | None) -> float | None:
+    at: Any = maybe_iso8601(moment)
+    return float(at.timestamp()) if at else None

@@ -24,11 +24,13 @@ __all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Track", "Waiting"
 R = TypeVar("R")
 
 _NOT_ENDED = frozenset({PENDING, RETRY, WAITING})
+_ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
+# celery_defer.withdrawal claims under this name what must not start.
 _NOBODY = "aborted"
 
 
 class SimulationError(AssertionError):
-    """The simulation cannot do, or did not do, what the test asks of it."""
+    """A simulation is not as the test expects: the message says what, and often why."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,10 @@ class Track:
     skipped: list[Call] = field(default_factory=list)
     #: Whether the test has asked how the run ended.
     is_seen: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in _ENDED
 
     @property
     def is_unseen_failure(self) -> bool:
@@ -74,18 +80,16 @@ class World:
             return REVOKED
         return CallState.ABORTED.value if self.is_aborted(track.id) else track.state
 
+    def has_ended(self, id: str) -> bool:
+        return id not in self.tracks or self.state(self.tracks[id]) in _ENDED
+
     def is_aborted(self, id: RunId) -> bool:
         return self.store.owner(id) == _NOBODY
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a parked run waits for.
-
-    ``kind`` is ``"sleep"``, ``"event"``, ``"run"`` or ``"retry"``; ``until`` is when the wait is
-    over at the latest, None for a run that was invoked; ``event`` is the name of the event and
-    ``run`` the id of the run.
-    """
+    """What a parked run waits for."""
 
     step: str
     kind: str
@@ -114,6 +118,7 @@ class SimulatedRun(Generic[R]):
 
     @property
     def id(self) -> RunId:
+        """The run's Celery task id."""
         return self._track.id
 
     @property

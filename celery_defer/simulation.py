@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from time import time
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 from uuid import uuid4
 
-from celery import _state
-from celery.app import trace
-from celery.app.task import Context
-from celery.app.trace import IGNORE_STATES
-from celery.exceptions import NotRegistered
-from celery.states import FAILURE, RETRY, REVOKED, SUCCESS
-
-from celery_defer import cancellation, durations, parked, scope
+from celery_defer import durations
 from celery_defer.delivery import deliver
 from celery_defer.durations import Duration
 from celery_defer.events import Event, send_event
@@ -26,21 +17,18 @@ from celery_defer.extension import extension_of
 from celery_defer.function import Deferrable, DeferredTask, deferrable
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Outcome, Record
-from celery_defer.parking import WAITING
 from celery_defer.relay import Relay
-from celery_defer.scope import Phase
 from celery_defer.simulated_app import Ports, placed
 from celery_defer.simulated_broker import Letter, Letters
-from celery_defer.simulated_run import SimulatedRun, SimulationError, Track, World
+from celery_defer.simulated_run import SimulatedRun, SimulationError, World
 from celery_defer.simulated_store import SimulatedStore
+from celery_defer.simulated_worker import SimulatedWorker, StepFailure
 
 __all__ = ["Simulation"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-_ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
 
 
 class Simulation:
@@ -69,12 +57,11 @@ class Simulation:
         self.most_at_once = 20_000
         self._time = time() if now is None else durations.moment("now", now)
         self._ran_at_once = 0
-        self._failures: list[_Failure] = []
-        self._revoked: set[str] = set()
         self._store = SimulatedStore()
         self._world = World(app, self._store)
+        self._worker = SimulatedWorker(self._world, self._clock)
         self._letters = Letters(
-            app.conf.accept_content, lambda: self._time, self._published, self._told
+            app.conf.accept_content, self._clock, self._worker.published, self._worker.told
         )
         self._placed = ExitStack()
 
@@ -149,7 +136,7 @@ class Simulation:
         ran = self._drain()
         while (due := self._next_due()) is not None and due <= until:
             self._move(max(due, self._time))
-            self._relay().tick(self._time)
+            self._look()
             ran += self._drain()
         self._move(until)
         return ran
@@ -185,7 +172,7 @@ class Simulation:
 
         >>> sim.fail_step("charge", GatewayDown("no answer"), times=2)
         """
-        self._failures.append(_Failure(step, error, task and task.name, times))
+        self._worker.failures.append(StepFailure(step, error, times, task and task.name))
 
     # -- what a test sees --------------------------------------------------------------
 
@@ -222,28 +209,15 @@ class Simulation:
         return Ports(
             letters=self._letters,
             store=self._store,
-            clock=lambda: self._time,
+            clock=self._clock,
             now=lambda: self.now.astimezone(self.app.timezone),
             drain=self.drain,
-            call_step=self._call_step,
-            ended=self._ended,
+            call_step=self._worker.call_step,
+            ended=self._worker.ended,
         )
 
-    def _published(self, letter: Letter) -> None:
-        tracks = self._world.tracks
-        tracks.setdefault(letter.id, Track(RunId(letter.id), letter.task, letter.headers))
-
-    def _told(self, message: Mapping[str, Any]) -> None:
-        """Do what a worker does when it is told to revoke runs, to those that are parked too."""
-        if message["method"] != "revoke":
-            return
-        ids = message["arguments"]["task_id"]
-        for id in [ids] if isinstance(ids, str) else ids:
-            self._revoked.add(id)
-            keep = self._extension.settings.claim_keeps
-            body = self._store.cancel(RunId(id), keep, only_parked=True)
-            if body is not None:
-                cancellation.end_parked(self.app, parked.unpack(body))
+    def _clock(self) -> float:
+        return self._time
 
     def _run(self, id: str) -> SimulatedRun[Any]:
         letter = self._letters.take(self._time, id)
@@ -259,85 +233,32 @@ class Simulation:
         return ran
 
     def _deliver(self, letter: Letter) -> None:
-        """Do what a worker does with a message."""
-        self._check_endless(letter)
-        track, task = self._world.tracks[letter.id], self.app.tasks.get(letter.task)
-        if task is None:
-            raise NotRegistered(letter.task)
-        is_expired = letter.expires is not None and letter.expires <= self._time
-        if is_expired or letter.id in self._revoked:
-            self._revoke(track, task, letter)
-            return
-        is_over = track.state in _ENDED  # and this is a second message of the run
-        tracer = trace.build_tracer(task.name, task, app=self.app)
-        with _in_worker():
-            answered = tracer(letter.id, letter.args, letter.kwargs, letter.request())
-        if not is_over:
-            _conclude(track, answered)
-
-    def _revoke(self, track: Track, task: Any, letter: Letter) -> None:
-        request = Context(letter.request())
-        cancellation.end(self.app, task.backend, request, stores=not request.ignore_result)
-        track.state = REVOKED
-
-    def _ended(self, state: str, **_: Any) -> None:
-        """See what the run in progress has come to, before its scope is gone."""
-        own = scope.find()
-        if own is None or own.app is not self.app or own.is_eager:
-            return
-        track = self._world.tracks[own.run.id]
-        track.passes += 1
-        track.skipped += own.skipped
-        known = self._store.calls.setdefault(own.run.id, {})
-        known.update({call.id: call for call in own.skipped if call.id not in own.calls})
-        known.update(own.calls)
-        if own.phase is Phase.PARKED:
-            track.state = WAITING
-        elif state in IGNORE_STATES:
-            track.state = state
-
-    def _call_step(self, key: str, function: Callable[[], Any]) -> Any:
-        own = scope.find()
-        if own is None or own.is_eager:
-            return function()
-        steps = self._world.tracks[own.run.id].steps
-        steps[key] = steps.get(key, 0) + 1
-        for failure in self._failures:
-            if failure.takes(key, own.run.task):
-                failure.strike()
-        return function()
-
-    def _next_due(self) -> float | None:
-        due = [letter.due for letter in self._letters.waiting]
-        kept = self._store.next_due_of(self._has_ended)
-        return min([*due, kept] if kept is not None else due, default=None)
-
-    def _has_ended(self, id: str) -> bool:
-        track = self._world.tracks.get(id)
-        return track is None or self._world.state(track) in _ENDED
-
-    def _move(self, to: float) -> None:
-        if to > self._time:
-            self._time, self._ran_at_once = to, 0
-
-    def _relay(self) -> Relay:
-        return Relay(self.app, self._store, self._extension.settings, tells=lambda: False)
-
-    @property
-    def _extension(self) -> Any:
-        return extension_of(self.app)
-
-    def _check_endless(self, letter: Letter) -> None:
         self._ran_at_once += 1
         if self._ran_at_once > self.most_at_once:
             raise SimulationError(
                 f"{self.most_at_once} runs, and no time has passed: does {letter.task} send itself?"
             )
+        self._worker.deliver(letter)
+
+    def _next_due(self) -> float | None:
+        due = [letter.due for letter in self._letters.waiting]
+        kept = self._store.next_due_of(self._world.has_ended)
+        return min([*due, kept] if kept is not None else due, default=None)
+
+    def _move(self, to: float) -> None:
+        if to > self._time:
+            self._time, self._ran_at_once = to, 0
+
+    def _look(self) -> None:
+        """Do what the relay of a worker does."""
+        settings = self.app._celery_defer.settings
+        Relay(self.app, self._store, settings, tells=lambda: False).tick(self._time)
 
     def _check_failures(self) -> None:
-        for failure in self._failures:
+        for failure in self._worker.failures:
             if not failure.struck:
-                ran = sorted({s for track in self._world.tracks.values() for s in track.steps})
+                tracks = self._world.tracks.values()
+                ran = sorted({step for track in tracks for step in track.steps})
                 raise SimulationError(
                     f"fail_step({failure.step!r}): no such step has run; there were {ran}"
                 )
@@ -349,42 +270,3 @@ class Simulation:
                     f"{SimulatedRun(self._world, track)!r} has failed, and the test has not "
                     "looked at its result, state or exception"
                 ) from track.exception
-
-
-def _conclude(track: Track, answered: Any) -> None:
-    """Read what celery.app.trace.build_tracer.<locals>.trace_task has answered."""
-    if answered.info is None:
-        track.state, track.answer, track.exception = SUCCESS, answered.retval, None
-    elif answered.info.state in (FAILURE, RETRY):
-        track.state, track.exception = answered.info.state, answered.info.retval
-        track.traceback = getattr(answered.retval, "traceback", None)
-
-
-@dataclass(slots=True)
-class _Failure:
-    """What one ``fail_step`` asks for."""
-
-    step: str
-    error: BaseException | type[BaseException]
-    task: str | None
-    left: int | None
-    struck: int = 0
-
-    def takes(self, step: str, task: str) -> bool:
-        return step == self.step and self.task in (None, task) and self.left != self.struck
-
-    def strike(self) -> NoReturn:
-        self.struck += 1
-        raise self.error if isinstance(self.error, type) else self.error.with_traceback(None)
-
-
-@contextmanager
-def _in_worker() -> Iterator[None]:
-    """Let Celery refuse ``get()`` inside a task, as it does in a worker's process."""
-    state: Any = _state  # its stubs leave this out
-    before = state.task_join_will_block()
-    state._set_task_join_will_block(True)
-    try:
-        yield
-    finally:
-        state._set_task_join_will_block(before)

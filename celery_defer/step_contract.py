@@ -93,6 +93,9 @@ class StepContract:
 
         assert store.resume(_RUN, 2, "second", _KEEP).claim == Claim("second", is_mine=True)
 
+    def test_a_run_that_has_not_parked_is_in_its_first_turn(self, store: Store) -> None:
+        assert store.resume(_RUN, 0, "owner", _KEEP).claim == Claim("owner", is_mine=True)
+
     def test_a_run_that_is_not_known_is_in_no_later_turn(self, store: Store) -> None:
         assert store.resume(_RUN, 3, "owner", _KEEP) == Resumed(Claim("", False), Recalled(0, 0.0))
 
@@ -341,6 +344,21 @@ class StepContract:
         assert store.recall(_RUN, 10, _KEEP).memos == {"wait": b"event"}
         assert store.take(45, 99, 10) == [Taken(_RUN, "token", b"body", 2)]
 
+    def test_a_run_that_a_sender_has_is_given_to_nobody_else(self, store: Store) -> None:
+        park(store, wait=wait_for())
+        emit(store, event(), now=20, until=30)
+
+        assert store.arrive(_RUN, "wait", 29.9, 99) is None
+        assert store.arrive(_RUN, "wait", 30, 99) == Taken(_RUN, "token", b"body", 2)
+
+    def test_an_event_after_the_timeout_is_there_for_the_next_wait(self, store: Store) -> None:
+        park(store, due=15, wait=wait_for())
+        store.take(15, 45, 10)
+        store.remember(_RUN, {"wait": b"nothing"}, _KEEP)
+
+        assert emit(store, event("late")) == _NOBODY
+        assert park(store, turn=1, step="next", wait=wait_for()).memo == b"late"
+
     def test_a_run_whose_lease_has_ended_is_given_to_the_sender(self, store: Store) -> None:
         park(store, due=15, wait=wait_for())
         store.take(15, 45, 10)
@@ -534,8 +552,8 @@ def wait_for(
 
 def learn(store: Store, wait: Subscription) -> None:
     """Let the store know the shape of a wait."""
-    park(store, "learn", wait=wait)
-    store.settle(RunId("learn"), None)
+    park(store, wait.shape, wait=wait)
+    store.settle(RunId(wait.shape), None)
 
 
 def event(id: str = "event", *, at: float = 20, is_named: bool = False) -> SentEvent:

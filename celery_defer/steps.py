@@ -18,11 +18,11 @@ from celery_defer.codec import JsonType
 from celery_defer.durations import Duration
 from celery_defer.errors import IdError, StepError, StoreAwayError, StoreError
 from celery_defer.events import Event, Received
-from celery_defer.flow import Cancelled, NonRetriable, RetryAfter, Suspended
+from celery_defer.flow import NonRetriable, RetryAfter, Suspended
 from celery_defer.function import Deferrable
 from celery_defer.memo import NOTHING, Failure, Memo
 from celery_defer.model import Call
-from celery_defer.parking import Wait, ask, park
+from celery_defer.parking import Wait, ask, cancelled, left, park
 from celery_defer.replay import Note, Replay
 from celery_defer.scope import Phase, Scope, current, find
 from celery_defer.store import Recalled, Subscription
@@ -197,7 +197,7 @@ def restore(run: Scope) -> None:
 def _begin(id: str) -> _Step:
     found = find()
     if found is not None and found.phase is Phase.PARKED:
-        raise Suspended(f"run {found.run.id} has left its worker")
+        raise left(found)
     run = current()
     _check_id(id)
     if run.step is not None:
@@ -208,8 +208,7 @@ def _begin(id: str) -> _Step:
         )
     replay = run.replay or _recalled(run, id)
     if replay.is_cancelled:
-        run.drop(Phase.PARKED)
-        raise Cancelled(f"run {run.run.id} was cancelled")
+        raise cancelled(run)
     return _Step(run, replay, replay.key(id))
 
 

@@ -29,11 +29,15 @@ def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str)
     if _has_ended(app, id):  # its claim may have expired
         return False
     claim = store.claim(id, _NOBODY, keep)
+    if claim.owner == _NOBODY and not claim.is_mine:
+        return True
+    if _ended_parked(app, store, keep, id):  # perhaps its claim had expired
+        return True
     if claim.is_mine:
         request = Context({"id": id, "parent_id": parent_id})
         outcome = {"defer_id": defer_id, "reason": None}
         app.backend.store_result(id, outcome, CallState.ABORTED.value, request=request)
-    return claim.owner == _NOBODY or _ended_parked(app, store, keep, id)
+    return claim.is_mine
 
 
 def _ended_parked(app: Any, store: Store, keep: float, id: RunId) -> bool:

@@ -16,6 +16,7 @@ from celery_defer.store.steps import (
     SentEvent,
     StepStore,
     Subscription,
+    Told,
     Verdict,
 )
 
@@ -40,5 +41,6 @@ __all__ = [
     "Store",
     "Subscription",
     "Taken",
+    "Told",
     "Verdict",
 ]

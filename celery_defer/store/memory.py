@@ -45,6 +45,9 @@ class MemoryStore(MemorySteps):
             self._outbox[id] = MemoryRecord(token, body, due)
         return lambda: None
 
+    def stage_in(self, connection: Mapping[str, Any], *record: object, **times: float) -> None:  # noqa: ARG002
+        return None
+
     def settle(self, id: RunId, token: str | None) -> None:
         with self._lock:
             if token is None or self._has(id, token):

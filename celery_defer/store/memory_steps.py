@@ -18,6 +18,7 @@ from celery_defer.store.steps import (
     Recalled,
     Resumed,
     SentEvent,
+    Told,
     Verdict,
 )
 
@@ -106,7 +107,14 @@ class MemorySteps:
             run.since = now if run.since is None else run.since
             return run.recalled()
 
-    def resume(self, id: RunId, turn: int, owner: str, keep: float) -> Resumed:  # noqa: ARG002
+    def resume(
+        self,
+        id: RunId,
+        turn: int,
+        owner: str,
+        keep: float,  # noqa: ARG002
+        told: Told | None = None,  # noqa: ARG002
+    ) -> Resumed:
         with self._lock:
             run = self._runs[id]
             if run.turn != turn:

@@ -53,6 +53,23 @@ class OutboxStore(Protocol):
         """
         ...
 
+    def stage_in(
+        self,
+        connection: Mapping[str, Any],
+        id: RunId,
+        token: str,
+        body: bytes,
+        *,
+        due: float,
+        keep: float,
+    ) -> Callable[[Any], None] | None:
+        """Answer what adds ``stage`` to a Redis pipeline of somebody else.
+
+        *connection* says how redis-py connects to that Redis; None where the record would not
+        be in it. A record that is refused there does not fail the rest of the pipeline.
+        """
+        ...
+
     def settle(self, id: RunId, token: str | None) -> None:
         """Remove the record, unless another was staged since; with no token, whichever it is."""
         ...

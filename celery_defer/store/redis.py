@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Quarantined, Taken
-from celery_defer.store.redis_steps import RedisSteps
+from celery_defer.store.redis_steps import RedisSteps, address
 
 __all__ = ["RedisStore"]
 
@@ -64,6 +64,26 @@ class RedisStore(RedisSteps):
         args = [id, token, body, due, _seconds(keep)]
         return self._sent(self._stage, keys, args)
 
+    def stage_in(
+        self,
+        connection: Mapping[str, Any],
+        id: RunId,
+        token: str,
+        body: bytes,
+        *,
+        due: float,
+        keep: float,
+    ) -> Callable[[Any], None] | None:
+        ours = self._client.connection_pool.connection_kwargs
+        if address(connection) is None or address(connection) != address(ours):
+            return None
+        # EVAL, for a pipeline cannot load a script that the server has forgotten. SELECT holds
+        # for the script alone; what fails in here is no error of the others.
+        db, stage = int(ours.get("db") or 0), self._stage.script
+        source = f"pcall(function()\nredis.call('SELECT', {db})\n{stage}\nend)"
+        args = [self._record(id), self._due, id, token, body, due, _seconds(keep)]
+        return lambda pipeline: pipeline.eval(source, 2, *args)
+
     def settle(self, id: RunId, token: str | None) -> None:
         self._settle([self._record(id), self._due], [id, token or ""])
 
@@ -77,7 +97,7 @@ class RedisStore(RedisSteps):
         self, broker: Mapping[str, Any], id: RunId, token: str
     ) -> Callable[[Sequence[Any]], Callable[[], None]] | None:
         ours = self._client.connection_pool.connection_kwargs
-        if _address(broker) is None or _address(broker) != _address(ours):
+        if address(broker) is None or address(broker) != address(ours):
             return None
         keys = [self._record(id), self._due]
         args = [id, token, *(int(connection.get("db") or 0) for connection in (broker, ours))]
@@ -203,15 +223,6 @@ def _pools(client: Any) -> Iterator[Any]:
     yield client.connection_pool
     manager = getattr(client.connection_pool, "sentinel_manager", None)
     yield from (sentinel.connection_pool for sentinel in getattr(manager, "sentinels", ()))
-
-
-def _address(connection: Mapping[str, Any]) -> tuple[object, ...] | None:
-    """Where a connection leads; None where a sentinel says so each time."""
-    if "path" in connection:
-        return connection["path"], connection.get("username")
-    if "host" in connection:
-        return connection["host"], connection.get("port"), connection.get("username")
-    return None
 
 
 def _seconds(keep: float) -> int:

@@ -20,6 +20,7 @@ from celery_defer.store.steps import (
     Resumed,
     SentEvent,
     Subscription,
+    Told,
     Verdict,
 )
 
@@ -58,9 +59,13 @@ class RedisSteps:
         first = "" if now is None else now
         return _recalled(self._recall([self._run(id)], [first, seconds(keep)]))
 
-    def resume(self, id: RunId, turn: int, owner: str, keep: float) -> Resumed:
-        answer = self._resume([self._run(id)], [turn, owner, seconds(keep)])
-        return Resumed(Claim(answer[0].decode(), bool(answer[1])), _recalled(answer[2]))
+    def resume(
+        self, id: RunId, turn: int, owner: str, keep: float, told: Told | None = None
+    ) -> Resumed:
+        telling = self._telling(told) if told else []
+        answer = self._resume([self._run(id)], [turn, owner, seconds(keep), *telling])
+        claim = Claim(answer[0].decode(), bool(answer[1]))
+        return Resumed(claim, _recalled(answer[2]), has_told=bool(telling) and claim.is_mine)
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
         pairs = [part for pair in memos.items() for part in pair]
@@ -121,6 +126,14 @@ class RedisSteps:
         row = self._arrive(keys, [*args, event.id, event.memo] if event else args)
         return _taken(row) if row else None
 
+    def _telling(self, told: Told) -> list[Any]:
+        """Answer the arguments that let a script write *told*; none if it cannot reach there."""
+        ours = self._client.connection_pool.connection_kwargs
+        if address(told.connection) is None or address(told.connection) != address(ours):
+            return []
+        databases = [int(each.get("db") or 0) for each in (told.connection, ours)]
+        return [*databases, round(told.expires or 0), told.key, told.value]
+
     def _run(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:run"
 
@@ -164,6 +177,15 @@ def _due(message: Any) -> float | None:
         return None
     # Listening begins here, or begins again: what was told before is due for a look.
     return float(message["data"]) if message["type"] == "message" else 0.0
+
+
+def address(connection: Mapping[str, Any]) -> tuple[object, ...] | None:
+    """Where a connection leads; None where a sentinel says so each time."""
+    if "path" in connection:
+        return connection["path"], connection.get("username")
+    if "host" in connection:
+        return connection["host"], connection.get("port"), connection.get("username")
+    return None
 
 
 def seconds(keep: float) -> int:

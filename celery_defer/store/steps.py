@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from celery_defer.ids import RunId
 from celery_defer.store.protocol import Claim, Taken
@@ -22,6 +22,7 @@ __all__ = [
     "SentEvent",
     "StepStore",
     "Subscription",
+    "Told",
     "Verdict",
 ]
 
@@ -48,10 +49,27 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Who has a turn of a run, and what is known of the run's steps."""
+    """Who has a turn of a run, and what is known of the run's steps.
+
+    ``has_told`` says that the result backend knows of the turn.
+    """
 
     claim: Claim
     recalled: Recalled
+    has_told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a Redis that keeps results is to have under a key, and to publish to its readers.
+
+    *connection* says how redis-py connects to it; ``expires`` is in seconds.
+    """
+
+    connection: Mapping[str, Any]
+    key: bytes | str
+    value: bytes | str
+    expires: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +172,12 @@ class StepStore(Protocol):
         """Answer what is known of the run, which is seen first *now* if nothing is."""
         ...
 
-    def resume(self, id: RunId, turn: int, owner: str, keep: float) -> Resumed:
+    def resume(
+        self, id: RunId, turn: int, owner: str, keep: float, told: Told | None = None
+    ) -> Resumed:
         """Do what ``claim`` and ``recall`` do, for one turn of the run.
+
+        Who gets the turn has *told* written, if that Redis is the store's.
 
         The owner is empty if the run is not in that turn: it has gone on, or is forgotten.
         """

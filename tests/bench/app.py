@@ -54,12 +54,12 @@ def mark() -> None:
 
 
 # A worker without the package does not even import it.
-if config["timed"]:
-    from tests.bench import clock
-
-    clock.connect()
 if config["defer"]:
     from celery_defer import Defer
 
     Defer(app)
     from tests.bench import parents  # noqa: F401
+if config["timed"]:  # after that: what is timed includes it
+    from tests.bench import clock
+
+    clock.connect()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import celery_defer
+from celery_defer import testing
 from celery_defer.function import CallOptions
 from celery_defer.settings import Settings
 
@@ -25,10 +26,17 @@ def test_every_public_name_is_documented_once() -> None:
     assert sorted(documented) == sorted(celery_defer.__all__)
 
 
-@pytest.mark.parametrize("name", ["Run", "Parent", "Received"])
+def test_every_name_for_tests_is_documented_once() -> None:
+    documented = re.findall(r"^\.\. auto\w+:: celery_defer\.testing\.(\w+)", NAMES, re.M)
+
+    assert sorted(documented) == sorted(testing.__all__)
+
+
+@pytest.mark.parametrize("name", ["Run", "Parent", "Received", "Waiting"])
 def test_every_attribute_is_documented(name: str) -> None:
     table = NAMES.partition(f"| attribute of `{name}` |")[2].partition("\n\n")[0]
-    public = [f.name for f in fields(getattr(celery_defer, name)) if not f.name.startswith("_")]
+    documented = getattr(celery_defer, name, None) or getattr(testing, name)
+    public = [f.name for f in fields(documented) if not f.name.startswith("_")]
 
     assert re.findall(r"^\| `(\w+)` \|", table, re.M) == public
 

@@ -11,7 +11,7 @@ import time
 
 from celery import Celery, current_task
 
-from celery_defer import Defer, defer, deferred
+from celery_defer import Defer, defer, deferred, send_event, step
 from celery_defer.model import When
 from tests.kills import points
 
@@ -36,6 +36,31 @@ def parent(whens: list[When]) -> str:
         defer(id, child.with_options(when=when), n=n)
     points.reach("body", current_task.request.id)
     return "done"
+
+
+@app.task(name="kills.stepping")
+def stepping(event: str | None) -> None:
+    """Do a step, wait for a moment or for an event, do another step."""
+    run = current_task.request.id
+    step.run("first", work, run, "first")
+    if event is None:
+        step.sleep("nap", 0.3)
+    else:
+        step.wait_for_event("news", event, timeout=60)
+    step.run("second", work, run, "second")
+    points.reach("resumed-body", run)
+    points.count("completed", run)
+    points.reach("resumed-after", run)
+
+
+def work(run: str, name: str) -> None:
+    points.reach("step-body", run)
+    points.count(name, run)
+
+
+@app.task(name="kills.sender")
+def sender(event: str) -> int:
+    return send_event(event, id="only")
 
 
 @app.task(name="kills.blocker", ignore_result=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.kills.cells import COLUMNS, Cell, Column, Seen, expected
 from tests.kills.stage import Stage
+from tests.kills.step_cells import StepCell, StepSeen, expected_of_steps
 from tests.kills.table import IS_MADE, PAGE, render
 from tests.worker.local import LocalWorker
 from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
@@ -19,9 +21,23 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents and "stage_of" in getattr(item, "fixturenames", ()):
+    here = [item for item in items if HERE in item.path.parents]
+    for item in here:
+        if "stage_of" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.worker)
+    _sort_by_column(items, [item for item in here if _column(item) is not None])
+
+
+def _sort_by_column(items: list[pytest.Item], cells: list[pytest.Item]) -> None:
+    """Let the cells of one worker come one after the other, so that it starts once."""
+    places = [items.index(item) for item in cells]
+    for place, item in zip(places, sorted(cells, key=_column), strict=True):  # type: ignore[arg-type, type-var]
+        items[place] = item
+
+
+def _column(item: pytest.Item) -> int | None:
+    cell = item.callspec.params.get("cell") if hasattr(item, "callspec") else None
+    return None if cell is None else COLUMNS.index(cell.column)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,23 +89,43 @@ def stage_of(
         yield of
 
 
+@dataclass
+class Outcomes:
+    """What was seen in each cell."""
+
+    of_calls: dict[Cell, Seen] = field(default_factory=dict)
+    of_steps: dict[StepCell, StepSeen] = field(default_factory=dict)
+
+
 @pytest.fixture(scope="session")
-def outcomes() -> Iterator[dict[Cell, Seen]]:
-    """What was seen in each cell; becomes the docs' table if DEFER_KILL_TABLE is set."""
-    seen: dict[Cell, Seen] = {}
+def outcomes() -> Iterator[Outcomes]:
+    """What was seen in each cell; becomes the docs' tables if DEFER_KILL_TABLE is set."""
+    seen = Outcomes()
     yield seen
     if IS_MADE:
-        PAGE.write_text(render(seen))
+        PAGE.write_text(render(seen.of_calls, seen.of_steps))
 
 
 @pytest.fixture
-def seen_in(
-    stage_of: Callable[[Column], Stage], outcomes: dict[Cell, Seen]
-) -> Callable[[Cell], Seen]:
+def seen_in(stage_of: Callable[[Column], Stage], outcomes: Outcomes) -> Callable[[Cell], Seen]:
     """Play a cell on a worker with its settings, and keep what was seen."""
 
     def play(cell: Cell) -> Seen:
-        outcomes[cell] = stage_of(cell.column).play(cell, expected(cell))
-        return outcomes[cell]
+        seen = outcomes.of_calls[cell] = stage_of(cell.column).play(cell, expected(cell))
+        return seen
+
+    return play
+
+
+@pytest.fixture
+def steps_seen_in(
+    stage_of: Callable[[Column], Stage], outcomes: Outcomes
+) -> Callable[[StepCell], StepSeen]:
+    """Play a cell of runs with steps, and keep what was seen."""
+
+    def play(cell: StepCell) -> StepSeen:
+        stage, want = stage_of(cell.column), expected_of_steps(cell)
+        seen = outcomes.of_steps[cell] = stage.play_steps(cell, want)
+        return seen
 
     return play

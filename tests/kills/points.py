@@ -19,8 +19,9 @@ from celery import current_app, current_task, signals
 from celery.concurrency.asynpool import AsynPool
 from celery.worker.request import Request
 
-from celery_defer import relay
+from celery_defer import events, relay
 from celery_defer.extension import extension_of
+from celery_defer.parked import WAKE
 from celery_defer.store import Store
 
 __all__ = ["count", "installed", "reach"]
@@ -41,7 +42,7 @@ def installed(app: Any) -> Iterator[None]:
     signals.after_task_publish.connect(_on_sent, weak=False)
     extension: Any = extension_of(app)
     extension.store = _Store(extension.store)
-    relay.LEASE = 0.5
+    relay.LEASE = events.LEASE = 0.5
     _see_lost_children_at_once()
     _tell_when_accepted()
 
@@ -53,7 +54,8 @@ def reach(point: str, run: str) -> None:
     if who is None:
         return
     # An early acknowledgement is not quite before the body; see `_tell_when_accepted`.
-    assert redis.blpop([f"accepted:{run}"], timeout=10)
+    for _ in range(2 if point in _IN_SECOND_MESSAGE else 1):
+        assert redis.blpop([f"accepted:{run}"], timeout=10)
     if point in _AFTER_PUBLISHING:
         _wait_until_received(run)
     redis.hdel(key, point)
@@ -65,6 +67,7 @@ def reach(point: str, run: str) -> None:
 # kombu takes a message from Redis first, and notes then that it has it: a worker that is killed
 # in between loses the message, whoever sent it. That is not what is tried here.
 _AFTER_PUBLISHING = {"published", "cleared", *DEFERRED}
+_IN_SECOND_MESSAGE = {"resumed-body", "resumed-after", "resumed-stored"}
 
 
 def _wait_until_received(run: str) -> None:
@@ -74,6 +77,17 @@ def _wait_until_received(run: str) -> None:
     while int(_redis().get(f"received:{parent}") or 0) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def _reach_woken(point: str, run: str, woken: str) -> None:
+    """Die here, if the test has said so of *run*, once the worker has the wake-up of *woken*."""
+    if not _redis().hexists(f"kill:{run}", point):
+        return
+    deadline = time.monotonic() + 10
+    while not _redis().exists(f"woken:{woken}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    reach(point, run)
 
 
 def count(name: str, run: str) -> None:
@@ -92,6 +106,7 @@ def _on_stored(sender: Any, **_: Any) -> None:
     """SUCCESS is stored; this receiver comes before the package's."""
     reach("stored", sender.request.id)
     reach("deferred-stored", sender.request.id)
+    reach("resumed-stored", sender.request.id)
 
 
 def _on_published(sender: Any, **_: Any) -> None:
@@ -106,6 +121,8 @@ def _on_prerun(task_id: str, **_: Any) -> None:
 
 
 def _on_received(request: Any, **_: Any) -> None:
+    if WAKE in request.request_dict:
+        count("woken", request.id)
     if request.parent_id:
         count("received", request.parent_id)
 
@@ -146,6 +163,31 @@ class _Store:
         for each in taken:
             reach("relay-taken", each.id)
         return taken
+
+    def remember(self, id: Any, *args: Any) -> Any:
+        reach("step-unkept", id)
+        answer = self._store.remember(id, *args)
+        reach("step-kept", id)
+        return answer
+
+    def park(self, id: Any, *args: Any) -> Any:
+        reach("unparked", id)
+        answer = self._store.park(id, *args)
+        reach("parked", id)
+        return answer
+
+    def emit(self, *args: Any, **kwargs: Any) -> Any:
+        answer = self._store.emit(*args, **kwargs)
+        reach("event-emitted", current_task.request.id)
+        return answer
+
+    def settle_all(self, settled: Any) -> None:
+        for id, _ in settled:
+            if _in_relay():
+                _reach_woken("relay-published", id, id)
+            else:
+                _reach_woken("event-published", current_task.request.id, id)
+        self._store.settle_all(settled)
 
     def settle(self, id: Any, token: str) -> None:
         reach("relay-published" if _in_relay() else "published", id)

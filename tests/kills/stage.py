@@ -13,6 +13,7 @@ from kombu import Connection
 from celery_defer import run_id
 from celery_defer.model import When
 from tests.kills.cells import Cell, Column, Seen
+from tests.kills.step_cells import StepCell, StepSeen
 from tests.worker.caller import close
 from tests.worker.local import LocalWorker, wait_until
 
@@ -73,6 +74,48 @@ class Stage:
         self._wait_until_seen(cell, parent, want)
         self._settle()
         return self._seen(cell, parent)
+
+    def play_steps(self, cell: StepCell, want: StepSeen) -> StepSeen:
+        """Let a run with steps, or who sends it an event, die; answer what is seen in the end."""
+        if self._worker.status == "exited":  # an earlier cell went wrong
+            self._worker.restart()
+        run, sender = str(uuid4()), str(uuid4())
+        victim = sender if cell.awaits_event else run
+        event = f"news/{run}" if cell.awaits_event else None
+        self._redis.hset(f"kill:{victim}", cell.point, cell.who)
+        self._app.send_task("kills.stepping", [event], task_id=run)
+        if cell.awaits_event:
+            wait_until(lambda: self._redis.exists(self._record(run)), "the run is parked")
+            self._app.send_task("kills.sender", [event], task_id=sender)
+        if cell.point.startswith("relay"):
+            self._app.send_task("kills.blocker", [run])
+        if cell.who == "worker":
+            self._worker.crashed()
+            self._give_back()
+            self._worker.revive()
+        self._worker.ready()
+        self._redis.set(f"go:{run}", 1)
+        self._wait_until_steps(victim, run, want)
+        self._settle()
+        return self._seen_of_steps(run)
+
+    def _wait_until_steps(self, victim: str, run: str, want: StepSeen) -> None:
+        def is_so() -> bool:
+            return not self._redis.exists(f"kill:{victim}") and self._seen_of_steps(run) == want
+
+        try:
+            wait_until(is_so)
+        except AssertionError:
+            return  # the test compares, and tells what was seen instead
+
+    def _seen_of_steps(self, run: str) -> StepSeen:
+        return StepSeen(
+            state=str(self._app.AsyncResult(run).state),
+            first=self._count("first", run),
+            second=self._count("second", run),
+            completed=self._count("completed", run),
+            is_parked=bool(self._redis.exists(self._record(run))),
+        )
 
     def _arm(self, cell: Cell, parent: str) -> int:
         """Say who dies where; answer how often the whole worker will."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from tests.kills.cells import CELLS, COLUMNS, POINTS, Cell, Column, Seen
+from tests.kills.step_cells import STEP_CELLS, STEP_COLUMNS, STEP_POINTS, StepCell, StepSeen
 from tests.worker.local import ROOT
 
 __all__ = ["IS_MADE", "PAGE", "render"]
@@ -13,8 +15,6 @@ __all__ = ["IS_MADE", "PAGE", "render"]
 #: Whether this session writes the page.
 IS_MADE = os.environ.get("DEFER_KILL_TABLE") == "1"
 PAGE = ROOT / "docs/explanation/kill-table.md"
-_REDIS = tuple(column for column in COLUMNS if column.broker == "Redis")
-_RABBITMQ = tuple(column for column in COLUMNS if column.broker == "RabbitMQ")
 
 _INTRODUCTION = """\
 # The kill table
@@ -55,33 +55,68 @@ takes a message from the queue and notes then that it has it, and a worker that 
 between loses it.
 """
 
+_STEPS = """\
+A run does a step, parks (for a third of a second; in the rows that tell of an event, until that
+comes), and does another step. A cell says how often its body completed:
 
-def render(seen: Mapping[Cell, Seen]) -> str:
+- **once**: and each step once. So it is wherever the run was parked, and wherever Celery runs it
+  again: what was finished is not done again.
+- **once; its step twice**: the step's function had answered, and nobody had been told. A step is
+  done at least once, and once it is kept, never again.
+- **lost ★**, **twice ★**: Celery's own way with a run at work, as above. A whole worker that is
+  killed while the run is *about to park* leaves it in WAITING, where it would have been, until
+  its result expires; one in the resumed body leaves it in STARTED.
+
+A child that is killed when the run *is parked, its message not acknowledged* lets Celery store
+FAILURE (`WorkerLostError`) where it does not run the message again; the run is parked all the
+same, goes on when its wait is over, and its result takes the place of that.
+
+"""
+
+
+def render(seen: Mapping[Cell, Seen], of_steps: Mapping[StepCell, StepSeen]) -> str:
     """Answer the page that shows what was seen."""
-    tables = [
-        ("Redis as the broker", _rows(_REDIS, seen)),
-        ("RabbitMQ as the broker", _rows(_RABBITMQ, seen)),
-    ]
-    parts = [f"## {title}\n\n" + "\n".join(rows) + "\n" for title, rows in tables]
+    calls = {cell: _of_call(cell, seen[cell]) for cell in CELLS if cell in seen}
+    steps = {cell: _of_step(cell, of_steps[cell]) for cell in STEP_CELLS if cell in of_steps}
+    tables: list[tuple[str, str, Iterator[str]]] = []
+    for broker in ("Redis", "RabbitMQ"):
+        columns = _on(broker, COLUMNS)
+        tables.append((f"{broker} as the broker", "", _rows(columns, POINTS, Cell, calls)))
+    for broker, said in zip(("Redis", "RabbitMQ"), (_STEPS, ""), strict=True):
+        columns = _on(broker, STEP_COLUMNS)
+        rows = _rows(columns, STEP_POINTS, StepCell, steps)
+        tables.append((f"Runs with steps, {broker} as the broker", said, rows))
+    parts = [f"## {title}\n\n{said}" + "\n".join(rows) + "\n" for title, said, rows in tables]
     return "\n".join([_INTRODUCTION, *parts])
 
 
-def _rows(columns: Sequence[Column], seen: Mapping[Cell, Seen]) -> Iterator[str]:
+def _on(broker: str, columns: Sequence[Column]) -> Sequence[Column]:
+    return [column for column in columns if column.broker == broker]
+
+
+def _rows(
+    columns: Sequence[Column],
+    points: Mapping[str, str],
+    cell: Callable[[Column, str, str], Any],
+    texts: Mapping[Any, str],
+) -> Iterator[str]:
     names = [column.name.removeprefix("RabbitMQ, ") for column in columns]
     yield _row("killed when", "who", *names)
     yield _row(*["---"] * (2 + len(columns)))
-    for point, words in POINTS.items():
+    for point, words in points.items():
         for who in ("child", "worker"):
-            cells = [Cell(column, point, who) for column in columns]
-            if any(cell in CELLS for cell in cells):
-                yield _row(words, who, *(_text(cell, seen) for cell in cells))
+            cells = [cell(column, point, who) for column in columns]
+            if any(each in (*CELLS, *STEP_CELLS) for each in cells):
+                yield _row(words, who, *(texts.get(each, "—") for each in cells))
 
 
 def _row(*texts: str) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def _text(cell: Cell, seen: Mapping[Cell, Seen]) -> str:
-    if cell not in seen:
-        return "—"
-    return f"{seen[cell].of_one} ★" if cell.is_celerys else str(seen[cell])
+def _of_call(cell: Cell, seen: Seen) -> str:
+    return f"{seen.of_one} ★" if cell.is_celerys else str(seen)
+
+
+def _of_step(cell: StepCell, seen: StepSeen) -> str:
+    return f"{seen} ★" if cell.is_celerys else str(seen)

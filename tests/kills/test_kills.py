@@ -8,10 +8,11 @@ import pytest
 
 from tests.kills.cells import CELLS, EARLY, Cell, Column, Seen, expected
 from tests.kills.stage import Stage
+from tests.kills.step_cells import STEP_CELLS, StepCell, StepSeen, expected_of_steps
 from tests.kills.table import IS_MADE, PAGE, render
 
 
-def _param(cell: Cell) -> object:
+def _param(cell: Cell | StepCell) -> object:
     marks = () if cell.is_core else (pytest.mark.matrix,)
     return pytest.param(cell, id=str(cell), marks=marks)
 
@@ -21,6 +22,13 @@ def test_deferred_runs_complete_once_if_their_parent_succeeded(
     seen_in: Callable[[Cell], Seen], cell: Cell
 ) -> None:
     assert seen_in(cell) == expected(cell)
+
+
+@pytest.mark.parametrize("cell", [_param(cell) for cell in STEP_CELLS])
+def test_a_run_goes_on_where_it_was_if_it_was_parked_or_celery_runs_it_again(
+    steps_seen_in: Callable[[StepCell], StepSeen], cell: StepCell
+) -> None:
+    assert steps_seen_in(cell) == expected_of_steps(cell)
 
 
 @pytest.mark.parametrize(("point", "completed"), [("body", (0, 0, 0)), ("staged", (0, 1, 1))])
@@ -39,7 +47,10 @@ def test_a_parent_that_celery_lost_has_failed_if_its_calls_were_staged(
 @pytest.mark.skipif(IS_MADE, reason="it is being made")
 def test_the_table_in_the_docs_is_what_these_tests_see() -> None:
     """`make kill-table` writes it from what was seen."""
-    assert PAGE.read_text() == render({cell: expected(cell) for cell in CELLS})
+    of_calls = {cell: expected(cell) for cell in CELLS}
+    of_steps = {cell: expected_of_steps(cell) for cell in STEP_CELLS}
+
+    assert PAGE.read_text() == render(of_calls, of_steps)
 
 
 def test_a_run_of_which_something_is_lost_or_doubled_is_one_that_celery_loses_or_doubles() -> None:
@@ -48,3 +59,9 @@ def test_a_run_of_which_something_is_lost_or_doubled_is_one_that_celery_loses_or
         "never",
         "never; record waits",
     }
+
+
+def test_a_step_is_done_twice_only_where_it_was_killed_before_it_was_kept() -> None:
+    twice = {cell.point for cell in STEP_CELLS if expected_of_steps(cell).first == 2}
+
+    assert twice == {"step-unkept"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 import uuid
@@ -33,6 +34,14 @@ from celery_defer.testing import Simulation, SimulationError, Waiting
 
 MONDAY = datetime(2030, 1, 7, 9, tzinfo=timezone.utc)
 Begin = Callable[..., Simulation]
+
+
+EXAMPLES = {
+    name: examples
+    for name, documented in {"Simulation": Simulation, **vars(Simulation)}.items()
+    if (examples := doctest.DocTestParser().get_examples(documented.__doc__ or ""))
+    and not name.startswith("_")
+}
 
 
 class OrderPlaced(BaseModel):
@@ -201,6 +210,21 @@ def test_a_call_whose_parent_did_not_end_as_it_asked_is_dropped(
         "apology": "PUBLISHED",
     }
     assert bad.state == "FAILURE"
+
+
+def test_a_call_that_was_published_at_once_is_shown_of_a_parent_that_fails_too(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def order() -> None:
+        defer("alarm", mail.with_options(when="now"), to="ada")
+        raise GatewayDown
+
+    run = sim.run(order)
+
+    alarm = run.deferred["alarm"]
+    assert (run.state, alarm.state, alarm.options.when) == ("FAILURE", "PUBLISHED", "now")
+    assert alarm.payload == {"to": "ada"}
 
 
 def test_a_deferred_function_runs_alone_with_a_parsed_payload(
@@ -586,6 +610,37 @@ def test_a_revoked_run_does_not_run_and_a_parked_one_ends(
     assert [sent.state, shop.AsyncResult(parked.id).state] == ["REVOKED"] * 2
 
 
+def test_a_run_learns_that_the_one_it_has_invoked_was_revoked(
+    shop: Celery, sim: Simulation, mail: Any
+) -> None:
+    @shop.task
+    def parent() -> str:
+        return step.invoke("mail", mail, "ada")
+
+    run = sim.run(parent)
+    shop.AsyncResult(run.children[0].id).revoke()
+    sim.advance("1h")
+
+    assert run.children[0].state == "REVOKED"
+    assert isinstance(run.exception, StepError)
+
+
+def test_a_module_of_tasks_is_imported_when_a_message_needs_it(
+    shop: Celery, sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    monkeypatch.setattr(shop.loader, "import_default_modules", lambda: shop.task(add, name="add"))
+    result = shop.send_task("add", (1, 2))
+    unknown = shop.send_task("subtract", (1, 2))
+    with pytest.raises(exceptions.NotRegistered, match="subtract"):
+        sim.drain()
+
+    assert sim.find(result.id).result == 3
+    assert sim.find(unknown.id).state == "PENDING"
+
+
 def test_an_app_without_a_backend_is_left_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("celery._state._on_app_finalizers", set(_state._on_app_finalizers))
     app = Celery("bare", broker="redis://127.0.0.1:1/0")
@@ -664,7 +719,7 @@ def test_everything_is_put_back(shop: Celery) -> None:
     assert parts() == before
     assert not {"_connection", "now"} & vars(shop).keys()
     assert (shop._pool, shop._backend_cache, shop.amqp._producer_pool) == (None, None, None)
-    assert shop.connection_for_write().as_uri() == "redis://:**@127.0.0.1:1/0"
+    assert shop.connection_for_write().transport_cls == "redis"
     assert _state.get_current_app() is other
 
 
@@ -679,6 +734,34 @@ def test_two_simulations_know_nothing_of_each_other(shop: Celery, mail: Any) -> 
 def test_an_app_without_defer_is_refused() -> None:
     with pytest.raises(SimulationError, match=r"has no Defer\(app\)"):
         Simulation(Celery("plain"))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_the_docstrings_run(shop: Celery, name: str) -> None:
+    @deferred
+    @shop.task
+    def receipt(order_id: int) -> None: ...
+
+    @deferred
+    @shop.task
+    def track_analytics(order_id: str, user_id: str) -> None: ...
+
+    @shop.task
+    def process_order(order_id: int) -> int:
+        defer("receipt", receipt, order_id=order_id)
+        return step.run("charge", int)
+
+    with Simulation(shop) as sim:
+        names = {"app": shop, "sim": sim, "Simulation": Simulation, "GatewayDown": GatewayDown}
+        sim.run(process_order, 7)
+        for example in EXAMPLES[name]:
+            exec(
+                example.source,
+                {**names, "process_order": process_order, "track_analytics": track_analytics},
+            )
+        sim.run(process_order, 8)
+
+        assert {run.state for run in sim.runs} <= {"SUCCESS", "PENDING", "FAILURE"}
 
 
 # -- the plugin ----------------------------------------------------------------------------

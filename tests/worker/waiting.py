@@ -58,14 +58,12 @@ class Client(Caller):
     def settle(self) -> None:
         for _ in range(2):
             self.result(self.send("steps.fence"))
-        wait_until(self.outbox_is_empty, "the outbox is empty")
-
-    def outbox(self) -> int:
-        return int(self.redis.zcard(f"{self.prefix}due"))
 
     def keys_for_ever(self) -> list[str]:
         """Answer the store's keys that never expire, but for the index of due times."""
-        found = [key for key in self.redis.scan_iter(f"{self.prefix}*") if key != f"{self.prefix}due"]
+        found = [
+            key for key in self.redis.scan_iter(f"{self.prefix}*") if key != f"{self.prefix}due"
+        ]
         return [key for key in found if self.redis.ttl(key) == -1]
 
     def messages(self) -> int:
@@ -114,10 +112,10 @@ def watched(app: Celery) -> Iterator[Watched]:
     def read() -> None:
         with app.connection_for_read() as connection:
             receiver = app.events.Receiver(connection, handlers={"*": view.on_event})
-            with receiver.consumer_context():
+            with receiver.consumer_context() as (own, _, _):
                 ready.set()
                 while not stopping.is_set():
-                    _drain(connection)
+                    _drain(own)
 
     reader = Thread(target=read, name="reads events")
     reader.start()

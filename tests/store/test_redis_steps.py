@@ -1,0 +1,285 @@
+"""What runs with steps, and the events that they wait for, leave in a Redis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis
+
+from celery_defer.ids import RunId
+from celery_defer.step_contract import emit, event, learn, park, wait_for
+from celery_defer.store import NO_SHAPE, Parking, RedisStore
+from tests.store.servers import Server, running
+
+KEEP = 600.0
+RUN = RunId("run")
+BOTH = {NO_SHAPE: "by-name", '["a"]': "by-a"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(server: Server) -> Iterator[Redis]:
+    """The test's own view of the database that the store is in."""
+    with server.client(db=2) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def store(server: Server, redis: Redis) -> RedisStore:
+    return RedisStore(server.client(db=2), "defer:")
+
+
+def everything(store: RedisStore) -> None:
+    """Leave one of each key."""
+    store.recall(RUN, 10, KEEP)
+    store.remember(RUN, {"charge": b"memo"}, KEEP)
+    learn(store, wait_for("by-a", '["a"]'))
+    emit(store, event(is_named=True), BOTH)
+    park(store, wait=wait_for("by-a", '["a"]', since=30))
+    park(store, "two", due=15)
+
+
+def test_every_key_has_the_prefix(store: RedisStore, redis: Redis) -> None:
+    everything(store)
+
+    assert {re.split("[{:]", key.decode().removeprefix("defer:"))[0] or "run"
+            for key in redis.scan_iter("defer:*")} == {
+        "run", "due", "waits", "came", "shapes", "event-id",
+    }  # fmt: skip
+    assert list(redis.scan_iter("[^d]*")) == []
+
+
+def test_every_key_but_the_index_expires(store: RedisStore, redis: Redis) -> None:
+    everything(store)
+
+    lasting = [key for key in redis.scan_iter() if redis.ttl(key) < 0]  # type: ignore[operator]
+    assert lasting == [b"defer:due"]
+
+
+STEPS: dict[str, Callable[[RedisStore], object]] = {
+    "recall": lambda store: store.recall(RUN, 10, KEEP),
+    "look": lambda store: store.recall(RUN, None, KEEP),
+    "resume": lambda store: store.resume(RUN, 0, "owner", KEEP),
+    "remember": lambda store: store.remember(RUN, {"charge": b"memo"}, KEEP),
+    "park": park,
+    "park for an event": lambda store: park(store, wait=wait_for()),
+    "park for values": lambda store: park(store, wait=wait_for("by-a", '["a"]')),
+    "cancel": lambda store: store.cancel(RUN, KEEP),
+    "cancel if parked": lambda store: store.cancel(RUN, KEEP, only_parked=True),
+    "next_due": lambda store: store.next_due(),
+    "settle_all": lambda store: store.settle_all([(RUN, "token")]),
+    "emit": lambda store: emit(store, event()),
+    "emit once": lambda store: emit(store, event(is_named=True)),
+    "past": lambda store: store.past("event", "by-name", 0, 99),
+    "arrive": lambda store: store.arrive(RUN, "wait", 20, 30, event()),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_whatever_is_done_first_leaves_no_key_for_ever(
+    store: RedisStore, redis: Redis, name: str
+) -> None:
+    STEPS[name](store)
+
+    lasting = {key for key in redis.scan_iter() if redis.ttl(key) < 0}  # type: ignore[operator]
+    assert lasting <= {b"defer:due"}
+
+
+@pytest.mark.parametrize("lost", ["run", "outbox"])
+@pytest.mark.parametrize("name", STEPS)
+def test_whatever_is_done_to_what_was_lost_leaves_no_key_for_ever(
+    store: RedisStore, redis: Redis, name: str, lost: str
+) -> None:
+    park(store, wait=wait_for())
+    redis.delete(f"defer:{{run}}:{lost}")
+    STEPS[name](store)
+
+    lasting = {key for key in redis.scan_iter() if redis.ttl(key) < 0}  # type: ignore[operator]
+    assert lasting <= {b"defer:due"}
+
+
+def flushed(server: Server) -> None:
+    server.client().script_flush()
+
+
+def dropped(server: Server) -> None:
+    server.client().client_kill_filter(_type="normal", skipme=True)
+
+
+@pytest.mark.parametrize("disturb", [flushed, dropped])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_server_that_was_away_for_a_moment_is_asked_again(
+    server: Server, store: RedisStore, disturb: Callable[[Server], None], name: str
+) -> None:
+    store.recall(RUN, 10, KEEP)
+    disturb(server)
+
+    STEPS[name](store)
+
+
+def test_an_event_that_was_sent_already_does_not_keep_a_run_for_ever(
+    store: RedisStore, redis: Redis
+) -> None:
+    emit(store, event())
+    park(store, wait=wait_for())
+
+    assert redis.ttl("defer:{run}:run") > 0  # type: ignore[operator]
+
+
+def test_what_a_parked_run_remembers_is_kept_for_as_long_as_its_record(
+    store: RedisStore, redis: Redis
+) -> None:
+    store.recall(RUN, 10, 60)
+    park(store, wait=wait_for("by-a", '["a"]'))
+
+    kept = [redis.ttl(key) for key in redis.scan_iter() if key != b"defer:due"]
+    assert len(kept) == 4
+    assert min(kept) > KEEP - 5  # type: ignore[type-var, operator]
+
+
+def test_a_short_wait_does_not_end_what_others_wait_for(store: RedisStore, redis: Redis) -> None:
+    park(store, wait=wait_for("by-a", '["a"]'))
+    short = Parking(0, "wait", b"note", "token", b"body", 20, wait_for("by-a", '["a"]'))
+    store.park(RunId("two"), short, 10, 60)
+
+    for key in [*redis.scan_iter("defer:waits:*"), *redis.scan_iter("defer:shapes:*")]:
+        assert redis.ttl(key) > KEEP - 5  # type: ignore[operator]
+
+
+def test_a_resumed_run_is_kept_no_longer_than_any_other(store: RedisStore, redis: Redis) -> None:
+    park(store)
+    store.resume(RUN, 1, "owner", 60)
+
+    assert redis.ttl("defer:{run}:run") == 60
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda store: store.settle(RUN, "token"),
+        lambda store: store.settle_all([(RUN, "token")]),
+        lambda store: store.cancel(RUN, KEEP),
+        lambda store: store.quarantine(RUN, "token", "it is bad", KEEP),
+        lambda store: store.stage(RUN, "later", b"calls", 10, KEEP)(),
+        lambda store: park(store, turn=1, step="next"),
+        lambda store: store.arrive(RUN, "wait", 20, 30),
+        lambda store: emit(store, event()),
+    ],
+    ids=["settle", "settle_all", "cancel", "quarantine", "stage", "park", "arrive", "emit"],
+)
+def test_who_waits_no_longer_is_not_among_those_who_wait(
+    store: RedisStore, redis: Redis, end: Callable[[RedisStore], object]
+) -> None:
+    park(store, wait=wait_for())
+    end(store)
+
+    assert list(redis.scan_iter("defer:waits:*")) == []
+
+
+def test_a_record_that_has_expired_is_not_among_those_who_wait_after_an_event(
+    store: RedisStore, redis: Redis
+) -> None:
+    park(store, "gone", now=10, wait=wait_for())
+    park(store, "here", now=11, wait=wait_for())
+    redis.delete("defer:{gone}:outbox")
+
+    found = emit(store, event(), limit=1)
+
+    assert [taken.id for taken in found.taken] == ["here"]
+    assert list(redis.scan_iter("defer:waits:*")) == []
+
+
+def test_an_event_of_no_name_of_its_own_leaves_no_id(store: RedisStore, redis: Redis) -> None:
+    for id in ("one", "two"):
+        park(store, id, wait=wait_for())
+    emit(store, event(), limit=1)
+    emit(store, event(), limit=1)
+
+    assert list(redis.scan_iter("defer:event-id:*")) == []
+
+
+def test_the_keys_of_one_run_are_in_one_slot(store: RedisStore, redis: Redis) -> None:
+    everything(store)
+    keys = [key for key in redis.scan_iter() if b"{run}" in key]
+
+    assert sorted(keys) == [b"defer:{run}:outbox", b"defer:{run}:run"]
+
+
+def test_two_databases_share_nothing_but_a_look(server: Server, redis: Redis) -> None:
+    one, two = (RedisStore(server.client(db=db), "defer:") for db in (2, 5))
+    park(one, wait=wait_for())
+
+    assert emit(two, event()).woken == 0
+    assert two.next_due() is None
+    assert two.recall(RUN, 10, KEEP).turn == 0
+
+
+def test_two_prefixes_share_nothing(server: Server, redis: Redis) -> None:
+    one, two = (RedisStore(server.client(db=2), f"{name}:") for name in ("one", "two"))
+    park(one, wait=wait_for())
+    nudges = two.nudges()
+    while nudges.wait(0.05) is not None:
+        pass
+    park(one, "other", due=15)
+
+    assert emit(two, event()).woken == 0
+    assert nudges.wait(0.05) is None
+    assert two.recall(RUN, 10, KEEP).turn == 0
+
+
+@pytest.mark.parametrize("step", ["a b", "{a}:b", "}{", "%s", "ünï", "a'\"\n", "*"])
+def test_a_step_may_have_any_id(store: RedisStore, step: str) -> None:
+    park(store, step=step, wait=wait_for())
+    emit(store, event())
+
+    assert store.recall(RUN, 10, KEEP).memos == {step: b"event"}
+
+
+# -- nudges ----------------------------------------------------------------------------------
+
+
+def test_who_begins_to_listen_looks_once(store: RedisStore) -> None:
+    nudges = store.nudges()
+
+    assert nudges.wait(5) == 0.0
+    assert nudges.wait(0.05) is None
+
+
+def test_who_was_cut_off_looks_once(server: Server, store: RedisStore) -> None:
+    nudges = store.nudges()
+    nudges.wait(5)
+    server.client().client_kill_filter(_type="pubsub")
+
+    found = [nudges.wait(0.1) for _ in range(10)]
+
+    assert 0.0 in found
+    park(store, due=15)
+    assert nudges.wait(5) == 15
+
+
+def test_a_run_that_parks_for_long_wakes_nobody(store: RedisStore) -> None:
+    nudges = store.nudges()
+    nudges.wait(5)
+    park(store, now=10, due=71)
+
+    assert nudges.wait(0.05) is None
+
+
+# -- many shapes -----------------------------------------------------------------------------
+
+
+def test_an_event_may_be_waited_for_by_very_many_shapes(store: RedisStore) -> None:
+    shapes = [f'["{number}"]' for number in range(1_000, 9_500)]  # Lua unpacks 8,000
+    for shape in shapes:
+        park(store, shape, wait=wait_for("some", shape))
+    told = emit(store, event()).unknown_shapes
+
+    assert told == shapes
