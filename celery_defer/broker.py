@@ -11,6 +11,7 @@ from typing import Any
 
 from celery.app.routes import MapRoute
 from celery.app.task import Task
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import after_task_publish, before_task_publish, task_sent
 from kombu import exceptions
 from kombu.exceptions import OperationalError
@@ -144,6 +145,8 @@ class _Sender:
         """Publish one message; False, and a log line, if it alone is at fault."""
         try:
             self._publish(message)
+        except SoftTimeLimitExceeded:
+            raise
         except errors:
             raise
         except Exception:

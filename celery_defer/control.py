@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from celery import current_app
-
-from celery_defer import cancellation, parked
+from celery_defer import apps, cancellation, parked
 from celery_defer.errors import StoreError
-from celery_defer.extension import Defer, extension_of
+from celery_defer.extension import Defer
 from celery_defer.ids import RunId
 from celery_defer.store import Store
 from celery_defer.withdrawal import withdraw
@@ -50,10 +46,7 @@ def cancel(run_id: str, *, terminate: bool = False) -> bool:
 
 
 def _extension() -> tuple[Defer, Store]:
-    app: Any = current_app
-    extension = extension_of(app)
-    if extension is None:
-        raise StoreError("the current Celery app has no Defer(app)")
+    extension: Defer = apps.in_use()._celery_defer
     if extension.store is None:
         raise StoreError
     return extension, extension.store

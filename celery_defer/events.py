@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import blake2b
@@ -9,12 +10,11 @@ from typing import Any, Generic, TypeVar, overload
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from celery_defer import matching, memo
+from celery_defer import apps, matching, memo, schemas
 from celery_defer.codec import JsonType
 from celery_defer.errors import EventError, StepError, StoreError
 from celery_defer.memo import Memo
@@ -22,7 +22,7 @@ from celery_defer.scope import find
 from celery_defer.store import NO_SHAPE, SentEvent, Store
 from celery_defer.waking import LEASE, wake
 
-__all__ = ["Event", "Received", "received", "send_event", "typed"]
+__all__ = ["Event", "Received", "received", "send_event", "typed", "wanted"]
 
 T = TypeVar("T")
 
@@ -41,10 +41,11 @@ class Event(Generic[T]):
     >>> purchase = Event("purchase/completed", PurchaseCompleted)
     """
 
-    __slots__ = ("_kind", "name")
+    __slots__ = ("_kind", "_schema", "name")
 
     def __init__(self, name: str, schema: type[T]) -> None:
         self.name = _checked("name", name)
+        self._schema = schema
         self._kind = JsonType(TypeAdapter(schema))
 
     def __repr__(self) -> str:
@@ -76,10 +77,9 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
 
     >>> send_event("purchase/completed", {"order_id": "o-1", "total": 12})
     """
-    app = _app()
-    extension = getattr(app, "_celery_defer", None)
-    if extension is None:
-        raise StoreError("the current Celery app has no Defer(app)")
+    run = find()
+    app = run.app if run else apps.in_use()
+    extension = app._celery_defer
     if extension.store is None:
         raise StoreError
     now = extension.clock()
@@ -92,6 +92,13 @@ def typed(event: Event[Any] | str) -> tuple[str, JsonType]:
     if isinstance(event, Event):
         return event.name, event._kind
     return _checked("name", event), _ANYTHING
+
+
+def wanted(event: Event[Any] | str, values: Mapping[str, Any] | None) -> matching.Match:
+    """Read the values that a wait compares, by the type of a declared event."""
+    if isinstance(event, Event):
+        return matching.match(event.name, schemas.typed(event.name, event._schema, values))
+    return matching.match(event, values)
 
 
 def received(step: str, known: Memo, kind: JsonType) -> Received[Any] | None:
@@ -109,11 +116,6 @@ def received(step: str, known: Memo, kind: JsonType) -> Received[Any] | None:
         ) from error
     at = datetime.fromtimestamp(found["at"], timezone.utc)
     return Received(found["id"], found["name"], at, data)
-
-
-def _app() -> Any:
-    run = find()
-    return run.app if run else current_app
 
 
 def _made(

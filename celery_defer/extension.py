@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from celery.app.backends import by_url
 
-from celery_defer import hooks
+from celery_defer import apps, hooks
 from celery_defer.settings import STORES, Settings
 from celery_defer.store import RedisStore, Store
 from celery_defer.worker import RelayStep
@@ -38,6 +38,7 @@ class Defer:
         #: Calls the function of a step, whose id is given; a suite may count that, or let it fail.
         self.call_step: Callable[[str, Callable[[], Any]], Any] = _call
         app._celery_defer = self
+        apps.add(app)
         app.steps["worker"].add(RelayStep)
         # A pool that spawns its children rebuilds the app there from what
         # celery.app.base.Celery.__reduce_keys__ lists; fixups are called with the new app.

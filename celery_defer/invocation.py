@@ -8,9 +8,10 @@ from typing import Any
 from celery_defer import answers
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
+from celery_defer.failures import failure_of
 from celery_defer.function import deferrable
 from celery_defer.ids import run_id
-from celery_defer.memo import Failure, Memo
+from celery_defer.memo import Memo
 from celery_defer.model import Call, CallState, Options, When
 from celery_defer.scope import Scope
 from celery_defer.waking import LEASE, wake
@@ -63,8 +64,7 @@ def outcome(run: Scope, step: str, child: tuple[str, str]) -> Memo | None:
     if result.successful():
         return Memo(answers.pack(step, answers.ANYTHING, result.result), calls=told)
     error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
-    prepared = run.app.backend.prepare_exception(error, serializer="json")
-    return Memo(failure=Failure(prepared, is_final=True), calls=told)
+    return Memo(failure=failure_of(run.app.backend, error, is_final=True), calls=told)
 
 
 def tell_invoker(run: Scope) -> None:

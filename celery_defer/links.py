@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from celery.backends.base import KeyValueStoreBackend
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.states import SUCCESS
 
 from celery_defer.ids import run_id
@@ -45,6 +46,8 @@ def will_be_stored(parent: Scope, answer: object) -> bool:
         return True
     try:
         backend.encode(backend.encode_result(answer, SUCCESS))
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:
         return False
     return True

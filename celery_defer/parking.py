@@ -45,7 +45,8 @@ class Wait:
     kind: str
     until: float
     about: Mapping[str, Any] = field(default_factory=dict)
-    note: Note = field(default_factory=Note)
+    #: How often a step was tried that is tried again.
+    tries: int = 0
     subscription: Subscription | None = None
     child: tuple[str, str] | None = None
     look: float | None = None
@@ -159,7 +160,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
     return Parking(
         turn=replay.turn,
         step=step,
-        note=wait.note.pack(),
+        note=Note(wait.tries, run.run.attempt).pack(),
         token=uuid4().hex,
         body=body,
         due=due,
@@ -172,6 +173,8 @@ def _options(run: Scope) -> dict[str, Any]:
     options = {
         **_declared(run), **run.task.signature_from_request(run.task.request).options
     }  # fmt: skip
+    if not hasattr(run.task.backend, "destination_for"):
+        options.pop("reply_to", None)  # celery.backends.rpc alone asks for it
     return {
         name: value
         for name, value in options.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from celery_defer.delivery import deliver
 from celery_defer.errors import RecordError
 from celery_defer.model import Outcome, Record
 from celery_defer.outbox import conclude
+from celery_defer.parked import Parked
 from celery_defer.scope import Staged
 from celery_defer.settings import Settings
 from celery_defer.store import Store, Taken
@@ -64,6 +65,8 @@ class Quarantine:
 class Wake:
     """A parked run's wait is over."""
 
+    run: Parked
+
 
 Action = Publish | Drop | Wait | Quarantine | Wake
 
@@ -98,10 +101,10 @@ def _plan_calls(
 
 
 def _plan_wake(now: float, taken: Taken, state_of: Callable[[str, str], str]) -> Action:
-    child = parked.unpack(taken.body).child
-    if child and state_of(*child) not in _ENDED:
+    run = parked.unpack(taken.body)
+    if run.child and state_of(*run.child) not in _ENDED:
         return Wait(now + _pause(taken.tries))
-    return Wake()
+    return Wake(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class Relay:
         """Take what is due and do what ``plan`` says; answer how many records that was."""
         due = self.store.take(now, now + LEASE, LIMIT)
         plans = [(taken, self._plan(taken, now)) for taken in due]
-        self._wake([taken for taken, action in plans if isinstance(action, Wake)], now)
+        self._wake({taken: action.run for taken, action in plans if isinstance(action, Wake)}, now)
         rest = [planned for planned in plans if not isinstance(planned[1], Wake)]
         for position, (taken, action) in enumerate(rest):
             if not self._act(taken, action, now) and not is_there(self.app):
@@ -137,8 +140,9 @@ class Relay:
             logger.exception("the result of run %s cannot be read", taken.id)
             return Wait(now + _pause(taken.tries))
 
-    def _wake(self, due: Sequence[Taken], now: float) -> None:
-        woken = wake(self.app, self.store, due, tells=self.tells())
+    def _wake(self, due: Mapping[Taken, Parked], now: float) -> None:
+        read = {taken.id: run for taken, run in due.items()}
+        woken = wake(self.app, self.store, list(due), tells=self.tells(), read=read)
         self._leave(woken.unsent, now)
         for taken in woken.refused:
             self._quarantine(taken, "its message cannot be made")

@@ -16,16 +16,21 @@ __all__ = ["Note", "Replay"]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is left with a step that parks its run: how often the step was tried before."""
+    """What is left with a step that parks its run.
+
+    How often the step was tried, and in which attempt of the run that was.
+    """
 
     tries: int = 0
+    attempt: int = 1
 
     def pack(self) -> bytes:
-        return to_json({"tries": self.tries})
+        return to_json({"tries": self.tries, "attempt": self.attempt})
 
     @classmethod
     def unpack(cls, body: bytes) -> Note:
-        return cls(tries=int(from_json(body).get("tries", 0)))
+        known = from_json(body)
+        return cls(known["tries"], known["attempt"])
 
 
 @dataclass(slots=True)
@@ -64,6 +69,13 @@ class Replay:
         """Answer what a step left when it parked the run; its wait is over."""
         body = self.waits.get(key)
         return Note.unpack(body) if body is not None else None
+
+    def left_out(self, attempt: int) -> str | None:
+        """Answer a step that has parked this attempt, and that the body has not come to again."""
+        for key in self.waits.keys() - self._numbers.keys():
+            if Note.unpack(self.waits[key]).attempt == attempt:
+                return key
+        return None
 
     def calls(self) -> Iterator[Call]:
         """Answer what finished steps have deferred."""

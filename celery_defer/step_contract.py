@@ -454,6 +454,11 @@ class StepContract:
         assert store.past("event", "by-name", 20.001, 23.001) == sent[1:]
         assert store.past("event", "other", 0, 99) == []
 
+    def test_an_event_is_found_without_who_has_named_it(self, store: Store) -> None:
+        emit(store, event(is_named=True))
+
+        assert store.past("event", "by-name", 0, 99) == [event()]
+
     def test_events_are_kept_for_so_long(self, store: Store) -> None:
         for at in (10, 20, 30):
             emit(store, event(f"event-{at}", at=at), now=at, keep=10)
@@ -517,6 +522,17 @@ class StepContract:
         assert store.arrive(_RUN, "wait", 44, 99, event()) is None
         assert store.recall(_RUN, 10, _KEEP).memos == {"wait": b"event"}
         assert [taken.tries for taken in store.take(45, 99, 10)] == [2]
+
+    def test_a_run_whose_wait_ends_while_a_relay_looks_is_not_postponed(self, store: Store) -> None:
+        park(store, due=15)
+        store.take(15, 45, 10)
+        store.arrive(_RUN, "wait", 16, 26)
+        store.postpone(_RUN, "token", 75)
+
+        assert store.next_due() == 16
+        store.take(16, 46, 10)
+        store.postpone(_RUN, "token", 75)
+        assert store.next_due() == 75
 
     def test_a_run_may_have_any_id_and_wait_at_any_step(self, store: Store) -> None:
         id, step = RunId("{a}:run ü'\n%s"), "b\n}:outbox '%d'"

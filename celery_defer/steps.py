@@ -18,6 +18,7 @@ from celery_defer.codec import JsonType
 from celery_defer.durations import Duration
 from celery_defer.errors import IdError, StepError, StoreAwayError, StoreError
 from celery_defer.events import Event, Received
+from celery_defer.failures import failure_of, raised_by
 from celery_defer.flow import NonRetriable, RetryAfter, Suspended
 from celery_defer.function import Deferrable
 from celery_defer.memo import NOTHING, Failure, Memo
@@ -121,7 +122,7 @@ class Steps:
         """
         one = _begin(id)
         name, kind = events.typed(event)
-        wanted, longest = matching.match(name, match), durations.seconds(id, timeout)
+        wanted, longest = events.wanted(event, match), durations.seconds(id, timeout)
         known = one.memo()
         if known is None and one.note is not None:
             known = one.keep(NOTHING)  # unless an event was faster
@@ -304,7 +305,7 @@ class _Step:
         """Answer the step's result, or raise what it ended with."""
         if known.failure is None:
             return answers.unpack(self.key, kind, known.result)
-        cause = self.scope.app.backend.exception_to_python(dict(known.failure.exception))
+        cause = raised_by(self.scope.app.backend, known.failure)
         if not known.failure.is_final:
             raise cause
         raise StepError(f"step {self.key!r} has failed: {cause!r}", self.key) from cause
@@ -357,7 +358,7 @@ class _Step:
             now = self.scope.now()
             at = now + self._pause(error, tries)
             about = {"error": repr(error), "try": tries + 1}
-            return memo.unpack(self._park(Wait("retry", at, about, Note(tries))))
+            return memo.unpack(self._park(Wait("retry", at, about, tries=tries)))
         is_final = retries > 0 or isinstance(error, NonRetriable)
         failed = Memo(failure=self._failure(error, is_final=is_final))
         if is_final:
@@ -374,16 +375,26 @@ class _Step:
         return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
 
     def _failure(self, error: Exception, *, is_final: bool) -> Failure:
-        backend = self.scope.app.backend
-        return Failure(backend.prepare_exception(error, serializer="json"), is_final)
+        return failure_of(self.scope.app.backend, error, is_final=is_final)
 
     def _park(self, wait: Wait) -> bytes:
         self.check_waits()
+        self._check_order()
         if self.replay.pending:
             self._keep_pending()
         found = park(self.scope, self.key, wait)
         self.replay.memos[self.key] = found
         return found
+
+    def _check_order(self) -> None:
+        """A body that takes another way each time would park for ever."""
+        if left := self.replay.left_out(self.scope.run.attempt):
+            raise StepError(
+                f"run {self.scope.run.id} has waited at step {left!r}, and comes to {self.key!r} "
+                "without it when it is run again: the body must take the same way each time, so "
+                "read clocks, random numbers and databases inside step.run",
+                self.key,
+            )
 
     def _keep_pending(self) -> None:
         run, store, pending = self.scope, self.scope.store, dict(self.replay.pending)

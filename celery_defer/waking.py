@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from celery_defer import parked
 from celery_defer.batch import batch
 from celery_defer.broker import connect, connection_errors
 from celery_defer.errors import RecordError
-from celery_defer.parked import WAKE, Parked, Wake
+from celery_defer.ids import RunId
+from celery_defer.parked import Parked
 from celery_defer.store import Store, Taken
+from celery_defer.wakeups import Wakeups
 
 __all__ = ["LEASE", "Woken", "wake"]
 
@@ -21,14 +22,6 @@ logger = logging.getLogger(__name__)
 
 #: Seconds within which who has leased a parked run has published it; else a relay does.
 LEASE = 10.0
-
-# Parameters of celery.app.amqp.AMQP.as_task_v2 that travel in the message; what else Celery
-# retries a run with says where the message goes.
-_CARRIED = frozenset(
-    {"root_id", "parent_id", "group_id", "group_index", "shadow", "chord", "chain", "retries"}
-    | {"soft_time_limit", "time_limit", "reply_to", "replaced_task_nesting", "origin"}
-    | {"ignore_result", "stamped_headers"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +33,21 @@ class Woken:
     unsent: tuple[Taken, ...] = ()
 
 
-def wake(app: Any, store: Store, taken: Sequence[Taken], *, tells: bool = True) -> Woken:
-    """Publish parked runs that were leased.
+def wake(
+    app: Any,
+    store: Store,
+    taken: Sequence[Taken],
+    *,
+    tells: bool = True,
+    read: Mapping[RunId, Parked] | None = None,
+) -> Woken:
+    """Publish parked runs that were leased; *read* has those whose record was read already.
 
     What could not go stays in the outbox, where a relay finds it when its lease has ended. With
     *tells* Flower is told that the runs wait no longer.
     """
-    runs = [(each, _readable(each)) for each in taken]
+    has = read or {}
+    runs = [(each, has.get(each.id) or _readable(each)) for each in taken]
     refused = [each for each, run in runs if run is None]
     known = [(each, run) for each, run in runs if run is not None]
     if not known:
@@ -57,7 +58,7 @@ def wake(app: Any, store: Store, taken: Sequence[Taken], *, tells: bool = True) 
             connect(app, producer.connection)
             with batch(producer, is_durable=True) as opened:
                 tell = _telling(app, producer.connection, opened.producer) if tells else _silent
-                send = partial(_publish, app, opened.producer)
+                send = Wakeups(app, opened).publish
                 bad = [each for each in known if not _is_gone(*each, tell, send, errors)]
         except errors as error:
             logger.error("%d parked runs wait for the broker: %r", len(known), error)
@@ -99,29 +100,6 @@ def _readable(taken: Taken) -> Parked | None:
         return None
 
 
-def _publish(app: Any, producer: Any, run: Parked, token: str) -> None:
-    """Do what celery.app.task.Task.apply_async does for a retry, and leave out whose task it is.
-
-    That one would make the run a child of the task in progress here.
-    """
-    amqp, options = app.amqp, dict(run.options)
-    carried = {name: options.pop(name) for name in _CARRIED & options.keys()}
-    stamps = {name: options.pop(name, None) for name in carried.get("stamped_headers") or ()}
-    message = amqp.create_task_message(
-        run.parked,
-        run.task,
-        tuple(run.args),
-        dict(run.kwargs),
-        callbacks=options.pop("link", None),
-        errbacks=options.pop("link_error", None),
-        **carried,
-        **stamps,
-    )
-    headers = {**run.headers, WAKE: Wake(run.turn, token).seal()}
-    route = amqp.router.route(options, run.task, run.args, run.kwargs)
-    amqp.send_task_message(producer, run.task, message, headers=headers, retry=False, **route)
-
-
 def _telling(app: Any, connection: Any, producer: Any) -> Callable[[Parked], None]:
     """Answer what lets Flower show again what Celery tells of a run.
 
@@ -129,10 +107,10 @@ def _telling(app: Any, connection: Any, producer: Any) -> Callable[[Parked], Non
     events go with the messages, and before them.
     """
 
+    events = app.events.Dispatcher(connection, enabled=False, buffer_while_offline=False)
+
     def tell(run: Parked) -> None:
-        events = app.events.Dispatcher(
-            connection, hostname=run.hostname, enabled=False, buffer_while_offline=False
-        )
+        events.hostname = run.hostname or events.hostname
         told = {"uuid": run.parked, "exception": "its wait is over"}
         events.publish("task-retried", told, producer)
 

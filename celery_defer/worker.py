@@ -33,7 +33,7 @@ class RelayStep(bootsteps.StartStopStep):
         extension = worker.app._celery_defer
         self._connections = _Connections.of(worker.app)
         store = extension.store
-        self._relay = _Thread(extension, store) if store else None
+        self._relay = _Thread(extension, store, worker) if store else None
 
     def start(self, parent: Any) -> None:  # noqa: ARG002
         if self._relay is None:
@@ -73,10 +73,12 @@ class _Thread:
     A thread; a greenlet where the pool has patched threads.
     """
 
-    def __init__(self, extension: Any, store: Store) -> None:
+    def __init__(self, extension: Any, store: Store, worker: Any) -> None:
         self._clock = extension.clock
         self._interval = extension.settings.relay_interval
-        self._relay = Relay(extension.app, store, extension.settings)
+        self._relay = Relay(
+            extension.app, store, extension.settings, tells=lambda: _sends_events(worker)
+        )
         self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
         self._nudges = store.nudges()
         self._stopping = threading.Event()
@@ -114,6 +116,12 @@ class _Thread:
         while not self._stopping.is_set() and (left := until - self._clock()) > 0:
             due = self._nudges.wait(min(left, _LONGEST_REST))
             until = until if due is None else min(until, due)
+
+
+def _sends_events(worker: Any) -> bool:
+    """Whether the worker tells of its tasks, which ``celery control`` may turn on and off."""
+    dispatcher = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
+    return bool(dispatcher and dispatcher.enabled)
 
 
 def _warn_of_no_store() -> None:

@@ -45,7 +45,16 @@ class MemoryStore(MemorySteps):
             self._outbox[id] = MemoryRecord(token, body, due)
         return lambda: None
 
-    def stage_in(self, connection: Mapping[str, Any], *record: object, **times: float) -> None:  # noqa: ARG002
+    def stage_in(
+        self,
+        connection: Mapping[str, Any],  # noqa: ARG002
+        id: RunId,  # noqa: ARG002
+        token: str,  # noqa: ARG002
+        body: bytes,  # noqa: ARG002
+        *,
+        due: float,  # noqa: ARG002
+        keep: float,  # noqa: ARG002
+    ) -> None:
         return None
 
     def settle(self, id: RunId, token: str | None) -> None:
@@ -70,7 +79,11 @@ class MemoryStore(MemorySteps):
             if self._has(id, token):
                 kept = self._outbox[id]
                 self._outbox[id] = replace(
-                    kept, due=due, lease=0.0, body=kept.body if body is None else body
+                    kept,
+                    due=due if kept.over is None else kept.over,
+                    body=kept.body if body is None else body,
+                    lease=0.0,
+                    over=None,
                 )
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:  # noqa: ARG002

@@ -37,6 +37,7 @@ class MemoryRecord:
     digest: str = ""
     parked: float = 0.0
     lease: float = 0.0
+    over: float | None = None
 
 
 @dataclass(slots=True)
@@ -207,7 +208,7 @@ class MemorySteps:
                 return Emitted()
             wanted = [digest for digest in dict.fromkeys(digests.values()) if digest]
             if event.id not in self._sent:
-                self._keep(event, wanted, now - keep)
+                self._keep(replace(event, is_named=False), wanted, now - keep)
             waiting = [id for digest in wanted for id in self._waiting(digest)]
             woken, left = self._wake(waiting, event, limit)
             has_more = bool(left)
@@ -231,8 +232,10 @@ class MemorySteps:
                 return None
             if event and not self._runs[id].receive(step, event):
                 return None
-            self._outbox[id] = replace(record, digest="")  # it waits no longer
-            return self._lease(id, until) if record.lease <= now else None
+            is_free = record.lease <= now
+            over = record.over if is_free else now
+            self._outbox[id] = replace(record, digest="", over=over)  # it waits no longer
+            return self._lease(id, until) if is_free else None
 
     def _kept(self, digest: str) -> list[SentEvent]:
         return self._events.get(digest, [])

@@ -50,6 +50,7 @@ class RedisStore(RedisSteps):
         self._aside = f"{prefix}quarantine"
         self._stage = self._script("stage")
         self._settle = self._script("settle")
+        self._settle_all = self._script("settle_all")
         self._publish = self._script("publish", "settle")
         self._take = self._script("take")
         self._postpone = self._script("postpone")
@@ -88,10 +89,8 @@ class RedisStore(RedisSteps):
         self._settle([self._record(id), self._due], [id, token or ""])
 
     def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
-        with self._client.pipeline(transaction=False) as pipeline:
-            for id, token in records:
-                self._settle([self._record(id), self._due], [id, token], client=pipeline)
-            pipeline.execute()
+        keys = [self._due, *(self._record(id) for id, _ in records)]
+        self._settle_all(keys, [part for record in records for part in record])
 
     def settle_in(
         self, broker: Mapping[str, Any], id: RunId, token: str

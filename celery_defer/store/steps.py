@@ -129,7 +129,7 @@ class Arrival:
 class SentEvent:
     """An event on its way: its memo is what the waiting step will have answered.
 
-    ``is_named`` says that its sender chose the id, and may send it again.
+    ``is_named`` says that its sender chose the id, and may send it again; nobody keeps that.
     """
 
     id: str
@@ -245,6 +245,7 @@ class StepStore(Protocol):
         """Lease the record of a run that is parked at *step*, for it waits no longer.
 
         With an *event*, that is what the step answers. None where the run is not parked there,
-        has received the event, or is leased to somebody already.
+        has received the event, or is leased to somebody already; who has it and postpones it
+        postpones it to *now*.
         """
         ...

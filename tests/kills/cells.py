@@ -70,7 +70,7 @@ COLUMNS = (
 #: Each point (see points.py), in the order in which a run comes by, and as the table calls it.
 POINTS = {
     "body": "in the parent's body",
-    "staged": "its calls are staged, its result is not stored",
+    "staged": "its body has returned, its result is not stored",
     "stored": "SUCCESS is stored, nothing is published",
     "middle": "in the middle of publishing",
     "published": "all is published, the record is there",
@@ -211,7 +211,7 @@ def _parent(cell: Cell) -> Seen:
     if cell.who == "child":
         return Seen("FAILURE", 1, never)
     # Celery has lost the run: nobody will ever store how it ended.
-    return Seen("PENDING", 1, never, waits=cell.point == "staged")
+    return Seen("PENDING", 1, never)
 
 
 def _deferred(cell: Cell) -> Seen:

@@ -158,6 +158,12 @@ class _Store:
 
         return then_reach
 
+    def stage_in(self, connection: Any, id: Any, *args: Any, **kwargs: Any) -> Any:
+        put = self._store.stage_in(connection, id, *args, **kwargs)
+        if put is not None:
+            reach("staged", id)
+        return put
+
     def take(self, *args: Any) -> Any:
         taken = self._store.take(*args)
         for each in taken:

@@ -29,9 +29,6 @@ the bodies themselves when the outbox was empty and the queue read to its end:
 - **once**: each completed exactly once. So it is wherever the parent's SUCCESS is stored; with
   `ignore_result`, wherever its body has returned.
 - **never**: none began. So it is wherever no SUCCESS is stored in the end.
-- **record waits**: Celery has lost the parent: it was acknowledged early, and the worker died in
-  it, so no state will ever be stored. Nothing is published. The record waits for a state, for a
-  week, and is dropped then.
 - **★**: Celery's own way with the deferred run that was killed; the other two completed once.
   **lost ★**: acknowledged early, a run is lost with its process; so is any run of a killed child
   without `reject_on_worker_lost`. **twice ★**: acknowledged late, a run whose result was not
@@ -48,6 +45,9 @@ In the middle of publishing: on RabbitMQ and in the column *one by one* (Redis w
 has left and the others have not. Elsewhere on Redis all messages and the record's removal are one
 pipeline, of which nothing has left yet; so there is also no moment at which *all is published,
 the record is there*.
+
+The store is in the Redis of the results, so what the parent deferred goes with its result: both
+are stored, or neither. With `ignore_result` it is stored when its body has returned.
 
 What Redis as a broker gives to another worker after `visibility_timeout` is given back at once
 here. Redis has another gap, which is left out here as it concerns each message of Celery: kombu

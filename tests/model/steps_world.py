@@ -6,13 +6,15 @@ import copy
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from celery import Celery, _state
 
-from celery_defer import Defer, deferred, send_event
+from celery_defer import Defer, deferred, send_event, step
 from celery_defer.relay import Relay
 from celery_defer.store import MemoryStore
+from celery_defer.store.steps import DRIFT
 from tests.unit.conftest import Worker
 
 __all__ = ["Killed", "StepsWorld"]
@@ -61,7 +63,7 @@ class StepsWorld:
         #: How often each deferred function has run, by its argument.
         self.ran: Counter[str] = Counter()
         self.memos: dict[str, bytes] = {}
-        self.run: Any = None
+        self.run: Any = SimpleNamespace(id="")
         self.is_dead = False
         self.child = self._child()
 
@@ -80,8 +82,20 @@ class StepsWorld:
     # -- what may happen -------------------------------------------------------------------
 
     def begin(self, task: Any) -> None:
+        self._make_paths_known()
         self.run = task.apply_async()
         self._collect()
+
+    def _make_paths_known(self) -> None:
+        """Let somebody wait for such events a while before the run."""
+
+        @self.app.task(name="first", shared=False)
+        def first() -> None:
+            step.wait_for_event("wait", "event", timeout=1, match={"key": "none"})
+
+        first.apply_async()
+        self.finish()
+        self.now += 2 * DRIFT
 
     def deliver(self, position: int = 0) -> None:
         """A worker takes a message; if it dies, the broker gives the message again."""
@@ -89,7 +103,8 @@ class StepsWorld:
         if not self.queue:
             return
         message = self.queue.pop(position % len(self.queue))
-        self.old.append(message)
+        if message.headers["id"] == self.run.id:
+            self.old.append(message)
         if not self._alive(lambda: self.worker.trace(message)):
             self.queue.append(_again(message))
 
@@ -133,12 +148,15 @@ class StepsWorld:
     def _collect(self) -> None:
         self.queue += self.worker.published()
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether a step of the run has begun, so that events count for it."""
+        return self.store.kept._runs[self.run.id].since is not None
+
     # -- what must hold --------------------------------------------------------------------
 
     def check_memos(self) -> None:
         """A memo never changes."""
-        if self.run is None:
-            return
         kept = dict(self.store.kept._runs[self.run.id].memos)
         assert {key: kept.get(key) for key in self.memos} == self.memos
         self.memos = kept

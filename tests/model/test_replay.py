@@ -1,19 +1,28 @@
-"""Programs of random steps end as they would undisturbed, whoever dies and whoever comes between."""
+"""Programs of random steps end as if nobody had died, and nobody had come between.
+
+Not modelled: a store that is away, claims and results that expire, messages that are lost, a
+death between park and the look for early events where the paths are new (test_wakes.py).
+"""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from celery_defer import StepError, defer, step
 
 from .steps_world import StepsWorld
+
+# A run takes a tenth of a second, and to shrink one would take minutes.
+EXAMPLES = int(os.environ.get("DEFER_MODEL_EXAMPLES", "1000")) // 20
+PHASES = (Phase.explicit, Phase.generate)
 
 
 class Declined(Exception):
@@ -184,14 +193,26 @@ def played(program: list[Op]) -> Iterator[tuple[StepsWorld, Player]]:
         world.close()
 
 
-def check(world: StepsWorld, player: Player) -> None:
+def check(world: StepsWorld, player: Player, lost: int = 0, twice: int = 0) -> None:
+    """Compare with what must be.
+
+    *lost* processes have died, each amid one function perhaps; *twice* a broker has given the
+    run's message to a second worker while the first was at work, so that both may be in a step.
+    """
     assert world.run.state == "SUCCESS", world.run.result
     assert world.run.result == player.result()
-    assert world.ran == player.children()
+    assert _is_once(world.ran, player.children(), lost)
+    answered = Counter(player.places("run", "runs", "flaky", "defers"))
+    assert twice or _is_once(player.answered, answered, lost)
     assert world.store.kept.quarantined() == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=EXAMPLES // 2,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=PHASES,
+)
 @given(programs)
 def test_a_run_that_nothing_disturbs_does_each_step_once(program: list[Op]) -> None:
     with played(program) as (world, player):
@@ -211,6 +232,11 @@ def test_a_run_that_nothing_disturbs_does_each_step_once(program: list[Op]) -> N
                 ]
 
 
+def _is_once(found: Counter[str], expected: Counter[str], lost: int) -> bool:
+    more = found - expected
+    return found.keys() == expected.keys() and more.total() <= lost
+
+
 ACTS = ["deliver", "redeliver", "tick", "pass", "tell"]
 
 
@@ -225,6 +251,7 @@ class Chaos:
     depth: int = 0
     #: Answers that were lost before they were kept: the function behind may be called again.
     lost: int = 0
+    twice: int = 0
 
     def __post_init__(self) -> None:
         self.untold = list(self.player.places("comes"))
@@ -236,6 +263,7 @@ class Chaos:
         self.left = 0
         while self.untold:
             self.world.deliver()
+            self.world.tick(1.0)
             self.act("tell")
         self.world.finish()
 
@@ -244,12 +272,13 @@ class Chaos:
         if name == "deliver":
             self.world.deliver(self.data.draw(st.integers(0, 3), "which"))
         elif name == "redeliver":
-            self.world.redeliver(self.data.draw(st.integers(0, 9), "which old"))
-        elif name == "tick":
-            self.world.tick()
+            self.twice += self.depth
+            self.world.redeliver(self.data.draw(st.integers(0, 3), "which old"))
+        elif name == "tick":  # not so late that a wait for what will come is over
+            self.world.tick(60.0 if self.untold else None)
         elif name == "pass":
             self.world.tick(self.data.draw(st.sampled_from([1.0, 9.0, 31.0]), "seconds"))
-        elif self.untold and self.world.old:
+        elif self.untold and self.world.is_seen:
             place = self.untold[0]
             if self.world.tell(place) and place in self.untold:
                 self.untold.remove(place)
@@ -275,11 +304,13 @@ class Chaos:
                 self.depth -= 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES
+)
 @given(programs, st.data())
 def test_a_run_ends_as_if_nothing_had_disturbed_it(program: list[Op], data: Any) -> None:
     with played(program) as (world, player):
         chaos = Chaos(world, player, data)
         chaos.play()
 
-        check(world, player)
+        check(world, player, chaos.lost, chaos.twice)

@@ -14,10 +14,12 @@ from typing import Any
 from celery import Celery, Task, current_task, signals
 from kombu.transport.redis import Channel
 
-from celery_defer import Defer, current_run, defer, deferred
+from celery_defer import Defer, current_run, defer, deferred, send_event, step
 from celery_defer.model import HEADER
+from celery_defer.parked import WAKE, Wake
 from celery_defer.scope import find
 from tests.soak.events import EVENTS, Event, Plan
+from tests.soak.journeys import EVENT, Journey
 
 QUEUE = "soak"
 PREFIX = "soak-defer:"
@@ -133,12 +135,54 @@ def parent_quiet(self: Any, plan: dict[str, Any]) -> None:
     perform(self, Plan.model_validate(plan))
 
 
+# -- runs with steps ----------------------------------------------------------------------------
+
+
+@app.task(bind=True, name="journey", **_LATE)
+def journey(self: Task, plan: dict[str, Any]) -> None:
+    """Go leg by leg; tell of each what the body has seen of it."""
+    request = self.request
+    seen = {"again": bool((request.delivery_info or {}).get("redelivered"))}
+    tell(Event("start", request.id, **_wake(request), **seen))
+    for number, leg in enumerate(Journey.model_validate(plan).legs):
+        _go(request.id, number, leg.kind, leg.seconds)
+    tell(Event("done", request.id, **seen))
+
+
+def _go(id: str, number: int, kind: str, seconds: float) -> None:
+    if kind == "sleep":
+        step.sleep(f"leg-{number}", seconds)
+    elif kind == "wait":
+        match = {"run": id, "leg": number}
+        received = step.wait_for_event(f"leg-{number}", EVENT, timeout=seconds, match=match)
+        tell(Event("got", id, token=received.id if received else "nothing", leg=number))
+    else:
+        step.run(f"leg-{number}", _do, id, number)
+        tell(Event("kept", id, leg=number))
+
+
+def _do(id: str, number: int) -> int:
+    tell(Event("step", id, leg=number))
+    return number
+
+
+def _wake(request: Any) -> dict[str, Any]:
+    wake = Wake.open(vars(request))
+    return {"token": wake.token, "leg": wake.turn} if wake else {"leg": 0}
+
+
+@app.task(name="teller", **_LATE)
+def teller(data: dict[str, Any], id: str | None) -> None:
+    send_event(EVENT, data, id=id)
+
+
 # -- what is seen outside the bodies ----------------------------------------------------------
 
 
 @signals.task_received.connect
 def _on_received(request: Any, **_: Any) -> None:
-    tell(Event("received", request.id, pid=os.getpid()))
+    token = request.request_dict.get(WAKE, {}).get("token", "")
+    tell(Event("received", request.id, token=token, pid=os.getpid()))
 
 
 @signals.task_success.connect
@@ -156,8 +200,9 @@ def _put_and_tell(self: Any, queue: str, message: Any, **kwargs: Any) -> Any:
     Not so a message that is restored: that goes another way.
     """
     headers = message["headers"]
-    if "id" in headers and HEADER in headers:
-        event = Event("published", headers["id"], token=headers[HEADER]["token"]).pack()
+    own = headers.get(WAKE) or headers.get(HEADER)
+    if "id" in headers and own:
+        event = Event("published", headers["id"], token=own["token"]).pack()
         batch = kwargs.get("_publish_batch")
         if batch is not None:
             batch.add("rpush", EVENTS, event)

@@ -51,6 +51,12 @@ class Event:
     - start, raise, done: its body begins, raises as planned, is about to return
     - success: Celery has sent its ``task_success``
     - killed: a pool's child kills itself at the moment that *id* names
+
+    Of a run with steps, *leg* is the part of its way, or the turn that a message begins:
+
+    - step: the function of a step is about to answer
+    - kept: the body has its answer
+    - got: a wait has ended, with the event that *token* names
     """
 
     kind: str
@@ -58,6 +64,7 @@ class Event:
     token: str = ""
     again: bool = False
     pid: int = 0
+    leg: int = -1
 
     def pack(self) -> bytes:
         return to_json(asdict(self))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,9 +16,18 @@ from uuid import UUID
 from celery.states import READY_STATES
 from redis import Redis
 
+from celery_defer import send_event
 from celery_defer.store import RedisStore
-from tests.soak.app import PREFIX, QUEUE, app
+from tests.soak.app import PREFIX, QUEUE, app, journey, teller
 from tests.soak.events import EVENTS, Event, Plan, draw, kinds
+from tests.soak.journeys import (
+    EVENT,
+    LOST,
+    Journey,
+    JourneyVerdict,
+    draw_journey,
+    judge_journeys,
+)
 from tests.soak.verdict import State, Verdict, judge
 from tests.soak.workers import Fleet, fleet
 
@@ -29,6 +39,13 @@ _DRAIN_SECONDS = 60
 #: Nothing has happened for so long: longer than a worker's start, than kombu's time-out.
 _QUIET_SECONDS = 3.0
 _TOGETHER = 500
+#: How many of all runs have steps; how often an event is sent; for which of the last waits.
+_JOURNEYS = 0.3
+_EVENTS = 0.5
+_AWAITED = 60
+# Keys that stay for a while: of who waits for an event, none may be left.
+_OF_A_RUN = (":owner", ":outbox", ":run")
+_OF_EVENTS = ("came:", "shapes:", "event-id:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,7 @@ class Report:
 
     seed: int
     verdict: Verdict
+    journeys: JourneyVerdict
     kills: dict[str, int]
     logged: dict[str, int]
     #: Records of runs that Celery has lost before it stored a result; they expire.
@@ -60,11 +78,13 @@ class Report:
         groups = [
             ("parents", self.verdict.parents),
             ("deferred runs", self.verdict.runs),
+            ("runs with steps", self.journeys.runs),
             ("kills", self.kills),
             ("in the logs", self.logged),
         ]
         for title, counts in groups:
-            yield f"{title}: {sum(counts.values()) if title != 'in the logs' else ''}".rstrip(": ")
+            has_sum = title not in {"in the logs", "runs with steps"}
+            yield f"{title}: {sum(counts.values()) if has_sum else ''}".rstrip(": ")
             yield from (f"  {count:>7}  {name}" for name, count in sorted(counts.items()))
         yield f"records of parents that Celery has lost, which expire: {self.abandoned}"
         yield f"violations: {len(self.violations)}"
@@ -77,7 +97,9 @@ def soak(url: str, seed: int, size: Size, keep_logs: Path | None = None) -> Repo
     app.conf.update(broker_url=url, result_backend=url)
     with Redis.from_url(url) as client:
         with fleet(url, random, keep_logs) as workers:
-            sent = _load_and_kill(client, workers, random, size)
+            load = Load(random)
+            _load_and_kill(client, workers, load, size)
+            sent = load.plans
             runs = {run: kind for id, plan in sent.items() for run, kind in kinds(id, plan)}
             stuck = _drain(client, workers, runs)
             workers.stop()
@@ -91,24 +113,63 @@ def soak(url: str, seed: int, size: Size, keep_logs: Path | None = None) -> Repo
             )
         events = [Event.unpack(body) for body in client.lrange(EVENTS, 0, -1)]
         states = _states(client, {event.id for event in events} | sent.keys())
-        verdict = judge(sent, events, states, workers.killed)
+        own = [event for event in events if event.id not in load.journeys]
+        verdict = judge(sent, own, states, workers.killed)
+        journeys = judge_journeys(load.journeys, events, states, load.woken)
         abandoned = RedisStore(client, PREFIX).waiting()
         workers.kills.update(event.id for event in events if event.kind == "killed")
         whole = sum(count for kind, count in workers.kills.items() if kind.startswith("whole"))
         violations = [
             *verdict.violations,
+            *journeys.violations,
             *stuck,
             *_left_behind(client, runs),
-            *_lost_in_kombu(verdict, whole),
+            *_lost_in_kombu(verdict.runs[LOST] + journeys.runs[LOST], whole),
         ]
-        return Report(seed, verdict, dict(workers.kills), logged, abandoned, violations)
+        return Report(seed, verdict, journeys, dict(workers.kills), logged, abandoned, violations)
 
 
 # -- under fire ------------------------------------------------------------------------------
 
 
-def _load_and_kill(client: Redis, workers: Fleet, random: Random, size: Size) -> dict[str, Plan]:
-    sent: dict[str, Plan] = {}
+@dataclass
+class Load:
+    """What was sent, and what the senders of events were answered."""
+
+    random: Random
+    plans: dict[str, Plan] = field(default_factory=dict)
+    journeys: dict[str, Journey] = field(default_factory=dict)
+    woken: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _awaited: list[tuple[str, int]] = field(default_factory=list)
+
+    def send(self, producer: Any) -> None:
+        id = str(UUID(int=self.random.getrandbits(128), version=4))
+        if self.random.random() < _JOURNEYS:
+            plan = self.journeys[id] = draw_journey(self.random)
+            self._awaited += [(id, leg) for leg in plan.waits()]
+            journey.apply_async((plan.model_dump(),), task_id=id, producer=producer)
+        else:
+            other = self.plans[id] = draw(self.random)
+            task = app.tasks[f"parent.{other.kind}"]
+            task.apply_async((other.model_dump(),), task_id=id, producer=producer)
+
+    def tell(self) -> None:
+        """Send an event that a run may wait for, will wait for, or waits for no longer.
+
+        Some are sent again, some by a task that may be killed, some without an id.
+        """
+        if not self._awaited:
+            return
+        awaited = self.random.choice(self._awaited[-_AWAITED:])
+        data = {"run": awaited[0], "leg": awaited[1]}
+        id = self.random.choice([None, f"{awaited[0]}/{awaited[1]}"])
+        if self.random.random() < 0.3:
+            teller.apply_async((data, id))
+        else:
+            self.woken[awaited] += send_event(EVENT, data, id=id)
+
+
+def _load_and_kill(client: Redis, workers: Fleet, load: Load, size: Size) -> None:
     end = time.monotonic() + size.seconds
     next_kill = time.monotonic()
     with app.producer_pool.acquire(block=True) as producer:
@@ -116,19 +177,13 @@ def _load_and_kill(client: Redis, workers: Fleet, random: Random, size: Size) ->
             if now >= next_kill:
                 workers.revive()
                 workers.kill_one()
-                next_kill = now + random.expovariate(1 / size.between_kills)
+                next_kill = now + load.random.expovariate(1 / size.between_kills)
             if int(client.llen(QUEUE)) < _QUEUED:  # type: ignore[arg-type]
-                _send(producer, random, sent)
+                load.send(producer)
             else:
                 time.sleep(0.01)
-    return sent
-
-
-def _send(producer: Any, random: Random, sent: dict[str, Plan]) -> None:
-    plan, id = draw(random), str(UUID(int=random.getrandbits(128), version=4))
-    sent[id] = plan
-    task = app.tasks[f"parent.{plan.kind}"]
-    task.apply_async((plan.model_dump(),), task_id=id, producer=producer)
+            if load.random.random() < _EVENTS:
+                load.tell()
 
 
 # -- when the fire has ceased ----------------------------------------------------------------
@@ -169,18 +224,18 @@ def _left_behind(client: Redis, runs: Mapping[str, str]) -> Iterator[str]:
     yield from (f"in quarantine: {entry.id}: {entry.reason}" for entry in store.quarantined())
     yield from (f"in the outbox: {id}" for id in _open(client, runs))
     for key in client.scan_iter(f"{PREFIX}*"):
-        if not key.endswith((b":owner", b":outbox")) and key != f"{PREFIX}due".encode():
+        name = key.decode().removeprefix(PREFIX)
+        if not name.endswith(_OF_A_RUN) and not name.startswith(_OF_EVENTS) and name != "due":
             yield f"a key is left: {key!r}"
-        elif key.endswith((b":owner", b":outbox")) and client.ttl(key) <= 0:  # type: ignore[operator]
+        elif name != "due" and client.ttl(key) <= 0:  # type: ignore[operator]
             yield f"a key never expires: {key!r}"
     abandoned = store.waiting()
     if len(list(client.scan_iter(f"{PREFIX}*:outbox"))) != abandoned:
         yield f"the index of the outbox has {abandoned} entries, which is not what there is"
 
 
-def _lost_in_kombu(verdict: Verdict, whole_kills: int) -> Iterator[str]:
+def _lost_in_kombu(lost: int, whole_kills: int) -> Iterator[str]:
     """A worker pops one message at a time, so its death loses one at most."""
-    lost = verdict.runs["lost in kombu, popped by a killed worker"]
     if lost > whole_kills:
         yield f"{lost} published runs were never received, by {whole_kills} killed workers"
 

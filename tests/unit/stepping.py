@@ -1,4 +1,4 @@
-"""A stage for runs with steps: the clock stands until a test moves it, and no relay runs by itself."""
+"""A stage for runs with steps: the clock stands, and no relay looks, until a test says so."""
 
 from __future__ import annotations
 

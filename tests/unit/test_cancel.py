@@ -132,9 +132,7 @@ def test_a_run_that_is_cancelled_inside_a_step_ends_after_it(app: Celery, stage:
     assert calls == []
 
 
-def test_a_run_that_is_cancelled_after_its_last_step_may_succeed(
-    app: Celery, stage: Stage
-) -> None:
+def test_a_run_that_is_cancelled_after_its_last_step_may_succeed(app: Celery, stage: Stage) -> None:
     @app.task
     def parent() -> str:
         step.run("first", int)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -532,9 +531,7 @@ def test_a_step_sends_its_event_once_in_a_run(app: Celery, waiter: Any, stage: S
     assert second.result is None
 
 
-def test_each_run_and_each_step_sends_an_event_of_its_own(
-    app: Celery, stage: Stage
-) -> None:
+def test_each_run_and_each_step_sends_an_event_of_its_own(app: Celery, stage: Stage) -> None:
     @app.task
     def parent() -> None:
         for _ in range(2):

@@ -91,9 +91,7 @@ def test_a_waiting_run_tells_which_run_it_waits_for(parent: Any, stage: Stage) -
     }
 
 
-def test_an_invoked_run_is_linked_to_its_invoker(
-    app: Celery, stage: Stage
-) -> None:
+def test_an_invoked_run_is_linked_to_its_invoker(app: Celery, stage: Stage) -> None:
     runs = []
 
     @deferred
@@ -460,9 +458,7 @@ def test_an_invocation_may_have_the_id_of_a_call(
     assert stage.app.AsyncResult(result.result).result == 7
 
 
-def test_an_answer_without_json_is_an_error_that_names_the_step(
-    app: Celery, stage: Stage
-) -> None:
+def test_an_answer_without_json_is_an_error_that_names_the_step(app: Celery, stage: Stage) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> Any:

@@ -122,7 +122,7 @@ def test_a_value_is_compared_by_its_json(value: Any) -> None:
 
 @pytest.mark.parametrize("bad", [{"": 1}, {1: 2}, {None: 1}])
 def test_a_path_is_text(bad: Any) -> None:
-    with pytest.raises(EventError, match="no path like 'user.id'"):
+    with pytest.raises(EventError, match=r"no path like 'user\.id'"):
         match("event", bad)
 
 

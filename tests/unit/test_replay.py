@@ -79,7 +79,7 @@ def at() -> datetime:
 
 
 def naive() -> datetime:
-    return datetime(2030, 1, 1, 12)  # noqa: DTZ001
+    return datetime(2030, 1, 1, 12)
 
 
 def day() -> date:

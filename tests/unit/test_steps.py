@@ -227,7 +227,9 @@ def test_a_step_whose_tries_are_used_up_raises_step_error(app: Celery, stage: St
 
     assert result.result == "unpaid"
     assert charge.calls == 3
-    assert [str(error) for error in caught] == ["step 'charge' has failed: Declined('no funds')"] * 2
+    assert [str(error) for error in caught] == [
+        "step 'charge' has failed: Declined('no funds')"
+    ] * 2
     assert [error.step for error in caught] == ["charge"] * 2
     assert [type(error.__cause__) for error in caught] == [Declined] * 2
 
@@ -427,7 +429,7 @@ def test_a_bad_time_fails_the_step_by_name(app: Celery, stage: Stage, call: str)
         if call == "sleep":
             step.sleep("nap", "soon")
         elif call == "sleep_until":
-            step.sleep_until("nap", datetime(2030, 1, 1))  # noqa: DTZ001
+            step.sleep_until("nap", datetime(2030, 1, 1))
         else:
             step.wait_for_event("nap", "event", timeout="soon")
 
@@ -908,7 +910,7 @@ def test_an_eager_run_raises_what_its_steps_raise(app: Celery, store: WatchedSto
         for _ in range(2):
             try:
                 step.run("one", Flaky(Declined("x")))
-            except Declined as error:
+            except Declined as error:  # noqa: PERF203
                 caught.append(error.args)
         with pytest.raises(StepError):
             step.run("two", Flaky(NonRetriable("x")), retries=2)
@@ -1223,9 +1225,7 @@ def test_a_retry_after_a_wake_up_is_of_the_same_turn(app: Celery, stage: Stage) 
     assert [retries for retries, _ in passes] == [0, 0, 1, 2, 2]
 
 
-def test_a_deferred_run_that_wakes_is_still_a_deferred_run(
-    app: Celery, stage: Stage
-) -> None:
+def test_a_deferred_run_that_wakes_is_still_a_deferred_run(app: Celery, stage: Stage) -> None:
     from celery_defer import deferred  # noqa: PLC0415
 
     runs = []

@@ -365,6 +365,23 @@ def test_an_event_runs_those_that_wait_for_it(shop: Celery, sim: Simulation, mai
     assert run.deferred["thanks"].run.state == "PENDING"
 
 
+def test_an_event_that_other_code_sends_wakes_a_run_which_then_waits_its_turn(
+    shop: Celery,
+) -> None:
+    @shop.task
+    def follow() -> bool:
+        return step.wait_for_event("buy", "purchase/completed", timeout="7d") is not None
+
+    Celery("other", set_as_current=True)
+    with Simulation(shop) as sim:
+        run = sim.run(follow)
+        woken = celery_defer.send_event("purchase/completed")
+        before = run.state
+        sim.drain()
+
+    assert (woken, before, run.result) == (1, "WAITING", True)
+
+
 def test_a_wait_that_is_over_answers_none(shop: Celery, sim: Simulation) -> None:
     @shop.task
     def follow() -> bool:
@@ -534,6 +551,7 @@ def test_a_task_that_sends_itself_for_ever_is_found_out(shop: Celery, sim: Simul
     sim.most_at_once = 20
     with pytest.raises(SimulationError, match=r"20 runs.*does .*again send itself"):
         again.delay().get()
+    assert len(sim.runs) == 21
 
 
 # -- what is real --------------------------------------------------------------------------
@@ -604,8 +622,10 @@ def test_a_revoked_run_does_not_run_and_a_parked_one_ends(
     sent.revoke()
     shop.AsyncResult(parked.id).revoke()
     assert cancel(other.id)
+    before = parked.state
     sim.advance("1h")
 
+    assert before == "REVOKED"
     assert [sim.find(sent.id).state, parked.state, other.state] == ["REVOKED"] * 3
     assert [sent.state, shop.AsyncResult(parked.id).state] == ["REVOKED"] * 2
 
@@ -651,10 +671,8 @@ def test_an_app_without_a_backend_is_left_without_one(monkeypatch: pytest.Monkey
         return a + b
 
     with Simulation(app) as sim:
-        run = sim.run(add, 1, 2)
-
-    assert run.result == 3
-    assert isinstance(app.backend, DisabledBackend)
+        assert sim.run(add, 1, 2).result == 3
+        assert isinstance(app.backend, DisabledBackend)
 
 
 def test_a_task_with_a_result_backend_of_its_own_keeps_off_it(shop: Celery) -> None:

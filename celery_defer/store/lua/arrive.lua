@@ -17,6 +17,7 @@ if kept[4] then
   redis.call('ZREM', kept[4], ARGV[1])
 end
 if tonumber(kept[5] or 0) > tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[2], 'over', ARGV[3]) -- who has it may have looked before
   return false
 end
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])

@@ -1,0 +1,38 @@
+"""The apps of this process that have a Defer, for calls that are given no app."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakSet
+
+from celery import current_app
+
+from celery_defer.errors import StoreError
+
+__all__ = ["add", "in_use"]
+
+_apps: WeakSet[Any] = WeakSet()
+
+
+def add(app: Any) -> None:
+    """Remember that *app* has a Defer."""
+    _apps.add(app)
+
+
+def in_use() -> Any:
+    """Answer Celery's current app, or the one app that has a Defer; raise StoreError.
+
+    Each thread has a current app of its own: in those of a web server it may be none of the
+    user's, unless `app.set_default()` says otherwise.
+    """
+    current = current_app._get_current_object()  # type: ignore[attr-defined]
+    if getattr(current, "_celery_defer", None) is not None:
+        return current
+    apps = list(_apps)
+    if len(apps) == 1:
+        return apps[0]
+    found = "none has" if not apps else f"{len(apps)} have"
+    raise StoreError(
+        f"the current Celery app has no Defer(app), and of the others {found} one: import the "
+        "module of your app, and call app.set_default() where a process has several"
+    )
