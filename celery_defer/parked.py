@@ -66,7 +66,7 @@ _ALWAYS = frozenset({"parked", "task", "turn"})
 # As celery.app.amqp.AMQP.as_task_v2 has them.
 _OPTIONS = {"retries": 0, "replaced_task_nesting": 0, "ignore_result": False}
 # As celery_defer.envelope reads them.
-_HEADER = {"when": "success", "experiment": None}
+_HEADER = {"when": "success", "experiment": None, "depth": 1}
 
 _adapter = TypeAdapter(Parked)
 

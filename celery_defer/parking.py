@@ -173,8 +173,6 @@ def _options(run: Scope) -> dict[str, Any]:
     options = {
         **_declared(run), **run.task.signature_from_request(run.task.request).options
     }  # fmt: skip
-    if not hasattr(run.task.backend, "destination_for"):
-        options.pop("reply_to", None)  # celery.backends.rpc alone asks for it
     return {
         name: value
         for name, value in options.items()

@@ -89,7 +89,7 @@ class Wakeups:
         if not (self._is_unwatched and run.options.keys() <= (_OF_A_KIND | _OF_A_RUN)):
             return None
         with suppress(TypeError):  # an option that is neither text nor number
-            options = frozenset((name, run.options.get(name)) for name in _OF_A_KIND)
+            options = frozenset({**run.options, **dict.fromkeys(_OF_A_RUN)}.items())
             return self._app.conf.task_default_queue, run.task, options, frozenset(run.headers)
         return None
 

@@ -10,6 +10,7 @@ import pytest
 from celery_defer import run_id
 from examples.redis_server import own_database, redis_server
 from tests.soak.events import Deferred, Event, Plan, draw
+from tests.soak.journeys import Journey, draw_journey, judge_journeys
 from tests.soak.soak import QUICK, soak
 from tests.soak.verdict import State, judge
 
@@ -31,6 +32,7 @@ def test_kills_under_load_lose_nothing_and_double_nothing() -> None:
 
     assert report.violations == [], "\n".join(report.lines())
     assert report.verdict.runs["completed once"] > 0
+    assert report.journeys.runs["completed once"] > 0
     assert sum(report.kills.values()) > 0
 
 
@@ -107,3 +109,83 @@ def test_a_seed_draws_the_same_plans() -> None:
     one, other = Random(7), Random(7)
 
     assert [draw(one) for _ in range(50)] == [draw(other) for _ in range(50)]
+    assert [draw_journey(one) for _ in range(50)] == [draw_journey(other) for _ in range(50)]
+
+
+# -- runs with steps --------------------------------------------------------------------------
+
+TRIP = Journey.model_validate({"legs": [{"kind": "step"}, {"kind": "wait", "seconds": 1}]})
+TOLD = [
+    Event("received", "j"),
+    Event("start", "j", leg=0),
+    Event("step", "j", leg=0),
+    Event("kept", "j", leg=0),
+    Event("published", "j", token="w"),
+    Event("received", "j", token="w"),
+    Event("start", "j", token="w", leg=1),
+    Event("kept", "j", leg=0),
+    Event("got", "j", token="e", leg=1),
+    Event("done", "j"),
+]
+
+
+def of_trip(told: list[Event], state: State = SUCCESS, woken: int = 1) -> list[str]:
+    return judge_journeys({"j": TRIP}, told, {"j": state}, {("j", 1): woken}).violations
+
+
+def test_a_trip_that_waited_and_ended_once_is_in_order() -> None:
+    assert of_trip(TOLD) == []
+
+
+def test_a_trip_must_end() -> None:
+    (found,) = of_trip(TOLD[:-1], State("WAITING"))
+
+    assert "has not ended" in found
+
+
+def test_a_trip_may_be_lost_only_with_a_message_that_nobody_received() -> None:
+    assert of_trip(TOLD[:5], State("WAITING"), woken=0) == []
+    assert of_trip([], State(), woken=0) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        (Event("done", "j"), "its body ended twice"),
+        (Event("step", "j", leg=0), "was done again"),
+        (Event("got", "j", token="nothing", leg=1), "received now this, now that"),
+        (Event("start", "j", token="other", leg=1), "begun by two publications"),
+        (Event("start", "j", leg=0), "begun by a message and its double"),
+    ],
+)
+def test_nothing_of_a_trip_may_happen_twice(second: Event, says: str) -> None:
+    (found,) = of_trip([*TOLD, second])
+
+    assert says in found
+
+
+def test_a_step_that_was_killed_before_it_was_kept_is_done_again() -> None:
+    assert of_trip([*TOLD[:3], *TOLD[2:]]) == []
+
+
+def test_a_step_may_not_be_missing() -> None:
+    (found,) = of_trip([event for event in TOLD if event.kind != "step"])
+
+    assert "never done" in found
+
+
+def test_an_event_counts_once_for_one_wait() -> None:
+    (found,) = of_trip(TOLD, woken=2)
+
+    assert "woken by 2 events" in found
+
+
+def test_a_sender_is_not_told_of_a_run_that_received_nothing() -> None:
+    told = [
+        Event("got", "j", token="nothing", leg=1) if event.kind == "got" else event
+        for event in TOLD
+    ]
+
+    (found,) = of_trip(told)
+
+    assert "received nothing" in found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -157,13 +158,23 @@ def test_an_event_without_data_is_an_event(waiter: Any, app: Celery, stage: Stag
     assert UUID(found[0].id)
 
 
-def test_more_runs_than_one_question_takes_are_all_woken(
-    waiter: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("celery_defer.events._LIMIT", 2)
+class NarrowStore(WatchedStore):
+    """Wakes two runs at most by one question."""
+
+    def __getattr__(self, name: str) -> Any:
+        ask = super().__getattr__(name)
+        return partial(self._emit, ask) if name == "emit" else ask
+
+    def _emit(self, ask: Any, *args: Any, **kwargs: Any) -> Any:
+        return ask(*args, **{**kwargs, "limit": 2})
+
+
+def test_more_runs_than_one_question_takes_are_all_woken(waiter: Any, stage: Stage) -> None:
+    stage.extension.store = store = NarrowStore()
     results = [stage.begin(waiter) for _ in range(5)]
 
     assert send_event("event", 1, id="e") == 5
+    assert store.asked.count("emit") == 3
     stage.worker.drain()
     assert send_event("event", 1, id="e") == 0
 

@@ -355,23 +355,17 @@ def test_a_run_that_was_invoked_before_a_crash_is_not_begun_anew(
     assert stage.app.AsyncResult(message.headers["id"]).result == {"total": "1.50"}
 
 
-def test_a_broker_that_is_away_keeps_the_invoked_run_in_the_outbox(
-    parent: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from celery_defer import outbox  # noqa: PLC0415
-    from celery_defer.delivery import Delivery  # noqa: PLC0415
+def test_a_broker_that_is_away_leaves_the_invoked_run_to_a_relay(nowhere: Celery) -> None:
+    ship = nowhere.tasks["ship"]
 
-    deliver = outbox.deliver
-    with monkeypatch.context() as away:
-        away.setattr(outbox, "deliver", lambda _, kept, *__, **___: Delivery(unsent=kept.calls))
-        result = stage.begin(parent)
-    assert outbox.deliver is deliver
-    assert stage.worker.published() == []
-    assert stage.parked() == 2
-    stage.wake(60)
-    stage.wake(60)
+    @nowhere.task(shared=False)
+    def parent() -> Any:
+        return step.invoke("ship", ship, n=1)
 
-    assert result.result == {"total": "1.50"}
+    result = Worker(nowhere).perform(parent)
+
+    assert result.state == "WAITING"
+    assert nowhere._celery_defer.store.waiting() == 2
 
 
 @pytest.mark.parametrize("how", ["task", "app", "no backend"])

@@ -192,10 +192,7 @@ def test_a_step_is_tried_again_until_it_answers(app: Celery, stage: Stage) -> No
     assert result.result == 3
 
 
-def test_the_pauses_between_tries_grow(
-    app: Celery, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("random.uniform", lambda _, high: high)
+def test_the_pauses_between_tries_grow(app: Celery, stage: Stage) -> None:
     charge, pauses = Flaky(*[Declined()] * 12), list[float]()
 
     @app.task
@@ -1071,6 +1068,7 @@ def told(message: Any) -> dict[str, Any]:
         "content": (message.content_type, message.content_encoding),
         "delivery_tag": None,
         "expiration": None,
+        "reply_to": None,  # celery.backends.rpc alone asks for it
     }
 
 
@@ -1080,7 +1078,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "priority": {"priority": 7},
     "priority 0": {"priority": 0},
     "shadow": {"shadow": "other name"},
-    "reply_to": {"reply_to": "client"},
     "limits": {"time_limit": 30, "soft_time_limit": 20},
     "retries": {"retries": 3},
     "ignore_result": {"ignore_result": True},

@@ -70,13 +70,17 @@ def start(redis_url: str) -> Iterator[Start]:
                 ),
             },
         )
-        stack.callback(worker.teardown)
+        workers.append(worker)
         app = Celery("client", broker=broker, backend=redis_url, set_as_current=False)
         app.conf.update(result_chord_expires=30, task_default_queue=queue)
         return stack.enter_context(Client(app, CeleryTestWorker(worker, app), prefix))
 
+    workers: list[LocalWorker] = []
     with ExitStack() as stack:
         yield of
+    for worker in workers:
+        worker.kill()  # on RabbitMQ Celery takes ten seconds to end threads
+        worker.teardown()
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +257,7 @@ def test_a_parked_run_outlives_every_process(lonely: tuple[Client, RedisServer])
     client.waits(asleep)
     client.waits(awaits)
 
-    client.worker.container.kill("SIGTERM")
+    client.worker.container.kill()
     server.stop()
     server.start()
     client.worker.container.restart()

@@ -62,7 +62,7 @@ class Crowd:
     def sleeps(self, worker: StepWorker, times: int, due: float) -> None:
         """Park so many runs until one moment."""
         far = time() + _DAY
-        run = worker.start("bench.sleeps", due=far, times=times)
+        [run] = worker.start_many("bench.sleeps", 1, due=far, times=times)
         self._await_parked(run)
         model = self._model(run)
         for name in ("run", "outbox"):

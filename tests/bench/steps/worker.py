@@ -85,7 +85,7 @@ class StepWorker(Worker):
         with self._client.producer_pool.acquire(block=True) as producer, producer.batch():
             for id in ids:
                 self._client.send_task(
-                    task, kwargs={**ORDER, **kwargs}, task_id=id, producer=producer
+                    task, kwargs=kwargs, task_id=id, producer=producer
                 )
         return ids
 
