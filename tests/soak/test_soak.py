@@ -154,7 +154,7 @@ def test_a_trip_may_be_lost_only_with_a_message_that_nobody_received() -> None:
         (Event("done", "j"), "its body ended twice"),
         (Event("step", "j", leg=0), "was done again"),
         (Event("got", "j", token="nothing", leg=1), "received now this, now that"),
-        (Event("start", "j", token="other", leg=1), "begun by two publications"),
+        (Event("start", "j", token="other", leg=1, again=True), "begun by two publications"),
         (Event("start", "j", leg=0), "begun by a message and its double"),
     ],
 )

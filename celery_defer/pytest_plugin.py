@@ -1,20 +1,15 @@
-"""The plugin for pytest, found by its entry point: the fixture ``defer_simulation``.
-
-It stands beside the package, since whoever imports that imports Celery, and pytest imports
-this in every suite.
-"""
+"""The plugin for pytest, found by its entry point: the fixture ``defer_simulation``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from celery_defer.testing import Simulation
+from celery_defer.testing import Simulation
 
 __all__ = ["defer_simulation"]
 
@@ -25,8 +20,6 @@ def defer_simulation() -> Iterator[Callable[..., Simulation]]:
 
     It takes what ``celery_defer.testing.Simulation`` takes, and ends with the test.
     """
-    from celery_defer.testing import Simulation  # noqa: PLC0415  # imports Celery
-
     with ExitStack() as simulations:
 
         def begin(app: Any, *, now: datetime | None = None) -> Simulation:
