@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 # Interpreters that pyenv keeps, which are not on PATH by name.
 PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 
-.PHONY: demo test check check-rest soak bench matrix format clean \
+.PHONY: demo test check check-rest soak bench bench-steps matrix format clean \
         check-format check-lint check-floors check-types check-docs check-wheel check-kills kill-table
 
 # -- what a newcomer runs -----------------------------------------------------------
@@ -54,6 +54,9 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-steps: $(VENV)/.test
+	$(BIN)/python -m tests.bench.steps $(ARGS)
 
 kill-table: $(VENV)/.test
 	DEFER_KILL_TABLE=1 $(PYTEST) tests/kills

@@ -76,6 +76,9 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
     >>> defer("receipt", send_receipt, order_id=order.id)
     """
     parent = current()
+    if isinstance(id, str) and id in parent.replayed:
+        parent.replayed -= {id}
+        return DeferHandle(parent, id)
     try:
         call = _checked(parent, id, task, args, kwargs)
         if call.options.when == "now":

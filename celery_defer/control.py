@@ -29,7 +29,7 @@ def abort(parent_id: str, defer_id: str) -> bool:
 def cancel(run_id: str, *, terminate: bool = False) -> bool:
     """End a run as REVOKED; answer whether it was parked, and so has ended at once.
 
-    One that is at work ends where its next step would begin; with *terminate* Celery's workers
+    One that is at work ends at its next step; with *terminate* Celery's workers
     kill the process that it is in, as ``AsyncResult.revoke(terminate=True)`` does. One whose
     message is on its way does not start. May be called from any process with the app, and again.
     Raises StoreError where the app has no Redis.

@@ -103,9 +103,10 @@ def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
-        raise StoreAwayError(
+        run.lost_store = StoreAwayError(
             f"step {step!r} of run {run.run.id} finds no store: {error!r}"
-        ) from error
+        )
+        raise run.lost_store from error
 
 
 def show_started(run: Scope) -> None:

@@ -123,9 +123,12 @@ def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
 
 
 def _check_parked(run: Scope) -> None:
-    """A body that was left by Suspended has ended, also where it has swallowed that."""
+    """A body that was told to end has ended, also where it has swallowed that."""
     if run.phase is Phase.PARKED:
         raise parking.left(run)
+    if run.lost_store:
+        run.drop()
+        raise run.lost_store
 
 
 def _tells_of_redelivery(app: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -61,6 +62,10 @@ class Scope:
     is_shown = False
     #: What is known of the run's steps, once one of them has asked.
     replay: Replay | None = None
+    #: What the body has published at once in earlier turns, and will defer again in this one.
+    replayed: AbstractSet[str] = frozenset()
+    #: Says that the store did not answer a step, also to a body that has swallowed it.
+    lost_store: Exception | None = None
     #: The step whose function is at work.
     step: str | None = None
     #: The run that waits for this one's end, and its step.

@@ -22,7 +22,7 @@ from celery_defer.failures import failure_of, raised_by
 from celery_defer.flow import NonRetriable, RetryAfter, Suspended
 from celery_defer.function import Deferrable
 from celery_defer.memo import NOTHING, Failure, Memo
-from celery_defer.model import Call
+from celery_defer.model import Call, CallState
 from celery_defer.parking import Wait, ask, cancelled, left, park
 from celery_defer.replay import Note, Replay
 from celery_defer.scope import Phase, Scope, current, find
@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 # By these a body is left on purpose, because its time is over, or for want of a store.
 _PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
+# Before the id of a call that a body has published at once; no step's key begins so.
+_NOW = "\0"
+_GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
 # Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
 _LONGEST_BACKOFF = 600
 
@@ -125,7 +128,7 @@ class Steps:
         wanted, longest = events.wanted(event, match), durations.seconds(id, timeout)
         known = one.memo()
         if known is None and one.note is not None:
-            known = one.keep(NOTHING)  # unless an event was faster
+            known = one.give_up(name, wanted)
         if known is None:
             known = one.wait_for(name, wanted, longest)
         return events.received(one.key, known, kind)
@@ -184,6 +187,7 @@ def know(run: Scope, recalled: Recalled) -> None:
     )
     for call in replay.calls():
         run.calls.setdefault(call.id, call)
+    run.replayed = {key[len(_NOW) :] for key in replay.memos if key.startswith(_NOW)}
 
 
 def restore(run: Scope) -> None:
@@ -211,6 +215,18 @@ def _begin(id: str) -> _Step:
     if replay.is_cancelled:
         raise cancelled(run)
     return _Step(run, replay, replay.key(id))
+
+
+def _published(run: Scope, replay: Replay) -> dict[str, bytes]:
+    """Answer as memos what the body itself has published with ``when="now"`` in this turn."""
+    if all(call.state is CallState.BUFFERED for call in run.calls.values()):
+        return {}
+    known = {call.id for call in replay.calls()}
+    return {
+        f"{_NOW}{call.id}": memo.pack(Memo(calls=(call,)))
+        for call in run.calls.values()
+        if call.state in _GONE and call.id not in known
+    }
 
 
 def _check_id(id: object) -> None:
@@ -287,17 +303,7 @@ class _Step:
 
     def keep(self, found: Memo) -> Memo:
         """Remember what the step has come to; answer what it has come to before, if it has."""
-        run, known = self.scope, {**self.replay.pending, self.key: memo.pack(found)}
-        if run.is_eager or run.store is None:
-            kept = known[self.key]
-        else:
-            store = run.store
-            kept = ask(
-                run,
-                self.key,
-                lambda: store.remember(run.run.id, known, run.settings.claim_keeps),
-            )
-        self.replay.pending.clear()
+        kept = self._remember({**self.replay.pending, self.key: memo.pack(found)})
         self.replay.memos[self.key] = kept
         return memo.unpack(kept)
 
@@ -315,15 +321,31 @@ class _Step:
             self._park(Wait("sleep", at))
 
     def wait_for(self, name: str, wanted: matching.Match, longest: float) -> Memo:
-        run, now = self.scope, self.scope.now()
+        about = {"event": name, "match": dict(wanted.values)}
+        wait = Wait(
+            "event",
+            self.scope.now() + longest,
+            about,
+            subscription=self._subscription(name, wanted),
+        )
+        return memo.unpack(self._park(wait))
+
+    def give_up(self, name: str, wanted: matching.Match) -> Memo:
+        """Answer what has come at last; nothing, in most cases."""
+        run, store, nothing = self.scope, self.scope.store, memo.pack(NOTHING)
+        assert store is not None  # noqa: S101
+        self._keep_pending()
+        wait, keep = self._subscription(name, wanted), run.settings.claim_keeps
+        kept = ask(run, self.key, lambda: store.give_up(run.run.id, self.key, wait, nothing, keep))
+        self.replay.memos[self.key] = kept
+        return memo.unpack(kept)
+
+    def _subscription(self, name: str, wanted: matching.Match) -> Subscription:
+        run = self.scope
         since = run.run.deferred_at.timestamp() if run.run.deferred_at else self.replay.since
         # An event that is older than events are kept for may still be there.
-        since = max(since, now - run.settings.event_retention)
-        events_wanted = Subscription(name, wanted.shape, wanted.digest, since)
-        about = {"event": name, "match": dict(wanted.values)}
-        return memo.unpack(
-            self._park(Wait("event", now + longest, about, subscription=events_wanted))
-        )
+        since = max(since, run.now() - run.settings.event_retention)
+        return Subscription(name, wanted.shape, wanted.digest, since)
 
     def ended(self, child: tuple[str, str]) -> Memo:
         """Answer what a run has come to that this one has invoked; park until it has ended."""
@@ -380,8 +402,7 @@ class _Step:
     def _park(self, wait: Wait) -> bytes:
         self.check_waits()
         self._check_order()
-        if self.replay.pending:
-            self._keep_pending()
+        self._keep_pending()
         found = park(self.scope, self.key, wait)
         self.replay.memos[self.key] = found
         return found
@@ -397,10 +418,22 @@ class _Step:
             )
 
     def _keep_pending(self) -> None:
-        run, store, pending = self.scope, self.scope.store, dict(self.replay.pending)
-        assert store is not None  # noqa: S101
-        ask(run, self.key, lambda: store.remember(run.run.id, pending, run.settings.claim_keeps))
+        """Keep what is known besides: caught failures, and what the body has published at once."""
+        pending = {**self.replay.pending, **_published(self.scope, self.replay)}
+        if pending:
+            self._remember(pending)
+
+    def _remember(self, known: dict[str, bytes]) -> bytes:
+        run, store = self.scope, self.scope.store
+        if run.is_eager or store is None:
+            kept = known[self.key]
+        else:
+            keeps = run.settings.claim_keeps
+            kept = ask(run, self.key, lambda: store.remember(run.run.id, known, keeps))
+        if not kept:
+            raise cancelled(run)
         self.replay.pending.clear()
+        return kept
 
     def _check_size(self, result: str) -> None:
         limit, size = self.scope.settings.max_payload_bytes, len(result.encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -51,12 +51,12 @@ class Wakeups:
         if wire is not None:
             self._opened.put(_written(wire, run, token))
             return
-        queue = self._publish_by_celery(run, token)
+        headers, queue = self._publish_by_celery(run, token)
         if kind and getattr(queue, "can_cache_declaration", False):
-            self._learn(kind, run, token)
+            self._learn(kind, run, token, headers)
 
-    def _publish_by_celery(self, run: Parked, token: str) -> Any:
-        """Do what celery.app.task.Task.apply_async does for a retry; answer the queue.
+    def _publish_by_celery(self, run: Parked, token: str) -> tuple[Set[str], Any]:
+        """Do what celery.app.task.Task.apply_async does for a retry; answer headers and queue.
 
         That one would make the run a child of the task in progress here.
         """
@@ -82,7 +82,7 @@ class Wakeups:
             retry=False,
             **route,
         )
-        return route.get("queue")
+        return message.headers.keys(), route.get("queue")
 
     def _kind(self, run: Parked) -> Hashable:
         """Answer what runs share whose messages differ in little; None where that is not known."""
@@ -115,10 +115,13 @@ class Wakeups:
             known.clear()
         return known
 
-    def _learn(self, kind: Hashable, run: Parked, token: str) -> None:
+    def _learn(self, kind: Hashable, run: Parked, token: str, headers: Set[str]) -> None:
         with suppress(Exception):  # this one has gone; the next goes the same way then
             wire = self._opened.last()
-            if wire is not None and _is_same(wire, _written(wire, run, token)):
+            # A tool beneath Celery may have headers of its own, for each message others.
+            if wire is None or wire.headers.keys() != headers:
+                return
+            if _is_same(wire, _written(wire, run, token)):
                 self._known[kind] = wire
 
 

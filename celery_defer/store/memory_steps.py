@@ -18,6 +18,7 @@ from celery_defer.store.steps import (
     Recalled,
     Resumed,
     SentEvent,
+    Subscription,
     Told,
     Verdict,
 )
@@ -130,6 +131,8 @@ class MemorySteps:
         keep: float,  # noqa: ARG002
     ) -> bytes:
         with self._lock:
+            if self._runs[id].is_cancelled:
+                return b""
             kept = [self._runs[id].memos.setdefault(step, memo) for step, memo in memos.items()]
             return kept[-1]
 
@@ -147,8 +150,7 @@ class MemorySteps:
             if run.turn != parking.turn:
                 return Arrival(Verdict.SUPERSEDED)
             if wait and parking.step not in run.memos:
-                came = [event for event in self._kept(wait.digest) if event.at >= wait.since]
-                next((event for event in came if run.receive(parking.step, event)), None)
+                self._receive_kept(run, parking.step, wait)
             if parking.step in run.memos:
                 return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
             known = 0.0
@@ -167,6 +169,24 @@ class MemorySteps:
             self._parks += 1
             self._parked.notify_all()
             return Arrival(Verdict.PARKED, known=known)
+
+    def give_up(
+        self,
+        id: RunId,
+        step: str,
+        wait: Subscription,
+        nothing: bytes,
+        keep: float,  # noqa: ARG002
+    ) -> bytes:
+        with self._lock:
+            run = self._runs[id]
+            if step not in run.memos:
+                self._receive_kept(run, step, wait)
+            return run.memos.setdefault(step, nothing)
+
+    def _receive_kept(self, run: MemoryRun, step: str, wait: Subscription) -> None:
+        came = [event for event in self._kept(wait.digest) if event.at >= wait.since]
+        next((event for event in came if run.receive(step, event)), None)
 
     def cancel(
         self,

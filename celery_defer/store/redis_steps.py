@@ -39,7 +39,7 @@ class RedisSteps:
     _prefix: str
     _due: str
 
-    def _script(self, name: str) -> Any:
+    def _script(self, name: str, *more: str) -> Any:
         raise NotImplementedError
 
     def _record(self, id: RunId) -> str:
@@ -50,7 +50,8 @@ class RedisSteps:
         self._recall = self._script("recall")
         self._resume = self._script("resume")
         self._remember = self._script("remember")
-        self._park = self._script("park")
+        self._park = self._script("receive", "park")
+        self._give_up = self._script("receive", "give_up")
         self._cancel = self._script("cancel")
         self._emit = self._script("emit")
         self._arrive = self._script("arrive")
@@ -80,6 +81,14 @@ class RedisSteps:
             keys += [*self._pair(event.digest), self._shapes(event.name)]
             args += [event.shape, event.since, now + DRIFT]
         return _arrival(self._park(keys, args), parking.subscription)
+
+    def give_up(
+        self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float
+    ) -> bytes:
+        _, came = self._pair(wait.digest)
+        args = [step, wait.since, nothing, seconds(keep)]
+        memo: bytes = self._give_up([self._run(id), came], args)
+        return memo
 
     def cancel(self, id: RunId, keep: float, *, only_parked: bool = False) -> bytes | None:
         keys = [self._run(id), self._record(id), self._due]

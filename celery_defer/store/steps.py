@@ -199,6 +199,16 @@ class StepStore(Protocol):
         """
         ...
 
+    def give_up(
+        self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float
+    ) -> bytes:
+        """End a wait whose time is up; answer the memo that the step has then.
+
+        That is *nothing*, unless an event was faster: also one whose sender has died before it
+        came to this run.
+        """
+        ...
+
     def cancel(self, id: RunId, keep: float, *, only_parked: bool = False) -> bytes | None:
         """Let no step of the run begin any more; answer its record if it was parked.
 

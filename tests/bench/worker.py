@@ -32,6 +32,9 @@ class BrokenWorkerError(RuntimeError):
 class Worker:
     """A prefork worker; use it in a ``with`` statement."""
 
+    #: Where the worker finds its app.
+    module = "tests.bench.app"
+
     def __init__(
         self,
         site: Site,
@@ -62,11 +65,11 @@ class Worker:
         }
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "celery", "-A", "tests.bench.app", "worker"]
+        command = [sys.executable, "-m", "celery", "-A", self.module, "worker"]
         quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
         self._process = subprocess.Popen(
             [*command, *quiet, f"--concurrency={self._children}", f"--queues={self.queue}",
-             f"--hostname={self.queue}@%h"],
+             f"--hostname={self.queue}-{id(self)}@%h"],
             cwd=_ROOT,
             # One order of hashes for all workers: it moves their speed by a percent.
             env={**os.environ, "DEFER_BENCH": json.dumps(self._config), "PYTHONHASHSEED": "0"},

@@ -37,10 +37,10 @@ class Journey(BaseModel):
 
 
 def draw_journey(random: Random) -> Journey:
-    """Draw one to six legs; no wait is longer than three seconds."""
+    """Draw one to five legs; no wait is longer than a second and a half."""
     kinds: list[Literal["step", "sleep", "wait"]] = ["step", "step", "sleep", "wait"]
-    drawn = random.choices(kinds, k=random.randint(1, 6))
-    return Journey(legs=[Leg(kind=kind, seconds=random.uniform(0.05, 3)) for kind in drawn])
+    drawn = random.choices(kinds, k=random.randint(1, 5))
+    return Journey(legs=[Leg(kind=kind, seconds=random.uniform(0.05, 1.5)) for kind in drawn])
 
 
 @dataclass

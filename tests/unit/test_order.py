@@ -7,7 +7,8 @@ from itertools import count
 import pytest
 from celery import Celery
 
-from celery_defer import StepError, cancel, step
+from celery_defer import StepError, cancel, defer, deferred, step
+from celery_defer.model import HEADER
 
 from .conftest import WatchedStore, Worker
 from .stepping import Stage
@@ -58,3 +59,49 @@ def test_a_run_that_is_cancelled_at_work_ends_where_its_next_step_would_begin(
     result = worker.run(parent)
 
     assert (result.state, went_on) == ("REVOKED", [])
+
+
+def test_what_a_body_publishes_at_once_is_published_in_one_turn_alone(
+    app: Celery, worker: Worker, stage: Stage
+) -> None:
+    @deferred
+    @app.task(shared=False)
+    def ship() -> None: ...
+
+    handles = []
+
+    @app.task
+    def parent() -> None:
+        handles.append(defer("ship", ship.with_options(when="now")))
+        step.sleep("nap", 5)
+        step.sleep("another", 5)
+
+    result = worker.run(parent)
+    published = [m for m in worker.published() if m.headers.get(HEADER)]
+    for _ in range(2):
+        for message in (woken := stage.later(5)):
+            worker.trace(message)
+        published += [m for m in woken if m.headers.get(HEADER)]
+
+    assert [message.headers[HEADER]["id"] for message in published] == ["ship"]
+    assert {handle.id for handle in handles} == {handles[0].id}
+    assert [handle.skipped for handle in handles] == [None] * 3
+    assert [child.id for child in result.children] == [handles[0].id]
+
+
+def test_a_body_that_swallows_an_outage_of_the_store_is_tried_again(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    @app.task
+    def parent() -> str:
+        try:
+            return str(step.run("answer", lambda: 42))
+        except Exception:
+            return "guessed"
+
+    store.away = {"recall"}
+    result = worker.run(parent)
+    store.away = set()
+
+    assert result.state == "RETRY"
+    assert worker.drain()[-1].get() == "42"

@@ -20,7 +20,7 @@ import redis
 from examples.redis_server import free_port
 from tests.worker.local import wait_until
 
-__all__ = ["RABBITMQ", "RedisServer", "need_rabbitmq", "virtual_host"]
+__all__ = ["RABBITMQ", "RedisServer", "empty_virtual_host", "need_rabbitmq", "virtual_host"]
 
 RABBITMQ = "amqp://guest:guest@localhost:5672"
 
@@ -87,6 +87,13 @@ def virtual_host() -> Iterator[str]:
         yield name
     finally:
         _rabbitmqctl("delete_vhost", name)
+
+
+def empty_virtual_host(name: str) -> None:
+    """Let RabbitMQ forget every queue and message of a virtual host of our own."""
+    assert _rabbitmqctl("delete_vhost", name)
+    assert _rabbitmqctl("add_vhost", name)
+    assert _rabbitmqctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
 
 
 def need_rabbitmq() -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,13 @@ from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
 from tests.worker.local import LocalWorker, wait_until
-from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
+from tests.worker.services import (
+    RABBITMQ,
+    RedisServer,
+    empty_virtual_host,
+    need_rabbitmq,
+    virtual_host,
+)
 from tests.worker.waiting import Client, watched
 
 APP = "tests.worker.stepping"
@@ -229,13 +236,32 @@ def test_flower_sees_a_run_wait_until_when_and_go_on(client: Client) -> None:
 # -- restarts ---------------------------------------------------------------------------------
 
 
+@dataclass
+class Lonely:
+    """A worker with a Redis of its own, and a virtual host of RabbitMQ if that is its broker."""
+
+    client: Client
+    worker: LocalWorker
+    redis: RedisServer
+    virtual_host: str | None
+
+    def restart_all(self) -> None:
+        self.worker.kill()
+        self.redis.stop()
+        if self.virtual_host:
+            empty_virtual_host(self.virtual_host)
+        self.redis.start()
+        self.worker.restart()
+
+
 @pytest.fixture(params=["Redis", "RabbitMQ"])
-def lonely(request: pytest.FixtureRequest) -> Iterator[tuple[Client, RedisServer]]:
-    """A client of a worker with a Redis of its own for all, or for all but the broker."""
+def lonely(request: pytest.FixtureRequest) -> Iterator[Lonely]:
     with RedisServer() as server, ExitStack() as stack:
-        url = f"{server.url}/0"
-        broker = url if request.param == "Redis" else request.getfixturevalue("rabbitmq_url")
-        queue = f"restarted-{uuid4().hex[:6]}"
+        url, host = f"{server.url}/0", None
+        if request.param == "RabbitMQ":
+            need_rabbitmq()
+            host = stack.enter_context(virtual_host())
+        queue, broker = f"lonely-{uuid4().hex[:6]}", f"{RABBITMQ}/{host}" if host else url
         worker = LocalWorker(
             queue,
             *("--concurrency", "1"),
@@ -243,24 +269,22 @@ def lonely(request: pytest.FixtureRequest) -> Iterator[tuple[Client, RedisServer
             env={"CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": url},
         )
         stack.callback(worker.teardown)
+        stack.callback(worker.kill)
         app = Celery("client", broker=broker, backend=url, set_as_current=False)
         client = stack.enter_context(Client(app, CeleryTestWorker(worker, app)))
         worker.ready()
-        yield client, server
+        yield Lonely(client, worker, server, host)
 
 
-def test_a_parked_run_outlives_every_process(lonely: tuple[Client, RedisServer]) -> None:
-    """Its worker, the Redis of results and store; and the broker, where that is a Redis."""
-    client, server = lonely
+def test_a_parked_run_outlives_every_process(lonely: Lonely) -> None:
+    """Its worker, the Redis of results and store, the broker; RabbitMQ has lost all queues."""
+    client = lonely.client
     asleep = client.play(["do", "a"], ["sleep", 3], ["do", "b"])
     awaits = client.play(["do", "a"], ["wait", "later", LONG], ["do", "b"])
     client.waits(asleep)
     client.waits(awaits)
 
-    client.worker.container.kill()
-    server.stop()
-    server.start()
-    client.worker.container.restart()
+    lonely.restart_all()
 
     assert client.tell("later", "news") == 1
     assert client.result(asleep)["got"] == ["a", None, "b"]

@@ -18,19 +18,10 @@ elseif (state[1] or '0') ~= ARGV[2] then
 elseif state[3] then
   return {'arrived', state[3]}
 end
-for offset = 0, KEYS[5] and math.huge or -1, 100 do
-  local page = redis.call('ZRANGEBYSCORE', KEYS[6], ARGV[12], '+inf', 'LIMIT', offset, 100)
-  for _, came in ipairs(page) do
-    local event, memo = came:match('^([^\n]*)\n(.*)$')
-    if redis.call('HSETNX', run, 'e:' .. event, '1') == 1 then
-      redis.call('HSET', run, 'm:' .. step, memo)
-      keep(run)
-      return {'arrived', memo}
-    end
-  end
-  if #page == 0 then
-    break
-  end
+local memo = KEYS[5] and receive(run, step, KEYS[6], ARGV[12])
+if memo then
+  keep(run)
+  return {'arrived', memo}
 end
 local before = redis.call('HGET', KEYS[2], 'waits')
 redis.call('HSET', run, 'turn', ARGV[2] + 1, 'w:' .. step, ARGV[4])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import time
 from typing import Any
@@ -15,25 +15,19 @@ import redis
 from celery_defer import matching, parked
 from celery_defer.durations import seconds
 from celery_defer.ids import RunId
+from celery_defer.parked import Parked
 from celery_defer.replay import Note
 from celery_defer.store import Parking, RedisStore, Subscription
 from tests.bench.site import Site
+from tests.bench.steps.patience import wait_until
 from tests.bench.steps.worker import StepWorker
-from tests.bench.worker import BrokenWorkerError
 
-__all__ = ["Crowd", "wait_until"]
+__all__ = ["Crowd"]
 
 _PIPED = 1_000
+_BODIES = 1_000
 _WEEK = seconds("week", "7d")
 _DAY = seconds("day", "1d")
-
-
-def wait_until(is_so: Callable[[], bool], what: str, patience: float = 60) -> None:
-    """Look again and again, until it is so."""
-    deadline = time() + patience
-    while not is_so():
-        if time() > deadline:
-            raise BrokenWorkerError(f"{what}: not within {patience:.0f} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +38,29 @@ class Crowd:
 
     def waits(self, worker: StepWorker, times: int) -> None:
         """Park so many runs, each until the event of an order of its own."""
-        order = uuid4().hex
+        order = uuid4().hex[:15]
         run = worker.start("bench.waits", order_id=order)
         self._await_parked(run)
         model = self._model(run)
         worker.tell(order)
         worker.take()
+        # Nobody wakes them, so several may have the body of one.
+        bodies = [_body(model, order_id=uuid4().hex[:15]) for _ in range(min(times, _BODIES))]
 
         def parking(id: str) -> Parking:
             match = matching.match("order/bought", {"order_id": id})
             wait = Subscription("order/bought", match.shape, match.digest, time())
-            body = model.replace(run.encode(), id.encode()).replace(order.encode(), id.encode())
-            return _parking(body, "bought", time() + _WEEK, wait)
+            return _parking(bodies[int(id[:6], 16) % len(bodies)], "bought", time() + _WEEK, wait)
 
         self._park(parking, times)
 
     def sleeps(self, worker: StepWorker, times: int, due: float) -> None:
         """Park so many runs until one moment."""
-        far = time() + _DAY
-        [run] = worker.start_many("bench.sleeps", 1, due=far, times=times)
+        [run] = worker.start_many("bench.sleeps", 1, due=time() + _DAY, times=times)
         self._await_parked(run)
         model = self._model(run)
-        for name in ("run", "outbox"):
-            worker.redis.delete(f"celery-defer:{{{run}}}:{name}")
-        worker.redis.zrem("celery-defer:due", run)
-        known = parked.unpack(model)
-        moved = parked.pack(
-            type(known)(**{**_fields(known), "kwargs": {**known.kwargs, "due": due}})
-        )
-        self._park(
-            lambda id: _parking(moved.replace(run.encode(), id.encode()), "due", due), times
-        )
+        worker.store.cancel(RunId(run), _DAY)
+        self._park(lambda run: _parking(_body(model, run, due=due), "due", due), times)
 
     def used(self) -> int:
         """Answer the bytes that Redis uses."""
@@ -92,12 +78,10 @@ class Crowd:
     def _await_parked(self, run: str) -> None:
         wait_until(lambda: self.is_parked(run), f"run {run} parks")
 
-    def _model(self, run: str) -> bytes:
+    def _model(self, run: str) -> Parked:
         with redis.Redis.from_url(self.site.database) as client:
-            [(_, _, body, _)] = [
-                (run, None, client.hget(f"celery-defer:{{{run}}}:outbox", "body"), None)
-            ]
-            return bytes(body)
+            body: Any = client.hget(f"celery-defer:{{{run}}}:outbox", "body")
+            return parked.unpack(body)
 
     def _park(self, parking: Callable[[str], Parking], times: int) -> None:
         ids = (str(uuid4()) for _ in range(times))
@@ -111,8 +95,13 @@ class Crowd:
                         store.park(RunId(id), made, now, made.due - now + _DAY)
 
 
-def _fields(known: Any) -> dict[str, Any]:
-    return {name: getattr(known, name) for name in type(known).__slots__}
+def _body(model: Parked, id: str | None = None, **kwargs: Any) -> bytes:
+    """Pack the record of another run."""
+    own = RunId(id or str(uuid4()))
+    options = {**model.options, "root_id": own}
+    return parked.pack(
+        replace(model, parked=own, options=options, kwargs={**model.kwargs, **kwargs})
+    )
 
 
 def _parking(body: bytes, step: str, due: float, wait: Subscription | None = None) -> Parking:

@@ -7,12 +7,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic, sleep
 
 import redis
 
 from examples.redis_server import free_port
 from tests.bench.site import Site
+from tests.bench.steps.patience import wait_until
 
 __all__ = ["Fsync", "own_site"]
 
@@ -25,11 +25,10 @@ def own_site(name: str = "redis", fsync: Fsync = None) -> Iterator[Site]:
     """Start a Redis that is broker, result backend and store, and end it after."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="celery-defer-bench-") as folder:
+        where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
         process = subprocess.Popen(
-            [_program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, *_kept(fsync)],
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
+            [_program(), *where, *_kept(fsync)], stdout=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             url = f"redis://127.0.0.1:{port}/0"
             _wait(url)
@@ -47,19 +46,16 @@ def _program() -> str:
 
 
 def _kept(fsync: Fsync) -> list[str]:
-    if fsync is None:
-        return ["--save", ""]
-    return ["--save", "", "--appendonly", "yes", "--appendfsync", fsync]
+    return ["--appendonly", "yes", "--appendfsync", fsync] if fsync else []
 
 
 def _wait(url: str) -> None:
-    deadline = monotonic() + 10
     with redis.Redis.from_url(url, retry=None) as client:
-        while monotonic() < deadline:
-            try:
-                client.ping()
-            except redis.ConnectionError:
-                sleep(0.02)
-            else:
-                return
-    raise SystemExit(f"redis-server does not answer on {url}")
+        wait_until(lambda: _answers(client), f"redis-server on {url}", patience=10)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False

@@ -10,7 +10,6 @@ from uuid import uuid4
 import psutil
 import redis
 from celery import Celery
-from typing_extensions import Self
 
 from celery_defer import Defer, send_event
 from tests.bench.payload import ORDER
@@ -45,24 +44,6 @@ class StepWorker(Worker):
         self._client.conf.update(task_default_queue=self.queue)
         Defer(self._client)
 
-    def __enter__(self) -> Self:  # TEMPORARY: until tests/bench/worker.py has `module`
-        import os, subprocess, sys, json
-        from tests.bench.worker import _ROOT
-        command = [sys.executable, "-m", "celery", "-A", self.module, "worker"]
-        quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
-        self._process = subprocess.Popen(
-            [*command, *quiet, f"--concurrency={self._children}", f"--queues={self.queue}",
-             f"--hostname={self.queue}-{id(self)}@%h"], cwd=_ROOT,
-            env={**os.environ, "DEFER_BENCH": json.dumps(self._config), "PYTHONHASHSEED": "0"},
-            stdout=self._log, stderr=subprocess.STDOUT)
-        try:
-            self.send("bench.hello")
-            self.take()
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
     def __exit__(self, *error: object) -> None:
         if self._is_killed:
             self._stop()
@@ -84,9 +65,7 @@ class StepWorker(Worker):
         ids = [str(uuid4()) for _ in range(count)]
         with self._client.producer_pool.acquire(block=True) as producer, producer.batch():
             for id in ids:
-                self._client.send_task(
-                    task, kwargs=kwargs, task_id=id, producer=producer
-                )
+                self._client.send_task(task, kwargs=kwargs, task_id=id, producer=producer)
         return ids
 
     def again(self, task: str, id: str, *args: Any) -> dict[str, Any]:

@@ -1,0 +1,13 @@
+-- KEYS: the run, the events that came with the values that it waited for
+-- ARGV: step, since, the memo of a wait without an event, seconds to keep
+-- Answers the memo that the step has from now on.
+local memo = redis.call('HGET', KEYS[1], 'm:' .. ARGV[1])
+  or receive(KEYS[1], ARGV[1], KEYS[2], ARGV[2])
+if not memo then
+  memo = ARGV[3]
+  redis.call('HSET', KEYS[1], 'm:' .. ARGV[1], memo)
+end
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
+end
+return memo
