@@ -120,8 +120,9 @@ class _Thread:
 
 def _sends_events(worker: Any) -> bool:
     """Whether the worker tells of its tasks, which ``celery control`` may turn on and off."""
-    dispatcher = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
-    return bool(dispatcher and dispatcher.enabled)
+    events = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
+    # celery.worker.consumer.events.Events: without -E there are those of heartbeats alone.
+    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
 
 
 def _warn_of_no_store() -> None:
