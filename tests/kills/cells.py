@@ -13,7 +13,12 @@ REJECT = {**LATE, "task_reject_on_worker_lost": True}
 DEDUPLICATE = {**REJECT, "worker_deduplicate_successful_tasks": True}
 IGNORE = {"task_ignore_result": True}
 # kombu then makes no pipeline, so each message leaves by itself.
-ONE_BY_ONE = {**REJECT, "broker_transport_options": {"retry_on_timeout": True}}
+# Nothing goes together with the broker's messages, or with the result.
+ONE_BY_ONE = {
+    **REJECT,
+    "broker_transport_options": {"retry_on_timeout": True},
+    "defer_store_url": "apart",
+}
 
 
 @dataclass(frozen=True, slots=True)

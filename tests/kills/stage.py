@@ -23,12 +23,21 @@ SUCCESS: Sequence[When] = ("success", "success", "success")
 FAST = {"defer_grace": 0.3, "defer_relay_interval": 0.1}
 
 
+def _other_name_of(redis_url: str) -> str:
+    """The package cannot know that it is the same server."""
+    names = ("127.0.0.1", "localhost")
+    here, there = names if names[0] in redis_url else reversed(names)
+    return redis_url.replace(here, there)
+
+
 class Stage:
     """A worker with one process or thread, and the settings of *column*."""
 
     def __init__(self, column: Column, broker: str, backend: str) -> None:
         queue = f"kills-{uuid4().hex[:8]}"
         settings = {"task_default_queue": queue, **FAST, **column.settings}
+        if "defer_store_url" in settings:
+            settings["defer_store_url"] = _other_name_of(backend)
         self._broker = broker
         self._app = Celery("client", broker=broker, backend=backend, set_as_current=False)
         self._app.conf.task_default_queue = queue

@@ -41,13 +41,14 @@ Each column adds to a default configuration with results in Redis. In *+* column
 of the column before hold too.
 
 In the middle of publishing: on RabbitMQ and in the column *one by one* (Redis with
-`retry_on_timeout` in its transport options, with which kombu makes no pipeline) the first message
+`retry_on_timeout` in its transport options, with which kombu makes no batch) the first message
 has left and the others have not. Elsewhere on Redis all messages and the record's removal are one
-pipeline, of which nothing has left yet; so there is also no moment at which *all is published,
+script, of which nothing has left yet; so there is also no moment at which *all is published,
 the record is there*.
 
 The store is in the Redis of the results, so what the parent deferred goes with its result: both
-are stored, or neither. With `ignore_result` it is stored when its body has returned.
+are stored, or neither. In the column *one by one* it is a server of another name, as far as the
+package can tell; there, and with `ignore_result`, the calls are stored when the body has returned.
 
 What Redis as a broker gives to another worker after `visibility_timeout` is given back at once
 here. Redis has another gap, which is left out here as it concerns each message of Celery: kombu

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from celery_defer.relay import Relay
 from celery_defer.scope import Scope
 from celery_defer.store import Parking, RedisStore, Told
 from celery_defer.telling import started, tell_started
+from celery_defer.worker import RelayStep
 from tests.store.servers import Server, running
 
 RUN = RunId("run")
@@ -64,12 +66,16 @@ def app(server: Server, redis: Redis) -> Iterator[Any]:
     app.close()
 
 
+def park_all(app: Any) -> None:
+    for number, run in enumerate(RUNS):
+        parking = Parking(0, "nap", b"note", f"token-{number}", pack(run), number)
+        app._celery_defer.store.park(run.parked, parking, 0, 600)
+
+
 def woken(app: Any, redis: Redis) -> list[dict[str, Any]]:
     """Let a relay wake all runs; answer their messages, by the order of the runs."""
     extension = app._celery_defer
-    for number, run in enumerate(RUNS):
-        parking = Parking(0, "nap", b"note", f"token-{number}", pack(run), number)
-        extension.store.park(run.parked, parking, 0, 600)
+    park_all(app)
     Relay(app, extension.store, extension.settings, tells=lambda: False).tick(100)
     queues: Any = redis.keys("work*")  # one for each priority
     found = [json.loads(each) for queue in queues for each in redis.lrange(queue, 0, -1)]
@@ -104,6 +110,33 @@ def test_who_watches_publications_sees_each_wake_up(app: Any, redis: Redis) -> N
     before_task_publish.disconnect(watch)
 
     assert sorted(seen) == sorted(run.parked for run in RUNS)
+
+
+@pytest.mark.parametrize(
+    ("groups", "is_told"),
+    [
+        pytest.param(None, True, id="events of tasks: -E"),
+        pytest.param(["worker"], False, id="heartbeats alone"),
+        pytest.param(["worker", "task"], True, id="turned on by celery control"),
+    ],
+)
+def test_flower_is_told_of_a_wake_up_by_workers_that_tell_it_of_tasks(
+    app: Any, server: Server, groups: list[str] | None, is_told: bool
+) -> None:
+    with app.connection_for_write() as connection, server.client() as client:
+        events = app.events.Dispatcher(connection, enabled=False, groups=groups)
+        events.enabled = True
+        step = RelayStep(
+            SimpleNamespace(app=app, consumer=SimpleNamespace(event_dispatcher=events))
+        )
+        reader = client.pubsub(ignore_subscribe_messages=True)
+        reader.psubscribe("*celeryev/task.retried")
+        reader.get_message(timeout=1)
+        park_all(app)
+
+        step._relay._relay.tick(100)  # type: ignore[union-attr]
+
+        assert (reader.get_message(timeout=0.2) is not None) == is_told
 
 
 # -- that a run goes on, told by the script that gives it its turn ----------------------------
