@@ -140,8 +140,8 @@ class RedisSteps:
         ours = self._client.connection_pool.connection_kwargs
         if address(told.connection) is None or address(told.connection) != address(ours):
             return []
-        databases = [int(each.get("db") or 0) for each in (told.connection, ours)]
-        return [*databases, round(told.expires or 0), told.key, told.value]
+        database = int(told.connection.get("db") or 0)
+        return [database, round(told.expires or 0), told.key, told.value]
 
     def _run(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:run"

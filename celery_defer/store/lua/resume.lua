@@ -1,6 +1,6 @@
 -- KEYS: the run
--- ARGV: turn, owner, seconds to keep, and where the results' Redis is to be told: its database,
---       the store's, seconds or 0, key, value
+-- ARGV: turn, owner, seconds to keep, and if whoever reads results is to be told: the database,
+--       seconds or 0, key, value
 -- Gives the turn to its first owner.
 -- Answers {who owns the turn, 1 if that is who asked, all that is known of the run's steps}.
 local turn = redis.call('HGET', KEYS[1], 'turn') or '0'
@@ -13,11 +13,10 @@ local owner = redis.call('HGET', KEYS[1], 'owner')
 local answer = {owner, owner == ARGV[2] and 1 or 0, redis.call('HGETALL', KEYS[1])}
 if ARGV[4] and answer[2] == 1 then
   redis.call('SELECT', ARGV[4])
-  redis.call('SET', ARGV[7], ARGV[8])
-  if ARGV[6] ~= '0' then
-    redis.call('EXPIRE', ARGV[7], ARGV[6])
+  redis.call('SET', ARGV[6], ARGV[7])
+  if ARGV[5] ~= '0' then
+    redis.call('EXPIRE', ARGV[6], ARGV[5])
   end
-  redis.call('PUBLISH', ARGV[7], ARGV[8])
-  redis.call('SELECT', ARGV[5])
+  redis.call('PUBLISH', ARGV[6], ARGV[7])
 end
 return answer

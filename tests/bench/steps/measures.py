@@ -29,6 +29,7 @@ _KIB = 1024
 # Sleeps that are due at once, and how late the one in the middle may be.
 _NAPS = 200
 _NAPS_ALONE = 7
+_FLOATING = 1_500
 _LATE_MS = 20.0
 # Seconds before it is due that a crowd is parked; and that a worker is killed.
 _AHEAD = 1.5
@@ -152,9 +153,9 @@ def weights(size: Size) -> Iterator[Figure]:
     """The bytes of Redis that a parked run takes; its order has five fields."""
     with own_site() as site, StepWorker(site) as worker:
         crowd = Crowd(site)
-        # billiard.einfo copies parts of a traceback, which for some hundred runs are garbage
+        # billiard.einfo copies parts of a traceback, which for a thousand runs are garbage
         # before Python collects it: a child has grown by then, and stays so.
-        _park_many(worker, 600, "first")
+        _park_many(worker, _FLOATING, "first")
         before, held = crowd.used(), worker.resident()
         _park_many(worker, size.weighed, "then")
         each = (crowd.used() - before) / size.weighed
