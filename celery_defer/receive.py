@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from celery_defer import outbox, parking, steps
+from celery_defer import parking, staging, stepping
 from celery_defer.codec import Contract
 from celery_defer.envelope import Envelope
 from celery_defer.flow import Suspended
@@ -118,7 +118,7 @@ def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
     if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
-        steps.know(run, resumed.recalled)
+        stepping.know(run, resumed.recalled)
     return resumed.claim
 
 
@@ -147,27 +147,27 @@ def _returned(run: Scope, answer: object) -> None:
     _restore(run)
     run.phase = Phase.RETURNED
     if run.replay:
-        outbox.link_again(run, run.replay.calls())
+        staging.link_again(run, run.replay.calls())
     if run.buffered():
-        outbox.stage(run, Outcome.SUCCESS, answer)
+        staging.stage(run, Outcome.SUCCESS, answer)
     elif _came_again(run.request):
         # What an attempt before this one has staged, and could not publish, is out of date.
-        outbox.forget(run)
+        staging.forget(run)
 
 
 def _raised(run: Scope) -> None:
     """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
     _restore(run)
     starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered())
-    if _came_again(run.request) and outbox.has_succeeded(run):
+    if _came_again(run.request) and staging.has_succeeded(run):
         run.drop()
     elif starts:
         run.phase = Phase.RAISED
-        outbox.stage(run, Outcome.FAILURE)
+        staging.stage(run, Outcome.FAILURE)
     else:
         run.drop()
         if _came_again(run.request):
-            outbox.forget(run)
+            staging.forget(run)
 
 
 def _restore(run: Scope) -> None:
@@ -175,7 +175,7 @@ def _restore(run: Scope) -> None:
     if not _came_again(run.request):
         return
     try:
-        steps.restore(run)
+        stepping.restore(run)
     except SoftTimeLimitExceeded:
         raise
     except Exception:

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
-from random import uniform
 from typing import Any, ParamSpec, TypeVar, overload
 
-from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
-from celery.utils.time import get_exponential_backoff_interval
-
-from celery_defer import answers, durations, events, ids, invocation, matching, memo, outbox
-from celery_defer.codec import JsonType
+from celery_defer import answers, durations, events, ids, invocation, outbox
 from celery_defer.durations import Duration
-from celery_defer.errors import IdError, StepError, StoreAwayError, StoreError
+from celery_defer.errors import StoreAwayError, StoreError
 from celery_defer.events import Event, Received
-from celery_defer.failures import failure_of, raised_by
-from celery_defer.flow import NonRetriable, RetryAfter, Suspended
 from celery_defer.function import Deferrable
-from celery_defer.memo import NOTHING, Failure, Memo
-from celery_defer.model import Call, CallState
-from celery_defer.parking import Wait, ask, cancelled, left, park
-from celery_defer.replay import Note, Replay
-from celery_defer.scope import Phase, Scope, current, find
-from celery_defer.store import Recalled, Subscription
+from celery_defer.parking import ask
+from celery_defer.stepping import begin
 
-__all__ = ["Steps", "know", "restore", "step"]
+__all__ = ["Steps", "step"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-# By these a body is left on purpose, because its time is over, or for want of a store.
-_PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
-# Before the id of a call that a body has published at once; no step's key begins so.
-_NOW = "\0"
-_GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
-# Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
-_LONGEST_BACKOFF = 600
 
 
 class Steps:
@@ -77,7 +55,7 @@ class Steps:
         >>> charge = step.run("charge", gateway.charge, order.id, retries=3)
         """
         retries = kwargs.pop("retries", 0)
-        one, kind = _begin(id), answers.of_function(fn)
+        one, kind = begin(id), answers.of_function(fn)
         known = one.memo() or one.tried(fn, args, kwargs, retries, kind)
         return one.answer(known, kind)  # type: ignore[no-any-return]
 
@@ -86,7 +64,7 @@ class Steps:
 
         >>> step.sleep("a week", "7d")
         """
-        one = _begin(id)
+        one = begin(id)
         one.sleep_until(one.scope.now() + durations.seconds(id, duration))
 
     def sleep_until(self, id: str, at: datetime) -> None:
@@ -94,7 +72,7 @@ class Steps:
 
         >>> step.sleep_until("opening", datetime(2030, 1, 1, 9, tzinfo=timezone.utc))
         """
-        one = _begin(id)
+        one = begin(id)
         one.sleep_until(durations.moment(id, at))
 
     @overload
@@ -123,7 +101,7 @@ class Steps:
         ...     "purchase", purchase, timeout="7d", match={"order_id": order.id}
         ... )
         """
-        one = _begin(id)
+        one = begin(id)
         name, kind = events.typed(event)
         wanted, longest = events.wanted(event, match), durations.seconds(id, timeout)
         known = one.memo()
@@ -142,7 +120,7 @@ class Steps:
 
         >>> step.send_event("tell", "order/shipped", {"order_id": order.id})
         """
-        one = _begin(id)
+        one = begin(id)
         unique = ids.run_id(one.scope.run.id, f"event:{one.key}")
 
         def send() -> int:
@@ -161,7 +139,7 @@ class Steps:
 
         >>> invoice = step.invoke("invoice", make_invoice, order_id=order.id)
         """
-        one = _begin(id)
+        one = begin(id)
         kind = invocation.kind_of(one.scope, task)
         known = one.memo()
         if known is None and one.note is None:
@@ -174,288 +152,3 @@ class Steps:
 
 
 step = Steps()
-
-
-def know(run: Scope, recalled: Recalled) -> None:
-    """Let the run know its steps, and have again what finished ones have deferred."""
-    run.replay = replay = Replay(
-        recalled.turn,
-        recalled.since,
-        dict(recalled.memos),
-        recalled.waits,
-        recalled.is_cancelled,
-    )
-    for call in replay.calls():
-        run.calls.setdefault(call.id, call)
-    run.replayed = {key[len(_NOW) :] for key in replay.memos if key.startswith(_NOW)}
-
-
-def restore(run: Scope) -> None:
-    """Let a run that was tried before have what its finished steps have deferred."""
-    if run.replay is None and run.store is not None and not run.is_eager:
-        know(run, run.store.recall(run.run.id, None, run.settings.claim_keeps))
-
-
-# -- private ------------------------------------------------------------------------------
-
-
-def _begin(id: str) -> _Step:
-    found = find()
-    if found is not None and found.phase is Phase.PARKED:
-        raise left(found)
-    run = current()
-    _check_id(id)
-    if run.step is not None:
-        raise StepError(
-            f"step {id!r} is inside step {run.step!r} of run {run.run.id}: steps do not nest; "
-            "take it out of the other's function",
-            id,
-        )
-    replay = run.replay or _recalled(run, id)
-    if replay.is_cancelled:
-        raise cancelled(run)
-    return _Step(run, replay, replay.key(id))
-
-
-def _published(run: Scope, replay: Replay) -> dict[str, bytes]:
-    """Answer as memos what the body itself has published with ``when="now"`` in this turn."""
-    if all(call.state is CallState.BUFFERED for call in run.calls.values()):
-        return {}
-    known = {call.id for call in replay.calls()}
-    return {
-        f"{_NOW}{call.id}": memo.pack(Memo(calls=(call,)))
-        for call in run.calls.values()
-        if call.state in _GONE and call.id not in known
-    }
-
-
-def _check_id(id: object) -> None:
-    try:
-        ids.check(id)
-    except IdError:
-        raise IdError(
-            f"step id {ids.safe_repr(id)} is not a non-empty string of Unicode text"
-        ) from None
-
-
-def _recalled(run: Scope, step: str) -> Replay:
-    if run.is_eager:
-        run.replay = Replay(since=run.now())
-        return run.replay
-    store = run.store
-    if store is None:
-        raise StoreError(
-            f"step {step!r} has no place to remember in: set defer_store_url = 'redis://…'"
-        )
-    found = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.claim_keeps))
-    _check(run, found)
-    know(run, found)
-    assert run.replay is not None  # noqa: S101
-    return run.replay
-
-
-def _check(run: Scope, found: Recalled) -> None:
-    if found.turn > run.turn:
-        run.drop(Phase.PARKED)
-        raise Suspended(f"run {run.run.id} goes on in another delivery of it")
-    if found.turn < run.turn:
-        raise StoreError(f"the store has forgotten the steps of run {run.run.id}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One step of a run, in this turn."""
-
-    scope: Scope
-    replay: Replay
-    key: str
-
-    def memo(self) -> Memo | None:
-        return self.replay.memo(self.key)
-
-    @property
-    def note(self) -> Note | None:
-        return self.replay.note(self.key)
-
-    def tried(
-        self,
-        fn: Callable[..., Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        retries: int,
-        kind: JsonType,
-    ) -> Memo:
-        """Call the step's function, and answer what the step comes to."""
-        try:
-            with self._apart() as calls:
-                value = self._called(partial(fn, *args, **kwargs))
-                retries = 0  # it has done its work: another try would do that again
-                result = answers.pack(self.key, kind, value)
-                self._check_size(result)
-        except _PASSING:
-            raise
-        except Exception as error:
-            return self._failed(error, retries)
-        return self.keep(Memo(result, calls=tuple(calls)))
-
-    def _called(self, fn: Callable[[], Any]) -> Any:
-        return self.scope.app._celery_defer.call_step(self.key, fn)
-
-    def keep(self, found: Memo) -> Memo:
-        """Remember what the step has come to; answer what it has come to before, if it has."""
-        kept = self._remember({**self.replay.pending, self.key: memo.pack(found)})
-        self.replay.memos[self.key] = kept
-        return memo.unpack(kept)
-
-    def answer(self, known: Memo, kind: JsonType) -> Any:
-        """Answer the step's result, or raise what it ended with."""
-        if known.failure is None:
-            return answers.unpack(self.key, kind, known.result)
-        cause = raised_by(self.scope.app.backend, known.failure)
-        if not known.failure.is_final:
-            raise cause
-        raise StepError(f"step {self.key!r} has failed: {cause!r}", self.key) from cause
-
-    def sleep_until(self, at: float) -> None:
-        if self.note is None and at > self.scope.now():
-            self._park(Wait("sleep", at))
-
-    def wait_for(self, name: str, wanted: matching.Match, longest: float) -> Memo:
-        about = {"event": name, "match": dict(wanted.values)}
-        wait = Wait(
-            "event",
-            self.scope.now() + longest,
-            about,
-            subscription=self._subscription(name, wanted),
-        )
-        return memo.unpack(self._park(wait))
-
-    def give_up(self, name: str, wanted: matching.Match) -> Memo:
-        """Answer what has come at last; nothing, in most cases."""
-        run, store, nothing = self.scope, self.scope.store, memo.pack(NOTHING)
-        assert store is not None  # noqa: S101
-        self._keep_pending()
-        wait, keep = self._subscription(name, wanted), run.settings.claim_keeps
-        kept = ask(run, self.key, lambda: store.give_up(run.run.id, self.key, wait, nothing, keep))
-        self.replay.memos[self.key] = kept
-        return memo.unpack(kept)
-
-    def _subscription(self, name: str, wanted: matching.Match) -> Subscription:
-        run = self.scope
-        since = run.run.deferred_at.timestamp() if run.run.deferred_at else self.replay.since
-        # An event that is older than events are kept for may still be there.
-        since = max(since, run.now() - run.settings.event_retention)
-        return Subscription(name, wanted.shape, wanted.digest, since)
-
-    def ended(self, child: tuple[str, str]) -> Memo:
-        """Answer what a run has come to that this one has invoked; park until it has ended."""
-        found = invocation.outcome(self.scope, self.key, child)
-        if found is not None:
-            return self.keep(found)
-        now = self.scope.now()
-        about = {"run": child[0], "task": child[1]}
-        wait = Wait(
-            "run",
-            now + invocation.LONGEST,
-            about,
-            child=child,
-            look=now + invocation.FIRST_LOOK,
-            is_over=lambda: invocation.outcome(self.scope, self.key, child) is not None,
-        )
-        return memo.unpack(self._park(wait))
-
-    def check_waits(self) -> None:
-        """Raise StepError where the run cannot wait."""
-        if self.scope.is_eager:
-            raise StepError(
-                f"step {self.key!r} waits, which an eager run cannot: run it in a worker, or with "
-                "celery_defer.testing",
-                self.key,
-            )
-
-    def _failed(self, error: Exception, retries: int) -> Memo:
-        tries = (self.note.tries if self.note else 0) + 1
-        is_over = isinstance(error, NonRetriable) or tries > retries
-        if not is_over:
-            now = self.scope.now()
-            at = now + self._pause(error, tries)
-            about = {"error": repr(error), "try": tries + 1}
-            return memo.unpack(self._park(Wait("retry", at, about, tries=tries)))
-        is_final = retries > 0 or isinstance(error, NonRetriable)
-        failed = Memo(failure=self._failure(error, is_final=is_final))
-        if is_final:
-            self.keep(failed)
-            raise StepError(f"step {self.key!r} has failed: {error!r}", self.key) from error
-        # Kept if the body catches it: with the next step, or when the run parks.
-        self.replay.pending[self.key] = memo.pack(failed)
-        raise error
-
-    def _pause(self, error: Exception, tries: int) -> float:
-        if isinstance(error, RetryAfter):
-            return durations.seconds(self.key, error.delay)
-        longest = get_exponential_backoff_interval(1, tries - 1, _LONGEST_BACKOFF)
-        return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
-
-    def _failure(self, error: Exception, *, is_final: bool) -> Failure:
-        return failure_of(self.scope.app.backend, error, is_final=is_final)
-
-    def _park(self, wait: Wait) -> bytes:
-        self.check_waits()
-        self._check_order()
-        self._keep_pending()
-        found = park(self.scope, self.key, wait)
-        self.replay.memos[self.key] = found
-        return found
-
-    def _check_order(self) -> None:
-        """A body that takes another way each time would park for ever."""
-        if left := self.replay.left_out(self.scope.run.attempt):
-            raise StepError(
-                f"run {self.scope.run.id} has waited at step {left!r}, and comes to {self.key!r} "
-                "without it when it is run again: the body must take the same way each time, so "
-                "read clocks, random numbers and databases inside step.run",
-                self.key,
-            )
-
-    def _keep_pending(self) -> None:
-        """Keep what is known besides: caught failures, and what the body has published at once."""
-        pending = {**self.replay.pending, **_published(self.scope, self.replay)}
-        if pending:
-            self._remember(pending)
-
-    def _remember(self, known: dict[str, bytes]) -> bytes:
-        run, store = self.scope, self.scope.store
-        if run.is_eager or store is None:
-            kept = known[self.key]
-        else:
-            keeps = run.settings.claim_keeps
-            kept = ask(run, self.key, lambda: store.remember(run.run.id, known, keeps))
-        if not kept:
-            raise cancelled(run)
-        self.replay.pending.clear()
-        return kept
-
-    def _check_size(self, result: str) -> None:
-        limit, size = self.scope.settings.max_payload_bytes, len(result.encode())
-        if size > limit:
-            raise StepError(
-                f"step {self.key!r} answered {size} bytes; defer_max_payload_bytes = "
-                f"{limit} is the limit: keep it elsewhere, and answer where",
-                self.key,
-            )
-
-    @contextmanager
-    def _apart(self) -> Iterator[list[Call]]:
-        """Gather what the step's function defers; if it fails, it has deferred nothing."""
-        run, calls = self.scope, list[Call]()
-        before = set(run.calls)
-        run.step = self.key
-        try:
-            yield calls
-            calls += [call for id, call in run.calls.items() if id not in before]
-        except BaseException:
-            for id in run.calls.keys() - before:
-                del run.calls[id]
-            raise
-        finally:
-            run.step = None
