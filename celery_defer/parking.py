@@ -172,8 +172,10 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
 def _options(run: Scope) -> dict[str, Any]:
     """What Celery would publish a retry of the run with, but for the message's own."""
     options = {
-        **_declared(run), **run.task.signature_from_request(run.task.request).options
-    }  # fmt: skip
+        **_declared(run),
+        **run.task.signature_from_request(run.task.request).options,
+        "ignore_result": run.ignores_result,  # which Celery before 5.7 forgets
+    }
     return {
         name: value
         for name, value in options.items()

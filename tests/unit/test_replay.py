@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 from celery import Celery
 from pydantic import BaseModel, ConfigDict
+from pydantic.version import version_short
 from typing_extensions import TypedDict
 
 from celery_defer import IdError, NoRunError, StepError, step
@@ -39,7 +40,8 @@ class Color(Enum):
 class Line(BaseModel):
     sku: str
     price: Decimal
-    raw: bytes = b"\xff\x00"
+    # pydantic before 2.13 has other bytes in nested models for text alone.
+    raw: bytes = b"\xff\x00" if version_short() >= "2.13" else b"text"
 
 
 class Order(BaseModel):
