@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from kombu.utils.encoding import str_to_bytes
 from pydantic_core import from_json, to_json
@@ -109,6 +110,7 @@ class _Gathering:
 
     def begin(self) -> None:
         self._commands.clear()
+        self._pipeline.reset()
 
     def _open(self) -> None:
         self._session = self._channel.create_publish_batch(sys.maxsize)
@@ -196,6 +198,8 @@ class _Gathering:
 def _telling_of_doubt() -> Iterator[None]:
     try:
         yield
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:
         raise OperationalError(f"the messages may have arrived or not: {error!r}") from error
 

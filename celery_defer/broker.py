@@ -17,7 +17,7 @@ from kombu import exceptions
 from kombu.exceptions import OperationalError
 
 from celery_defer.batch import Arrival, Batch, Ride, batch
-from celery_defer.message import Draft, Message, shown
+from celery_defer.message import Draft, Message, is_direct, shown, shows_as_usual
 from celery_defer.model import HEADER
 
 __all__ = ["Message", "Sent", "connect", "connection_errors", "is_there", "send"]
@@ -106,6 +106,8 @@ def connect(app: Any, connection: Any) -> None:
         connection.transport_options.update(app.conf.task_publish_retry_policy)
     try:
         connection.default_channel  # noqa: B018  # opens it
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:  # also what kombu deems hopeless, as a wrong password
         raise OperationalError(f"{error!r}") from error
 
@@ -194,8 +196,7 @@ class _Sender:
             root_id=message.options["root_id"],
             parent_id=message.options["parent_id"],
             shadow=task.shadow_name(message.args, message.kwargs, message.options),
-            argsrepr=shown(message.args, len(message.call.payload)),
-            kwargsrepr=shown(message.kwargs, len(message.call.payload)),
+            **self._shown(message),
             stamped_headers=stamped or None,
             **{name: message.options[name] for name in stamped},
             **route.limits,
@@ -209,15 +210,25 @@ class _Sender:
             **route.options,
         )
 
+    def _shown(self, message: Message) -> dict[str, str]:
+        if not shows_as_usual(self.app.amqp):
+            return {}
+        size = len(message.call.payload)
+        return {
+            "argsrepr": shown(message.args, size),
+            "kwargsrepr": shown(message.kwargs, size),
+        }
+
     def _learn(self, message: Message, route: _Route) -> None:
         """Spare the next message of this route what this one has had done."""
         if self._routes is None or route.is_known:
             return
         route.is_known = True
-        if not getattr(route.options.get("queue"), "can_cache_declaration", False):
+        queue = route.options.get("queue")
+        if not getattr(queue, "can_cache_declaration", False):
             return
         route.options["declare"] = []  # once on this connection is enough
-        if message.is_plain and self._is_unwatched and _has_no_shadow(message):
+        if message.is_plain and is_direct(queue) and self._is_unwatched and _has_no_shadow(message):
             with suppress(Exception):  # this one has gone; the next goes the same way then
                 route.draft = Draft.of(self.opened.last(), message, self.app.thread_oid)
 
@@ -226,6 +237,8 @@ class _Sender:
         """Whether nobody watches how Celery publishes, or has a hand in it."""
         signals = before_task_publish, after_task_publish, task_sent
         if self._tells_that_it_sends or any(signal.receivers for signal in signals):
+            return False
+        if not shows_as_usual(self.app.amqp):
             return False
         return not _is_replaced(type(self.opened.producer).publish)
 
@@ -300,11 +313,15 @@ def _needs_apply_async(message: Message) -> bool:
     options, task = message.options, message.task
     if not options.keys().isdisjoint({"countdown", "eta", "expires"}) or task.expires is not None:
         return True
-    return _is_replaced(type(task).apply_async) or _is_replaced(type(task.app).send_task)
+    return _is_patched(task, "apply_async") or _is_patched(task.app, "send_task")
 
 
 def _has_no_shadow(message: Message) -> bool:
     return bool(type(message.task).shadow_name is Task.shadow_name)
+
+
+def _is_patched(thing: Any, name: str) -> bool:
+    return name in vars(thing) or _is_replaced(getattr(type(thing), name))
 
 
 def _is_replaced(method: Any) -> bool:

@@ -58,7 +58,7 @@ def unlink(parent: Scope, error: BaseException, traceback: str) -> None:
     links = {run_id(parent.run.id, call.id) for call in parent.buffered()}
     request = parent.task.request
     request.children[:] = [child for child in request.children if child.id not in links]
-    if links and parent.app.AsyncResult(parent.run.id).failed():
+    if links and parent.task.AsyncResult(parent.run.id).failed():
         parent.task.backend.store_result(
             parent.run.id, error, "FAILURE", traceback=traceback, request=request
         )

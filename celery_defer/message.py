@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic_core import from_json
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER, Call
 
-__all__ = ["Draft", "Message", "Wire", "shown"]
+__all__ = ["Draft", "Message", "Wire", "is_direct", "is_usual", "shown", "shows_as_usual"]
 
 # Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
 _REPR_SIZE = 1024
@@ -21,6 +22,11 @@ _OF_A_CALL = frozenset({"id", "root_id", "parent_id", "argsrepr", "kwargsrepr", 
 _OF_A_WAY = frozenset(
     {"lang", "task", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit"}
     | {"origin", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps"}
+)
+# Properties that are the same for all messages of a way, or are written for each.
+_PROPERTIES = frozenset(
+    {"correlation_id", "reply_to", "delivery_mode", "delivery_info", "priority"}
+    | {"body_encoding", "content_type", "content_encoding"}
 )
 _PLAIN_OPTIONS = frozenset({"headers", "parent_id", "root_id", "queue", "priority"})
 _EMBED = b',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
@@ -67,6 +73,8 @@ class Draft:
         """
         if wire is None or not wire.headers.keys() <= (_OF_A_CALL | _OF_A_WAY):
             return None
+        if not is_usual(wire.properties):
+            return None
         ours = cls(wire).filled(message, reply_to)
         try:
             is_same = replace(ours, body=b"") == replace(wire, body=b"") and (
@@ -96,6 +104,22 @@ class Draft:
         # The payload is what Celery would make of the arguments: [args, kwargs].
         body = message.call.payload.rstrip()[:-1] + _EMBED
         return Wire(body, headers, properties, self.wire.way)
+
+
+def is_usual(properties: Mapping[str, Any]) -> bool:
+    """Whether a message has no property but those that we know how to write."""
+    return properties.keys() <= _PROPERTIES
+
+
+def is_direct(queue: Any) -> bool:
+    """Whether a message for *queue* goes into that one alone, whatever is bound later."""
+    exchange = getattr(queue, "exchange", None)
+    return getattr(exchange, "type", None) == "direct"
+
+
+def shows_as_usual(amqp: Any) -> bool:
+    """Whether an app shows arguments up to the usual length; some apps hide them."""
+    return bool(amqp.argsrepr_maxsize == amqp.kwargsrepr_maxsize == _REPR_SIZE)
 
 
 def shown(value: object, size: int) -> str:

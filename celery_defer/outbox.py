@@ -45,8 +45,8 @@ def publish_now(parent: Scope, call: Call) -> CallState:
     """Publish one call at once, whatever becomes of its parent; answer what it is now."""
     alone = replace(staging.record_of(parent, Outcome.SUCCESS), calls=(call,))
     kept = Staged(run_id(parent.run.id, call.id), uuid4().hex, alone)
-    links.link(parent, [call])
     if parent.is_eager:
+        links.link(parent, [call])
         run_inline(parent.app, alone, Outcome.SUCCESS)
         return CallState.PUBLISHED
     try:
@@ -57,8 +57,10 @@ def publish_now(parent: Scope, call: Call) -> CallState:
         logger.exception("run %s (%s): its calls are not published", parent.run.id, parent.run.task)
         done = Delivery(unsent=(call,))
     if not (done.unsent or done.unknown or done.refused):
+        links.link(parent, [call])
         return CallState.PUBLISHED
     if done.unsent and _is_staged_alone(parent, kept):
+        links.link(parent, [call])
         return CallState.STAGED
     _log_lost(parent, done)
     return CallState.LOST

@@ -124,7 +124,7 @@ class Relay:
         self._wake({taken: action.run for taken, action in plans if isinstance(action, Wake)}, now)
         rest = [planned for planned in plans if not isinstance(planned[1], Wake)]
         for position, (taken, action) in enumerate(rest):
-            if not self._act(taken, action, now) and not is_there(self.app):
+            if not self._see_to(taken, action, now) and not is_there(self.app):
                 self._leave([left for left, _ in rest[position + 1 :]], now)
                 break
         return len(due)
@@ -151,6 +151,15 @@ class Relay:
         # A task may have a result backend of its own.
         owner = self.app.tasks.get(task, self.app)
         return str(owner.AsyncResult(run_id).state)
+
+    def _see_to(self, taken: Taken, action: Action, now: float) -> bool:
+        """Do what was planned for one record; False if some of it found no broker."""
+        try:
+            return self._act(taken, action, now)
+        except Exception:  # one record holds back no other; a store that is away ends the look
+            logger.exception("what run %s deferred could not be seen to", taken.id)
+            self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
+            return True
 
     def _act(self, taken: Taken, action: Action, now: float) -> bool:
         if isinstance(action, Publish):

@@ -191,14 +191,15 @@ def _parent(scope: Scope, envelope: Envelope) -> Parent:
         defer_id=envelope.defer_id,
         when=envelope.when,
         experiment=envelope.experiment,
-        _read=lambda: _result(scope, parent_id),
+        _read=lambda: _result(scope, parent_id, envelope.parent_task),
     )
 
 
-def _result(scope: Scope, parent_id: RunId) -> Any:
+def _result(scope: Scope, parent_id: RunId, task: str) -> Any:
     if scope.is_eager and scope.outer and scope.outer.run.id == parent_id:
         return scope.outer.result  # an eager parent's result is stored nowhere
-    stored = scope.app.AsyncResult(parent_id)
+    # A task may have a result backend of its own.
+    stored = scope.app.tasks.get(task, scope.app).AsyncResult(parent_id)
     if stored.backend.as_uri() == "disabled://":  # celery.backends.base.DisabledBackend
         raise ResultError(f"run {parent_id} keeps no result: the app has no result_backend")
     if not stored.ready():

@@ -29,6 +29,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _DAY = 86_400.0
+# A larger record might be more than Redis takes; it must not take the result with it.
+_LARGE = 256 * 1024
 
 
 def stage(parent: Scope, outcome: Outcome, answer: object = None) -> None:
@@ -143,11 +145,13 @@ def _boards(parent: Scope, kept: Staged) -> bool:
     if connection is None or parent.store is None:
         return False
     body, due, keep = record.pack(kept.record), _after_grace(parent, kept), _keeps(parent)
+    if len(body) > _LARGE:
+        return False
     put = parent.store.stage_in(connection, kept.id, kept.token, body, due=due, keep=keep)
     if put is None:
         return False
     open_gate(backend)
-    parent.boarding = Boarding(put)
+    parent.boarding = Boarding(backend.get_key_for_task(parent.run.id), put)
     return True
 
 

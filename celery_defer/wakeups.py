@@ -14,7 +14,7 @@ from kombu.utils import json
 from pydantic_core import from_json
 
 from celery_defer.batch import Batch
-from celery_defer.message import Wire, shown
+from celery_defer.message import Wire, is_direct, is_usual, shown, shows_as_usual
 from celery_defer.parked import WAKE, Parked, Wake
 
 __all__ = ["Wakeups"]
@@ -52,7 +52,7 @@ class Wakeups:
             self._opened.put(_written(wire, run, token))
             return
         headers, queue = self._publish_by_celery(run, token)
-        if kind and getattr(queue, "can_cache_declaration", False):
+        if kind and getattr(queue, "can_cache_declaration", False) and is_direct(queue):
             self._learn(kind, run, token, headers)
 
     def _publish_by_celery(self, run: Parked, token: str) -> tuple[Set[str], Any]:
@@ -102,6 +102,7 @@ class Wakeups:
         routes = self._app.amqp.router.routes
         return (
             not (is_replaced or any(signal.receivers for signal in signals))
+            and shows_as_usual(self._app.amqp)
             # Another may look at a run's arguments.
             and all(isinstance(rule, MapRoute) for rule in routes)
         )
@@ -119,7 +120,7 @@ class Wakeups:
         with suppress(Exception):  # this one has gone; the next goes the same way then
             wire = self._opened.last()
             # A tool beneath Celery may have headers of its own, for each message others.
-            if wire is None or wire.headers.keys() != headers:
+            if wire is None or wire.headers.keys() != headers or not is_usual(wire.properties):
                 return
             if _is_same(wire, _written(wire, run, token)):
                 self._known[kind] = wire

@@ -29,8 +29,6 @@ def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str)
     if _has_ended(app, id):  # its claim may have expired
         return False
     claim = store.claim(id, _NOBODY, keep)
-    if claim.owner == _NOBODY and not claim.is_mine:
-        return True
     if _ended_parked(app, store, keep, id):  # perhaps its claim had expired
         return True
     if claim.is_mine:

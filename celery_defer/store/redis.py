@@ -28,6 +28,7 @@ _PATIENCE = {
     "socket_connect_timeout": 2.0,
     "socket_timeout": 2.0,
 }
+_MANY = 2**16
 # redis-py before 5.3 wants a command's name, and later ones warn of it.
 _COMMAND = (
     ["EVALSHA"]
@@ -44,6 +45,9 @@ class RedisStore(RedisSteps):
         # A parent's end waits for this client: it must not try for long.
         for pool in _pools(client):
             pool.connection_kwargs.update(_PATIENCE)
+            # Celery's `redis_max_connections` is for each of its backends, of which a thread has
+            # one; all threads share this pool.
+            pool.max_connections = _MANY
         self._client = client
         self._prefix = prefix
         self._due = f"{prefix}due"
@@ -78,10 +82,13 @@ class RedisStore(RedisSteps):
         ours = self._client.connection_pool.connection_kwargs
         if address(connection) is None or address(connection) != address(ours):
             return None
-        # EVAL, for a pipeline cannot load a script that the server has forgotten. SELECT holds
-        # for the script alone; what fails in here is no error of the others.
-        db, stage = int(ours.get("db") or 0), self._stage.script
-        source = f"pcall(function()\nredis.call('SELECT', {db})\n{stage}\nend)"
+        # EVAL, for a pipeline cannot load a script that the server has forgotten. What fails in
+        # here is no error of the others.
+        here, there = (int(each.get("db") or 0) for each in (ours, connection))
+        # SELECT holds for the script alone; a user may not be allowed it.
+        select = f"redis.call('SELECT', {here})\n" if here != there else ""
+        source = f"local done, why = pcall(function()\n{select}{self._stage.script}\nend)\n"
+        source += "return done and 1 or tostring(type(why) == 'table' and why.err or why)"
         args = [self._record(id), self._due, id, token, body, due, _seconds(keep)]
         return lambda pipeline: pipeline.eval(source, 2, *args)
 
@@ -155,10 +162,10 @@ class RedisStore(RedisSteps):
         connection: Any = pool.get_connection(*_COMMAND)
         try:
             connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
-        except RedisError as error:
+        except BaseException as error:
             connection.disconnect()
             pool.release(connection)
-            if isinstance(error, exceptions.TimeoutError):
+            if not isinstance(error, RedisError) or isinstance(error, exceptions.TimeoutError):
                 raise
             return lambda: script(keys, args)
 

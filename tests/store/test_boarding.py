@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from celery.app import trace
+from celery.signals import before_task_publish
 from redis import Redis
 
 from celery_defer import Defer, defer, deferred
@@ -99,8 +100,8 @@ def test_a_run_whose_success_is_stored_already_publishes_all_the_same(
     assert app._celery_defer.store.waiting() == 0
 
 
-def test_a_record_that_redis_refuses_is_no_failure_of_the_parent(
-    server: Server, app: Celery
+def test_a_record_that_redis_refuses_is_no_failure_of_the_parent_and_no_secret(
+    server: Server, app: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
     parent, id = parent_of(app), str(uuid4())
     server.client(db=4).set(f"celery-defer:{{{id}}}:outbox", "no record")
@@ -108,6 +109,74 @@ def test_a_record_that_redis_refuses_is_no_failure_of_the_parent(
 
     assert app.AsyncResult(id).get() == 7
     assert server.client(db=3).llen("celery") == 1
+    assert "a record could not go with its result: b'WRONGTYPE" in caplog.text
+    assert "is published from memory" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "rights", ["-eval", "-@scripting", "resetkeys ~celery* ~unacked* ~_kombu*"]
+)
+def test_a_user_who_may_not_do_it_costs_no_parent_its_success(
+    server: Server, app: Celery, rights: str
+) -> None:
+    allow = ["reset", "on", ">secret", "~*", "&*", "+@all", *rights.split()]
+    server.client().execute_command("ACL", "SETUSER", "results", *allow)
+    app.conf.result_backend = server.url.replace("//", "//results:secret@") + "/4"
+    parent, id = parent_of(app), str(uuid4())
+    run_once(app, parent, id)
+
+    assert app.AsyncResult(id).get() == 7
+    assert server.client(db=3).llen("celery") == 1
+
+
+def test_a_user_who_may_not_select_needs_not_to(server: Server, app: Celery) -> None:
+    allow = ["reset", "on", ">secret", "~*", "&*", "+@all", "-select"]
+    server.client().execute_command("ACL", "SETUSER", "unselecting", *allow)
+    app.conf.result_backend = server.url.replace("//", "//unselecting:secret@") + "/0"
+    before = _evals(server)
+    Worker(app).run(parent_of(app))
+
+    assert _evals(server) == before + 1
+    assert app._celery_defer.store.waiting() == 0
+
+
+def test_a_large_record_takes_no_result_with_it(server: Server, app: Celery) -> None:
+    @deferred
+    @app.task(name=f"big-{uuid4()}", shared=False)
+    def big(text: str) -> None: ...
+
+    @app.task(name=f"bigger-{uuid4()}", shared=False)
+    def parent() -> None:
+        defer("big", big, "x" * 300_000)
+
+    before = _evals(server)
+    Worker(app).run(parent)
+
+    assert _evals(server) == before
+    assert server.client(db=3).llen("celery") == 1
+
+
+def test_other_pipelines_of_the_backend_are_left_alone(server: Server, app: Celery) -> None:
+    seen = []
+
+    def look(**_: Any) -> None:
+        client = app.backend.client
+        with client.pipeline() as pipe:
+            first = pipe.set("a", 1).execute()
+            seen.append((first, pipe.get("a").execute()))
+        client.transaction(lambda pipe: (pipe.multi(), pipe.get("a")), "a")
+
+    @app.task(name=f"link-{uuid4()}", shared=False)
+    def link() -> None: ...
+
+    before_task_publish.connect(look, weak=False)
+    try:
+        result = Worker(app).run(parent_of(app), link=link.si())
+    finally:
+        before_task_publish.disconnect(look)
+
+    assert result.get() == 7
+    assert {(str(first), str(second)) for first, second in seen} == {("[True]", "[b'1']")}
 
 
 @pytest.mark.parametrize("when", ["failure", "always"])
