@@ -7,13 +7,18 @@ from typing import Any
 
 from celery.app.task import Context
 
+from celery_defer import parked
+from celery_defer.ids import RunId
 from celery_defer.parked import Parked
+from celery_defer.store import Store
 
-__all__ = ["end", "end_parked"]
+__all__ = ["cancel", "end", "end_parked"]
 
 logger = logging.getLogger(__name__)
 
 _REASON = "cancelled"
+# Seconds after which a relay ends what was cancelled, if who cancelled it has not.
+_LEASE = 10.0
 
 
 def end(app: Any, backend: Any, request: Any, *, stores: bool = True) -> None:
@@ -29,6 +34,22 @@ def end(app: Any, backend: Any, request: Any, *, stores: bool = True) -> None:
             )
     except Exception:
         logger.exception("run %s: no event tells that it was cancelled", request.id)
+
+
+def cancel(app: Any, store: Store, id: RunId, *, only_parked: bool = False) -> bool:
+    """Let no step of a run begin any more; answer whether it was parked, and has ended by this.
+
+    If the end cannot be told, or this process dies, a relay wakes the run, which then ends.
+    """
+    extension = app._celery_defer
+    until = extension.clock() + _LEASE
+    keep = extension.settings.claim_keeps
+    body = store.cancel(id, keep, until, only_parked=only_parked)
+    if body is None:
+        return False
+    end_parked(app, parked.unpack(body))
+    store.settle(id, None)
+    return True
 
 
 def end_parked(app: Any, run: Parked) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_defer import apps, cancellation, parked
+from celery_defer import apps, cancellation
 from celery_defer.errors import StoreError
 from celery_defer.extension import Defer
 from celery_defer.ids import RunId
@@ -37,9 +37,7 @@ def cancel(run_id: str, *, terminate: bool = False) -> bool:
     >>> cancel(handle.id)
     """
     extension, store = _extension()
-    body = store.cancel(RunId(run_id), extension.settings.claim_keeps)
-    if body is not None:
-        cancellation.end_parked(extension.app, parked.unpack(body))
+    if cancellation.cancel(extension.app, store, RunId(run_id)):
         return True
     extension.app.control.revoke(run_id, terminate=terminate)
     return False

@@ -58,7 +58,7 @@ def seal(call: Call, record: Record, token: str) -> dict[str, Any]:
     that was published once more has another.
     """
     header = {
-        "id": call.id,
+        "id": call.step or call.id,
         "parent": record.task,
         "when": call.options.when,
         "experiment": call.options.experiment,

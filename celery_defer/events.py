@@ -8,31 +8,23 @@ from datetime import datetime, timezone
 from hashlib import blake2b
 from typing import Any, Generic, TypeVar, overload
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from celery_defer import apps, matching, memo, schemas
+from celery_defer import apps, matching, memo, schemas, waves
 from celery_defer.codec import JsonType
 from celery_defer.errors import EventError, StepError, StoreError
 from celery_defer.memo import Memo
 from celery_defer.scope import find
-from celery_defer.store import NO_SHAPE, SentEvent, Store
-from celery_defer.waking import LEASE, wake
+from celery_defer.store import SentEvent
 
 __all__ = ["Event", "Received", "received", "send_event", "typed", "wanted"]
 
 T = TypeVar("T")
 
-# So many runs are woken by one question to the store.
-_LIMIT = 500
-# Names of which the shapes are remembered.
-_MOST_NAMES = 1_000
-
 _ANYTHING = JsonType(TypeAdapter(Any))
-_shapes: WeakKeyDictionary[Any, dict[str, list[str]]] = WeakKeyDictionary()
 
 
 class Event(Generic[T]):
@@ -83,8 +75,7 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
     if extension.store is None:
         raise StoreError
     now = extension.clock()
-    event, plain = _made(name, data, id, now)
-    return _emitted(app, extension, event, plain)
+    return waves.send(app, extension, _made(name, data, id, now))
 
 
 def typed(event: Event[Any] | str) -> tuple[str, JsonType]:
@@ -118,9 +109,7 @@ def received(step: str, known: Memo, kind: JsonType) -> Received[Any] | None:
     return Received(found["id"], found["name"], at, data)
 
 
-def _made(
-    event: Event[Any] | str, data: object, id: str | None, now: float
-) -> tuple[SentEvent, Any]:
+def _made(event: Event[Any] | str, data: object, id: str | None, now: float) -> SentEvent:
     name, kind = typed(event)
     own = uuid4().hex if id is None else _checked("id", id)
     # Another name may have an event of the same id.
@@ -135,7 +124,7 @@ def _made(
         raise EventError(f"event {name!r} ({own}): its data is not JSON: {error}") from error
     head = to_json({"id": own, "name": name, "at": now}).decode()
     result = f'{head[:-1]},"data":{json}}}'
-    return SentEvent(unique, name, now, memo.pack(Memo(result)), id is not None), from_json(json)
+    return SentEvent(unique, name, now, memo.pack(Memo(result)), id is not None)
 
 
 def _listed(error: ValidationError) -> str:
@@ -143,45 +132,6 @@ def _listed(error: ValidationError) -> str:
         f"{'.'.join(map(str, problem['loc'])) or 'data'}: {problem['msg']}"
         for problem in error.errors(include_url=False)
     )
-
-
-def _emitted(app: Any, extension: Any, event: SentEvent, data: Any) -> int:
-    store, keep = extension.store, extension.settings.event_retention
-    woken: int = 0
-    while True:
-        now = extension.clock()
-        shapes = [NO_SHAPE, *_known(store, event.name)]
-        try:
-            found = store.emit(
-                event,
-                matching.digests(event.name, data, shapes),
-                now=now,
-                until=now + LEASE,
-                limit=_LIMIT,
-                keep=keep,
-            )
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:
-            raise StoreError(f"event {event.name!r} finds no store: {error!r}") from error
-        if found.unknown_shapes is not None:
-            _learn(store, event.name, found.unknown_shapes)
-            continue
-        woken += found.woken
-        wake(app, store, found.taken)
-        if not found.has_more:
-            return woken
-
-
-def _known(store: Store, name: str) -> list[str]:
-    return _shapes.setdefault(store, {}).get(name, [])
-
-
-def _learn(store: Store, name: str, shapes: Any) -> None:
-    names = _shapes.setdefault(store, {})
-    if len(names) >= _MOST_NAMES:
-        names.clear()
-    names[name] = list(shapes)
 
 
 def _checked(what: str, text: object) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
+
 from celery_defer import answers
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
@@ -43,7 +46,7 @@ def call_of(
     function = deferrable(task)
     name = function.contract.task
     target = run.app.tasks[name]
-    if target.ignore_result or run.app.conf.result_backend is None:
+    if target.ignore_result or isinstance(target.backend, DisabledBackend | RPCBackend):
         raise StepError(
             f"step {step!r} cannot wait for {name}, which keeps no result: set result_backend, "
             "and no ignore_result",
@@ -64,7 +67,7 @@ def outcome(run: Scope, step: str, child: tuple[str, str]) -> Memo | None:
     if result.successful():
         return Memo(answers.pack(step, answers.ANYTHING, result.result), calls=told)
     error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
-    return Memo(failure=failure_of(run.app.backend, error, is_final=True), calls=told)
+    return Memo(failure=failure_of(error, is_final=True), calls=told)
 
 
 def tell_invoker(run: Scope) -> None:
@@ -83,4 +86,5 @@ def _call(run: Scope, step: str, task: str) -> Call:
 
 
 def _defer_id(step: str) -> str:
-    return f"step:{step}"
+    # No call of `defer` has such an id, which no broker would carry in a header of its own.
+    return f"\0{step}"

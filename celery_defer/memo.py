@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,14 +17,15 @@ __all__ = ["NOTHING", "Failure", "Memo", "pack", "unpack"]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a step has failed: the exception as Celery writes one in JSON.
+    """How a step has failed: what is told of the exception, and the JSON to make it again of.
 
     ``is_final`` says that the step's tries are used up; else it had one, and the body has
-    caught what it raised.
+    caught what it raised. ``exception`` is None where it cannot be made again.
     """
 
-    exception: Mapping[str, Any]
+    text: str
     is_final: bool
+    exception: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,7 @@ def pack(memo: Memo) -> bytes:
     """Answer *memo* as JSON."""
     known: dict[str, Any] = {"result": memo.result}
     if memo.failure:
-        known["failure"] = {
-            "exception": memo.failure.exception,
-            "is_final": memo.failure.is_final,
-        }
+        known["failure"] = asdict(memo.failure)
     if memo.calls:
         known["calls"] = [{**as_json(call), "state": call.state.value} for call in memo.calls]
     return to_json(known)

@@ -39,7 +39,8 @@ class Parked:
     """A run that has left its worker; ``turn`` is the one that its wake-up begins.
 
     ``options`` are those that Celery would retry the run with. ``child`` is the run whose end
-    it waits for, and the task of that run, where it has invoked one.
+    it waits for, and the task of that run, where it has invoked one; ``until`` is the end of
+    that wait.
     """
 
     parked: RunId
@@ -49,6 +50,7 @@ class Parked:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     child: tuple[str, str] | None = None
+    until: float | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
     hostname: str | None = None
 
@@ -104,6 +106,7 @@ def pack(parked: Parked) -> bytes:
         "headers": _lean_headers(parked.headers),
         "hostname": parked.hostname,
         "child": parked.child,
+        "until": parked.until,
     }
     plain = json.dumps(_without_empty(known), separators=(",", ":")).encode()
     packer = zlib.compressobj(zdict=_COMMON)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -21,12 +22,24 @@ from celery_defer.scope import Phase, Scope
 from celery_defer.store import Arrival, Parking, SentEvent, Store, Subscription, Told, Verdict
 from celery_defer.waking import LEASE, wake
 
-__all__ = ["WAITING", "Wait", "ask", "cancelled", "left", "park", "show_started", "started"]
+__all__ = [
+    "WAITING",
+    "Wait",
+    "ask",
+    "cancelled",
+    "chord_end",
+    "left",
+    "park",
+    "show_started",
+    "started",
+]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# A part of the time that a chord's count lives: the count was begun a little before the run.
+_SURE = 0.9
 #: The state of a parked run in the result backend.
 WAITING = "WAITING"
 _OF_THE_MESSAGE = frozenset(
@@ -47,6 +60,7 @@ class Wait:
     about: Mapping[str, Any] = field(default_factory=dict)
     #: How often a step was tried that is tried again.
     tries: int = 0
+    strays: int = 0
     subscription: Subscription | None = None
     child: tuple[str, str] | None = None
     look: float | None = None
@@ -67,7 +81,8 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
     parking = _parking(run, step, wait)
     _show_waiting(run, step, wait)
     store, now = _store(run), run.now()
-    keep = wait.until - now + run.settings.claim_keeps
+    # Past its time it waits for a worker, as all of the outbox does.
+    keep = wait.until - now + run.settings.outbox_keeps
     arrival = ask(run, step, lambda: store.park(run.run.id, parking, now, keep))
     if arrival.verdict is Verdict.ARRIVED:
         show_started(run)
@@ -146,6 +161,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
         kwargs=run.task.request.kwargs or {},
         options=_options(run),
         child=wait.child,
+        until=wait.until if wait.child else None,
         headers=_headers(run),
         hostname=run.task.request.hostname,
     )
@@ -161,7 +177,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
     return Parking(
         turn=replay.turn,
         step=step,
-        note=Note(wait.tries, run.run.attempt).pack(),
+        note=Note(wait.tries, run.run.attempt, replay.turn, wait.strays).pack(),
         token=uuid4().hex,
         body=body,
         due=due,
@@ -224,28 +240,41 @@ def _keep_result(run: Scope, wait: Wait) -> None:
     celery.backends.base.KeyValueStoreBackend.expire; other backends keep what is not ready.
     """
     backend = run.task.backend
-    expires = getattr(backend, "expires", None)
+    expires = _seconds(getattr(backend, "expires", None))
     longest = wait.until - run.now()
     if expires and longest > expires / 2 and hasattr(backend, "get_key_for_task"):
         backend.expire(backend.get_key_for_task(run.run.id), int(longest + expires))
 
 
-def _check_chord(run: Scope, step: str, wait: Wait) -> None:
-    """Celery's Redis backend counts a chord's parts in keys that expire."""
+def chord_end(run: Scope) -> float | None:
+    """Answer until when the chord that the run is a part of is sure to count it.
+
+    Celery's Redis backend counts a chord's parts in keys that expire.
+    """
     request, backend = run.task.request, run.task.backend
-    if wait.child or not (request.chord and request.group):
-        return
-    conf = run.app.conf
-    expires = conf.get("result_chord_expires") or getattr(backend, "expires", None)
-    expires = getattr(expires, "total_seconds", lambda: expires)()
+    if not (request.chord and request.group):
+        return None
+    set_for_chords = run.app.conf.get("result_chord_expires")
+    expires = _seconds(set_for_chords or getattr(backend, "expires", None))
     since = run.replay.since if run.replay else run.now()
-    if expires and wait.until - since > expires:
-        raise StepError(
-            f"step {step!r} of run {run.run.id} would wait until {wait.shown} inside a "
-            f"chord, whose count expires after {expires:.0f} seconds: set result_chord_expires "
-            "(before Celery 5.7: result_expires) to more than all waits of a run together",
-            step,
-        )
+    return since + expires * _SURE if expires else None
+
+
+def _check_chord(run: Scope, step: str, wait: Wait) -> None:
+    end = chord_end(run)
+    if end is None or wait.until <= end:
+        return
+    raise StepError(
+        f"step {step!r} of run {run.run.id} would wait until {shown(wait.until)} inside a chord, "
+        f"whose count expires at {shown(end)}: set result_chord_expires (before Celery 5.7: "
+        "result_expires) to more than all waits of a run together",
+        step,
+    )
+
+
+def _seconds(expires: Any) -> float | None:
+    # Celery's database backend has a timedelta.
+    return expires.total_seconds() if isinstance(expires, timedelta) else expires
 
 
 def _find_early(run: Scope, step: str, wait: Wait, arrival: Arrival) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celery_defer import parked, record
+from celery_defer import parked, record, waves
 from celery_defer.broker import is_there
 from celery_defer.delivery import deliver
 from celery_defer.errors import RecordError
@@ -16,10 +17,10 @@ from celery_defer.outbox import conclude
 from celery_defer.parked import Parked
 from celery_defer.scope import Staged
 from celery_defer.settings import Settings
-from celery_defer.store import Store, Taken
+from celery_defer.store import SentEvent, Store, Taken
 from celery_defer.waking import wake
 
-__all__ = ["Action", "Drop", "Publish", "Quarantine", "Relay", "Wait", "Wake", "plan"]
+__all__ = ["Action", "Drop", "Publish", "Quarantine", "Relay", "Spread", "Wait", "Wake", "plan"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 LIMIT = 100
 LEASE = 30.0
 _LONGEST_WAIT = 60.0
+#: After so many tries, some six minutes, a message is taken for one that cannot be made.
+_MOST_TRIES = 10
 _MOST_DOUBLINGS = 6
 #: After so many seconds no worker is expected to know the task any more.
 _UNKNOWN_PATIENCE = 300.0
@@ -68,7 +71,14 @@ class Wake:
     run: Parked
 
 
-Action = Publish | Drop | Wait | Quarantine | Wake
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The sender of an event has died before all who waited for it were woken."""
+
+    event: SentEvent
+
+
+Action = Publish | Drop | Wait | Quarantine | Wake | Spread
 
 # In these a run that was invoked has ended.
 _ENDED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
@@ -77,6 +87,8 @@ _ENDED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 def plan(now: float, taken: Taken, keep: float, state_of: Callable[[str, str], str]) -> Action:
     """Decide what to do with a record; *state_of* answers the stored state of a run of a task."""
     try:
+        if waves.is_unfinished(taken.body):
+            return Spread(waves.unpack(taken.body))
         if parked.is_parked(taken.body):
             return _plan_wake(now, taken, state_of)
         return _plan_calls(now, taken, keep, state_of)
@@ -102,8 +114,9 @@ def _plan_calls(
 
 def _plan_wake(now: float, taken: Taken, state_of: Callable[[str, str], str]) -> Action:
     run = parked.unpack(taken.body)
-    if run.child and state_of(*run.child) not in _ENDED:
-        return Wait(now + _pause(taken.tries))
+    longest = run.until or math.inf
+    if run.child and now < longest and state_of(*run.child) not in _ENDED:
+        return Wait(min(now + _pause(taken.tries), longest))
     return Wake(run)
 
 
@@ -120,7 +133,7 @@ class Relay:
     def tick(self, now: float) -> int:
         """Take what is due and do what ``plan`` says; answer how many records that was."""
         due = self.store.take(now, now + LEASE, LIMIT)
-        plans = [(taken, self._plan(taken, now)) for taken in due]
+        plans = [(taken, self._plan(taken, now)) for taken in due if not _has_vanished(taken)]
         self._wake({taken: action.run for taken, action in plans if isinstance(action, Wake)}, now)
         rest = [planned for planned in plans if not isinstance(planned[1], Wake)]
         for position, (taken, action) in enumerate(rest):
@@ -145,7 +158,10 @@ class Relay:
         woken = wake(self.app, self.store, list(due), tells=self.tells(), read=read)
         self._leave(woken.unsent, now)
         for taken in woken.refused:
-            self._quarantine(taken, "its message cannot be made")
+            if taken.tries < _MOST_TRIES:  # a router may fail once
+                self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
+            else:
+                self._quarantine(taken, "its message cannot be made")
 
     def _state(self, run_id: str, task: str) -> str:
         # A task may have a result backend of its own.
@@ -164,7 +180,9 @@ class Relay:
     def _act(self, taken: Taken, action: Action, now: float) -> bool:
         if isinstance(action, Publish):
             return self._publish(taken, action, now)
-        if isinstance(action, Quarantine):
+        if isinstance(action, Spread):
+            self._spread(taken, action.event, now)
+        elif isinstance(action, Quarantine):
             self._quarantine(taken, action.reason)
         elif isinstance(action, Wait):
             self.store.postpone(taken.id, taken.token, action.until)
@@ -188,6 +206,12 @@ class Relay:
         conclude(self.store, kept, action.outcome, done, now=now, pause=pause, keep=keep)
         return not done.unsent
 
+    def _spread(self, taken: Taken, event: SentEvent, now: float) -> None:
+        if waves.go_on(self.app, self.app._celery_defer, event):
+            self.store.settle(taken.id, taken.token)
+        else:
+            self.store.postpone(taken.id, taken.token, now)
+
     def _leave(self, rest: Sequence[Taken], now: float) -> None:
         for taken in rest:
             self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
@@ -200,3 +224,12 @@ class Relay:
 def _pause(tries: int) -> float:
     """Seconds until the next look: 2, 4, 8 … up to a minute."""
     return min(2.0 ** min(tries, _MOST_DOUBLINGS), _LONGEST_WAIT)
+
+
+def _has_vanished(taken: Taken) -> bool:
+    if taken.tries:
+        return False
+    logger.error(
+        "the record of run %s has vanished from the store, and what it was to do", taken.id
+    )
+    return True

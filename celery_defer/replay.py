@@ -16,21 +16,23 @@ __all__ = ["Note", "Replay"]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is left with a step that parks its run.
+    """What is left with a step that parks its run, in JSON.
 
-    How often the step was tried, and in which attempt of the run that was.
+    How often the step was tried; in which attempt and turn of the run that was; and how many
+    turns in a row had ended at another step than the one before.
     """
 
     tries: int = 0
     attempt: int = 1
+    turn: int = 0
+    strays: int = 0
 
     def pack(self) -> bytes:
-        return to_json({"tries": self.tries, "attempt": self.attempt})
+        return to_json([self.tries, self.attempt, self.turn, self.strays])
 
     @classmethod
     def unpack(cls, body: bytes) -> Note:
-        known = from_json(body)
-        return cls(known["tries"], known["attempt"])
+        return cls(*from_json(body))
 
 
 @dataclass(slots=True)
@@ -70,11 +72,15 @@ class Replay:
         body = self.waits.get(key)
         return Note.unpack(body) if body is not None else None
 
-    def left_out(self, attempt: int) -> str | None:
-        """Answer a step that has parked this attempt, and that the body has not come to again."""
+    def strayed(self, attempt: int) -> tuple[str, int] | None:
+        """Answer the step that has ended the turn before, if the body has not come to it.
+
+        And how many turns in a row had gone so. Another attempt may take another way.
+        """
         for key in self.waits.keys() - self._numbers.keys():
-            if Note.unpack(self.waits[key]).attempt == attempt:
-                return key
+            left = Note.unpack(self.waits[key])
+            if left.attempt == attempt and left.turn == self.turn - 1:
+                return key, left.strays
         return None
 
     def calls(self) -> Iterator[Call]:

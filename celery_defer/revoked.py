@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.worker import state
 
-from celery_defer import cancellation, parked
+from celery_defer import cancellation
 from celery_defer.ids import RunId
 from celery_defer.store import Store
 
@@ -43,7 +43,5 @@ class Revoked:
         return is_longer or any(id not in state.revoked for id in self._seen)
 
     def _end(self, id: RunId) -> None:
-        body = self._store.cancel(id, self._keep, only_parked=True)
-        if body is not None:
-            cancellation.end_parked(self._app, parked.unpack(body))
+        if cancellation.cancel(self._app, self._store, id, only_parked=True):
             logger.info("run %s was revoked while it was parked", id)

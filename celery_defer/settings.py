@@ -35,7 +35,8 @@ class Settings(BaseModel):
     store_url: str | None = None
     key_prefix: str = "celery-defer:"
     grace: Seconds = 10.0
-    relay_interval: Seconds = 1.0
+    # A relay is told only of what is due within a minute.
+    relay_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     result_expires: Seconds = _DAY
     event_retention: Seconds = _DAY
 

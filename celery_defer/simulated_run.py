@@ -11,13 +11,15 @@ from celery.states import FAILURE, PENDING, RETRY, REVOKED, SUCCESS
 from pydantic_core import from_json
 
 from celery_defer import function
+from celery_defer.envelope import Envelope
 from celery_defer.ids import RunId, run_id
 from celery_defer.layout import SchemaLayout
 from celery_defer.model import Call, CallState, Options
 from celery_defer.parked import unpack
 from celery_defer.parking import WAITING
+from celery_defer.replay import Note
 from celery_defer.simulated_store import SimulatedStore
-from celery_defer.store import Parking
+from celery_defer.store import Parking, Recalled
 
 __all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Track", "Waiting", "World"]
 
@@ -83,8 +85,23 @@ class World:
     def has_ended(self, id: str) -> bool:
         return id not in self.tracks or self.state(self.tracks[id]) in _ENDED
 
+    def is_received(self, track: Track) -> bool:
+        """Whether the run that has invoked this one knows how it has ended."""
+        envelope, parent = Envelope.open(track.headers), track.headers.get("parent_id")
+        if envelope is None or envelope.step is None or parent not in self.tracks:
+            return False
+        return envelope.step in self._recalled(self.tracks[parent]).memos
+
+    def functionless(self, track: Track) -> set[str]:
+        """Answer the steps of a run that have no function to call."""
+        known = self._recalled(track)
+        return {*known.memos, *known.waits} - track.steps.keys()
+
     def is_aborted(self, id: RunId) -> bool:
         return self.store.owner(id) == _NOBODY
+
+    def _recalled(self, track: Track) -> Recalled:
+        return self.store.recall(track.id, None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +295,7 @@ def _waiting(parking: Parking) -> Waiting:
         return Waiting(parking.step, "run", until, run=child[0])
     if parking.subscription:
         return Waiting(parking.step, "event", until, event=parking.subscription.name)
-    kind = "retry" if from_json(parking.note).get("tries") else "sleep"
+    kind = "retry" if Note.unpack(parking.note).tries else "sleep"
     return Waiting(parking.step, kind, until)
 
 

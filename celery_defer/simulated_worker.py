@@ -15,7 +15,7 @@ from celery.exceptions import NotRegistered
 from celery.states import FAILURE, RETRY, REVOKED, SUCCESS
 from pydantic_core import to_json
 
-from celery_defer import cancellation, parked, scope
+from celery_defer import cancellation, scope
 from celery_defer.envelope import Envelope
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Options
@@ -126,10 +126,7 @@ class SimulatedWorker:
         return self.app.tasks[name]
 
     def _end_parked(self, id: RunId) -> None:
-        keep = self.app._celery_defer.settings.claim_keeps
-        body = self.world.store.cancel(id, keep, only_parked=True)
-        if body is not None:
-            cancellation.end_parked(self.app, parked.unpack(body))
+        cancellation.cancel(self.app, self.world.store, id, only_parked=True)
 
 
 def _call(letter: Letter, envelope: Envelope) -> Call:

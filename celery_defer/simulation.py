@@ -39,9 +39,9 @@ class Simulation:
     steps are kept in this process, and the time stands still until the test moves it; it begins
     at *now*, a datetime with a time zone, or at the real time. The app is as it was afterwards.
 
-    At the end it raises SimulationError if a run has failed and the test has not looked at it
-    (its ``result``, ``state``, ``exception`` or ``traceback``), and for a ``fail_step`` that no
-    step has come to.
+    At the end it raises SimulationError if a run has failed and neither the test has looked at it
+    (its ``result``, ``state``, ``exception`` or ``traceback``) nor a run that has invoked it has
+    received the failure; and for a ``fail_step`` that no step has come to.
 
     >>> with Simulation(app) as sim:
     ...     order = sim.run(process_order, order_id=7)
@@ -128,11 +128,14 @@ class Simulation:
         """Let time pass, and run all that becomes due, each run at its time.
 
         *duration* is in seconds, a timedelta, or text such as ``"7d"``. Answers the runs in
-        order; one that ran several times is there as often.
+        order; one that ran several times is there as often. Raises ValueError if it is negative.
 
         >>> sim.advance("1h30m")
         """
-        until = self._time + durations.seconds("advance", duration)
+        seconds = durations.seconds("advance", duration)
+        if seconds < 0:
+            raise ValueError(f"advance({duration!r}): time does not go back")
+        until = self._time + seconds
         ran = self._drain()
         while (due := self._next_due()) is not None and due <= until:
             self._move(max(due, self._time))
@@ -257,15 +260,22 @@ class Simulation:
     def _check_failures(self) -> None:
         for failure in self._worker.failures:
             if not failure.struck:
-                tracks = self._world.tracks.values()
-                ran = sorted({step for track in tracks for step in track.steps})
-                raise SimulationError(
-                    f"fail_step({failure.step!r}): no such step has run; there were {ran}"
-                )
+                raise SimulationError(f"fail_step({failure.step!r}): {self._missed(failure)}")
+
+    def _missed(self, failure: StepFailure) -> str:
+        tracks = self._world.tracks.values()
+        own = [track for track in tracks if failure.task in (None, track.task)]
+        if any(failure.step in self._world.functionless(track) for track in own):
+            return (
+                "this step has no function that could fail: it sleeps, waits for an event, or "
+                "invokes a run, whose own steps may fail"
+            )
+        ran = sorted({step for track in tracks for step in track.steps})
+        return f"no such step has run; there were {ran}"
 
     def _check_runs(self) -> None:
         for track in self._world.tracks.values():
-            if track.is_unseen_failure:
+            if track.is_unseen_failure and not self._world.is_received(track):
                 raise SimulationError(
                     f"{SimulatedRun(self._world, track)!r} has failed, and the test has not "
                     "looked at its result, state or exception"

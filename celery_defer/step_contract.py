@@ -24,6 +24,7 @@ from celery_defer.store import (
 __all__ = ["StepContract"]
 
 _KEEP = 600.0
+_UNTIL = 5_000.0
 _RUN = RunId("run")
 _BY_NAME = {NO_SHAPE: "by-name"}
 _SHAPE = '["user.id"]'
@@ -133,7 +134,7 @@ class StepContract:
         assert store.waiting() == 1
 
     def test_a_cancelled_run_does_not_park(self, store: Store) -> None:
-        store.cancel(_RUN, _KEEP)
+        store.cancel(_RUN, _KEEP, _UNTIL)
 
         assert park(store).verdict is Verdict.CANCELLED
         assert store.waiting() == 0
@@ -199,24 +200,32 @@ class StepContract:
     def test_a_parked_run_that_is_cancelled_answers_its_record(self, store: Store) -> None:
         park(store, due=15, wait=wait_for())
 
-        assert store.cancel(_RUN, _KEEP, only_parked=True) == b"body"
+        assert store.cancel(_RUN, _KEEP, _UNTIL, only_parked=True) == b"body"
         assert store.recall(_RUN, 10, _KEEP).is_cancelled
         assert store.take(99, 999, 10) == []
         assert emit(store, event()) == _NOBODY
-        assert store.cancel(_RUN, _KEEP) is None
+        assert store.cancel(_RUN, _KEEP, _UNTIL) is None
+
+    def test_who_cancels_settles_or_else_a_relay_takes_the_record(self, store: Store) -> None:
+        park(store, due=15, wait=wait_for())
+        store.cancel(_RUN, _KEEP, _UNTIL)
+
+        assert [taken.body for taken in store.take(_UNTIL, 9_999, 10)] == [b"body"]
+        store.settle(_RUN, None)
+        assert store.waiting() == 0
 
     def test_a_run_at_work_is_cancelled_too_unless_only_parked_ones_are(self, store: Store) -> None:
-        assert store.cancel(_RUN, _KEEP, only_parked=True) is None
+        assert store.cancel(_RUN, _KEEP, _UNTIL, only_parked=True) is None
         assert not store.recall(_RUN, 10, _KEEP).is_cancelled
 
-        assert store.cancel(_RUN, _KEEP) is None
+        assert store.cancel(_RUN, _KEEP, _UNTIL) is None
         assert store.recall(_RUN, 10, _KEEP).is_cancelled
 
     def test_what_a_cancelled_run_has_staged_stays(self, store: Store) -> None:
         store.stage(_RUN, "token", b"calls", 10, _KEEP)()
 
-        assert store.cancel(_RUN, _KEEP, only_parked=True) is None
-        assert store.cancel(_RUN, _KEEP) is None
+        assert store.cancel(_RUN, _KEEP, _UNTIL, only_parked=True) is None
+        assert store.cancel(_RUN, _KEEP, _UNTIL) is None
         assert [taken.body for taken in store.take(10, 99, 10)] == [b"calls"]
 
     # -- next_due, nudges -------------------------------------------------------------
@@ -270,7 +279,7 @@ class StepContract:
 
         assert emit(store, event()) == _NOBODY
         assert store.arrive(_RUN, "wait", 20, 30) is None
-        assert store.cancel(_RUN, _KEEP, only_parked=True) is None
+        assert store.cancel(_RUN, _KEEP, _UNTIL, only_parked=True) is None
         assert store.take(10, 99, 10) == [Taken(_RUN, "calls", b"calls", 1)]
 
     def test_a_quarantined_run_waits_no_longer(self, store: Store) -> None:
@@ -540,7 +549,7 @@ class StepContract:
 
         assert [taken.id for taken in emit(store, event(), now=1, until=2).taken] == [id]
         assert store.arrive(id, step, 3, 4) == Taken(id, "token", b"body", 2)
-        assert store.cancel(id, _KEEP) == b"body"
+        assert store.cancel(id, _KEEP, _UNTIL) == b"body"
 
 
 def park(

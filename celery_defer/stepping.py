@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import uniform
 from typing import Any
@@ -15,22 +16,25 @@ from celery.utils.time import get_exponential_backoff_interval
 from celery_defer import answers, durations, ids, invocation, matching, memo
 from celery_defer.codec import JsonType
 from celery_defer.errors import IdError, StepError, StoreAwayError, StoreError
-from celery_defer.failures import failure_of, raised_by
+from celery_defer.failures import failure_of, raised_by, shown, survivor, text_of
 from celery_defer.flow import NonRetriable, RetryAfter, Suspended
 from celery_defer.memo import NOTHING, Failure, Memo
 from celery_defer.model import Call, CallState
-from celery_defer.parking import Wait, ask, cancelled, left, park
+from celery_defer.parking import Wait, ask, cancelled, chord_end, left, park
 from celery_defer.replay import Note, Replay
 from celery_defer.scope import Phase, Scope, current, find
 from celery_defer.store import Recalled, Subscription
 
 __all__ = ["Step", "begin", "know", "restore"]
 
+logger = logging.getLogger(__name__)
+
 # By these a body is left on purpose, because its time is over, or for want of a store.
 _PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
 # Before the id of a call that a body has published at once; no step's key begins so.
 _NOW = "\0"
 _GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
+_MOST_STRAYS = 3
 # Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
 _LONGEST_BACKOFF = 600
 
@@ -167,10 +171,10 @@ class Step:
         """Answer the step's result, or raise what it ended with."""
         if known.failure is None:
             return answers.unpack(self.key, kind, known.result)
-        cause = raised_by(self.scope.app.backend, known.failure)
-        if not known.failure.is_final:
+        cause = raised_by(known.failure)
+        if cause is not None and not known.failure.is_final:
             raise cause
-        raise StepError(f"step {self.key!r} has failed: {cause!r}", self.key) from cause
+        raise self._error(known.failure) from cause
 
     def sleep_until(self, at: float) -> None:
         if self.note is None and at > self.scope.now():
@@ -208,12 +212,19 @@ class Step:
         found = invocation.outcome(self.scope, self.key, child)
         if found is not None:
             return self.keep(found)
-        now = self.scope.now()
-        about = {"run": child[0], "task": child[1]}
+        now, end = self.scope.now(), chord_end(self.scope)
+        if end is not None and now >= end:
+            raise StepError(
+                f"step {self.key!r} has waited for run {child[0]} for as long as the chord counts "
+                "that it is in: set result_chord_expires (before Celery 5.7: result_expires) to "
+                "more than such a run may take",
+                self.key,
+            )
+        longest = now + invocation.LONGEST
         wait = Wait(
             "run",
-            now + invocation.LONGEST,
-            about,
+            longest if end is None else min(longest, end),
+            {"run": child[0], "task": child[1]},
             child=child,
             look=now + invocation.FIRST_LOOK,
             is_over=lambda: invocation.outcome(self.scope, self.key, child) is not None,
@@ -235,16 +246,23 @@ class Step:
         if not is_over:
             now = self.scope.now()
             at = now + self._pause(error, tries)
-            about = {"error": repr(error), "try": tries + 1}
+            about = {"error": text_of(error), "try": tries + 1}
             return memo.unpack(self._park(Wait("retry", at, about, tries=tries)))
         is_final = retries > 0 or isinstance(error, NonRetriable)
-        failed = Memo(failure=self._failure(error, is_final=is_final))
+        failure = failure_of(error, is_final=is_final)
+        again = survivor(error, failure)
         if is_final:
-            self.keep(failed)
-            raise StepError(f"step {self.key!r} has failed: {error!r}", self.key) from error
-        # Kept if the body catches it: with the next step, or when the run parks.
-        self.replay.pending[self.key] = memo.pack(failed)
-        raise error
+            self.keep(Memo(failure=failure))
+        else:  # kept if the body catches it: with the next step, or when the run parks
+            self.replay.pending[self.key] = memo.pack(Memo(failure=failure))
+        if again is None:
+            raise self._error(failure) from shown(error)
+        if is_final:
+            raise self._error(failure) from again
+        raise again
+
+    def _error(self, failure: Failure) -> StepError:
+        return StepError(f"step {self.key!r} has failed: {failure.text}", self.key)
 
     def _pause(self, error: Exception, tries: int) -> float:
         if isinstance(error, RetryAfter):
@@ -252,26 +270,35 @@ class Step:
         longest = get_exponential_backoff_interval(1, tries - 1, _LONGEST_BACKOFF)
         return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
 
-    def _failure(self, error: Exception, *, is_final: bool) -> Failure:
-        return failure_of(self.scope.app.backend, error, is_final=is_final)
-
     def _park(self, wait: Wait) -> bytes:
         self.check_waits()
-        self._check_order()
+        wait = replace(wait, strays=self._strays())
         self._keep_pending()
         found = park(self.scope, self.key, wait)
         self.replay.memos[self.key] = found
         return found
 
-    def _check_order(self) -> None:
-        """A body that takes another way each time would park for ever."""
-        if left := self.replay.left_out(self.scope.run.attempt):
+    def _strays(self) -> int:
+        """Answer how many turns in a row the body has waited elsewhere than in the one before.
+
+        A new version of it may do so once; a body that does each time would park for ever.
+        """
+        left = self.replay.strayed(self.scope.run.attempt)
+        if left is None:
+            return 0
+        step, strays = left[0], left[1] + 1
+        told = (
+            f"run {self.scope.run.id} has waited at step {step!r}, and comes to {self.key!r} "
+            "without it when it is run again"
+        )
+        if strays >= _MOST_STRAYS:
             raise StepError(
-                f"run {self.scope.run.id} has waited at step {left!r}, and comes to {self.key!r} "
-                "without it when it is run again: the body must take the same way each time, so "
+                f"{told}, for the {strays}rd time: the body must take the same way each time, so "
                 "read clocks, random numbers and databases inside step.run",
                 self.key,
             )
+        logger.warning("%s", told)
+        return strays
 
     def _keep_pending(self) -> None:
         """Keep what is known besides: caught failures, and what the body has published at once."""

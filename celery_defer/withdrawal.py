@@ -9,8 +9,8 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.app.task import Context
 from celery.backends.base import DisabledBackend
 
-from celery_defer import cancellation, parked
-from celery_defer.ids import RunId, run_id
+from celery_defer import cancellation
+from celery_defer.ids import run_id
 from celery_defer.model import CallState
 from celery_defer.scope import Scope
 from celery_defer.store import Store
@@ -29,21 +29,13 @@ def withdraw(app: Any, store: Store, keep: float, parent_id: str, defer_id: str)
     if _has_ended(app, id):  # its claim may have expired
         return False
     claim = store.claim(id, _NOBODY, keep)
-    if _ended_parked(app, store, keep, id):  # perhaps its claim had expired
+    if cancellation.cancel(app, store, id, only_parked=True):  # perhaps its claim had expired
         return True
     if claim.is_mine:
         request = Context({"id": id, "parent_id": parent_id})
         outcome = {"defer_id": defer_id, "reason": None}
         app.backend.store_result(id, outcome, CallState.ABORTED.value, request=request)
     return claim.is_mine
-
-
-def _ended_parked(app: Any, store: Store, keep: float, id: RunId) -> bool:
-    """Whether the run was parked, and has ended by this."""
-    body = store.cancel(id, keep, only_parked=True)
-    if body is not None:
-        cancellation.end_parked(app, parked.unpack(body))
-    return body is not None
 
 
 def withdraw_from(parent: Scope, defer_id: str) -> bool:

@@ -192,15 +192,20 @@ class MemorySteps:
         self,
         id: RunId,
         keep: float,  # noqa: ARG002
+        until: float,
         *,
         only_parked: bool = False,
     ) -> bytes | None:
         with self._lock:
-            is_parked = id in self._outbox and self._outbox[id].step is not None
+            record = self._outbox.get(id)
+            is_parked = record is not None and record.step is not None
             if only_parked and not is_parked:
                 return None
             self._runs[id].is_cancelled = True
-            return self._outbox.pop(id).body if is_parked else None
+            if record is None or not is_parked:
+                return None
+            self._outbox[id] = replace(record, step=None, digest="", due=until, lease=until)
+            return record.body
 
     def next_due(self) -> float | None:
         with self._lock:

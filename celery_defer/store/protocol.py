@@ -13,7 +13,10 @@ __all__ = ["Claim", "OutboxStore", "Quarantined", "Taken"]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A record that is due, leased to the one who took it; *tries* counts from 1."""
+    """A record that is due, leased to the one who took it; *tries* counts from 1.
+
+    It is 0 for a record that has vanished, as when its time in the store was over.
+    """
 
     id: RunId
     token: str

@@ -90,9 +90,11 @@ class RedisSteps:
         memo: bytes = self._give_up([self._run(id), came], args)
         return memo
 
-    def cancel(self, id: RunId, keep: float, *, only_parked: bool = False) -> bytes | None:
+    def cancel(
+        self, id: RunId, keep: float, until: float, *, only_parked: bool = False
+    ) -> bytes | None:
         keys = [self._run(id), self._record(id), self._due]
-        answer: bytes | None = self._cancel(keys, [id, seconds(keep), int(only_parked)])
+        answer: bytes | None = self._cancel(keys, [id, seconds(keep), int(only_parked), until])
         return answer
 
     def next_due(self) -> float | None:

@@ -209,9 +209,12 @@ class StepStore(Protocol):
         """
         ...
 
-    def cancel(self, id: RunId, keep: float, *, only_parked: bool = False) -> bytes | None:
+    def cancel(
+        self, id: RunId, keep: float, until: float, *, only_parked: bool = False
+    ) -> bytes | None:
         """Let no step of the run begin any more; answer its record if it was parked.
 
+        The record stays, as one that is leased until then: who cancels ends the run, and settles.
         With *only_parked*, a run that is not is left alone.
         """
         ...

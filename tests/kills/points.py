@@ -19,7 +19,7 @@ from celery import current_app, current_task, signals
 from celery.concurrency.asynpool import AsynPool
 from celery.worker.request import Request
 
-from celery_defer import events, relay
+from celery_defer import relay, waves
 from celery_defer.extension import extension_of
 from celery_defer.parked import WAKE
 from celery_defer.store import Store
@@ -42,7 +42,7 @@ def installed(app: Any) -> Iterator[None]:
     signals.after_task_publish.connect(_on_sent, weak=False)
     extension: Any = extension_of(app)
     extension.store = _Store(extension.store)
-    relay.LEASE = events.LEASE = 0.5
+    relay.LEASE = waves.LEASE = 0.5
     _see_lost_children_at_once()
     _tell_when_accepted()
 

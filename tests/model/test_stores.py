@@ -151,9 +151,11 @@ class LockStep(RuleBasedStateMachine):
         turn = self.redis.recall(id, None, _KEEP).turn
         self.park(id, replace(parking, turn=turn), now)
 
-    @rule(id=ids, only_parked=st.booleans())
-    def cancel(self, id: RunId, only_parked: bool) -> None:
-        plain, fast = (store.cancel(id, _KEEP, only_parked=only_parked) for store in self.both)
+    @rule(id=ids, until=times, only_parked=st.booleans())
+    def cancel(self, id: RunId, until: float, only_parked: bool) -> None:
+        plain, fast = (
+            store.cancel(id, _KEEP, until, only_parked=only_parked) for store in self.both
+        )
         assert plain == fast
 
     @rule(event=events, known=st.lists(shapes, unique=True), value=values | st.just(""),

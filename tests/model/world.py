@@ -254,7 +254,7 @@ class World:
     conf: ClassVar[Any] = SimpleNamespace(
         task_inherit_parent_priority=False, task_publish_retry=False, broker_read_url="redis://"
     )
-    _celery_defer: ClassVar[Any] = SimpleNamespace(clock=time)
+    _celery_defer: ClassVar[Any] = SimpleNamespace(clock=time, settings=SETTINGS)
 
     def __post_init__(self) -> None:
         self.tasks = {"target": Task(self, "target")}

@@ -249,7 +249,10 @@ def test_a_record_that_has_expired_leaves_the_index_when_it_is_due(
     redis.pexpire("defer:{gone}:outbox", 1)
     wait_until(lambda: not redis.exists("defer:{gone}:outbox"))
 
-    assert [taken.id for taken in store.take(10, 20, 9)] == ["here"]
+    assert [(taken.id, taken.tries) for taken in store.take(10, 20, 9)] == [
+        ("gone", 0),
+        ("here", 1),
+    ]
     assert redis.zrange("defer:due", 0, -1) == [b"here"]
 
 

@@ -32,7 +32,8 @@ def elsewhere(question: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _no_others(app: Celery) -> None:
+def _no_others(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celery._state.default_app", None)  # some test before may have set one
     apps._apps.clear()
     apps.add(app)
 

@@ -12,7 +12,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore
 from pydantic import BaseModel
 
-from celery_defer import PayloadError, StepError, current_run, deferred, step
+from celery_defer import PayloadError, StepError, current_run, defer, deferred, step
 from celery_defer.errors import NotDeferredError
 from celery_defer.invocation import FIRST_LOOK
 
@@ -368,7 +368,7 @@ def test_a_broker_that_is_away_leaves_the_invoked_run_to_a_relay(nowhere: Celery
     assert nowhere._celery_defer.store.waiting() == 2
 
 
-@pytest.mark.parametrize("how", ["task", "app", "no backend"])
+@pytest.mark.parametrize("how", ["task", "app", "disabled://", "rpc://"])
 def test_a_function_that_keeps_no_result_cannot_be_waited_for(
     app: Celery, stage: Stage, how: str
 ) -> None:
@@ -384,8 +384,8 @@ def test_a_function_that_keeps_no_result_cannot_be_waited_for(
     def parent() -> None:
         step.invoke("child", child)
 
-    if how == "no backend":
-        app.conf.result_backend = None
+    if how.endswith("://"):
+        child.backend = Celery("other", backend=how, set_as_current=False).backend
     result = stage.begin(parent)
 
     assert "step 'child' cannot wait for child, which keeps no result" in str(result.result)
@@ -487,3 +487,46 @@ def test_an_invoked_run_that_is_ignored_leaves_its_invoker_waiting(
     stage.wake(60)
 
     assert result.state == "WAITING"
+
+
+def test_in_a_chord_an_invocation_waits_no_longer_than_the_chord_counts(
+    app: Celery, stage: Stage
+) -> None:
+    @deferred
+    @app.task(shared=False, name="child")
+    def child() -> None: ...
+
+    @app.task(shared=False)
+    def parent() -> None:
+        step.invoke("child", child)
+
+    @app.task(shared=False)
+    def total(results: list[object]) -> None: ...
+
+    app.conf.result_chord_expires = 100
+    result = stage.begin(parent, chord=total.s(), group_id="the-group")
+    stage.worker.published()  # the child never runs
+    for _ in range(3):
+        stage.wake(40)
+
+    assert result.state == "FAILURE"
+    assert "set result_chord_expires" in str(result.result)
+
+
+def test_an_invocation_and_a_call_of_any_id_are_two_runs(app: Celery, stage: Stage) -> None:
+    @deferred
+    @app.task(shared=False, name="child")
+    def child(n: int) -> int:
+        return n
+
+    @app.task(shared=False)
+    def parent() -> int:
+        for id in ("x", "step:x"):
+            defer(id, child, n=1)
+        return step.invoke("x", child, n=2)
+
+    result = stage.finish(parent)
+    stage.worker.drain()
+
+    assert result.get() == 2
+    assert len({child.id for child in result.children}) == 3

@@ -163,7 +163,7 @@ def test_each_publication_bears_another_token(
 ) -> None:
     stage(store, a_record())
     end(app, "parent")
-    store.away = {"settle"}
+    store.away = {"settle", "postpone"}
     with pytest.raises(ConnectionError):
         relay.tick(NOW)
     store.away = set()

@@ -279,6 +279,14 @@ def test_a_run_sleeps_until_its_very_moment(shop: Celery, sim: Simulation) -> No
     assert (before, run.state) == ("WAITING", "SUCCESS")
 
 
+@pytest.mark.parametrize("duration", [-5, -0.5, timedelta(seconds=-1)])
+def test_time_does_not_go_back(sim: Simulation, duration: Any) -> None:
+    with pytest.raises(ValueError, match=r"advance\(.*\): time does not go back"):
+        sim.advance(duration)
+
+    assert sim.now == MONDAY
+
+
 def test_a_countdown_is_counted_in_the_simulations_time(
     shop: Celery, sim: Simulation, mail: Any
 ) -> None:
@@ -484,6 +492,39 @@ def test_a_failure_that_no_step_came_to_is_told(shop: Celery) -> None:
         _ = (simulation.fail_step("chrge", GatewayDown), simulation.run(order))
 
 
+@pytest.mark.parametrize("name", ["nap", "answer", "mail"])
+def test_a_failure_of_a_step_without_a_function_is_told_as_such(
+    shop: Celery, mail: Any, name: str
+) -> None:
+    @shop.task
+    def order() -> None:
+        step.sleep("nap", 60)
+        step.wait_for_event("answer", "answered", timeout="1h")
+        step.invoke("mail", mail, "ada")
+
+    simulation = Simulation(shop)
+    told = rf"fail_step\('{name}'\): this step has no function"
+    with pytest.raises(SimulationError, match=told), simulation:
+        _ = (
+            simulation.fail_step(name, GatewayDown),
+            simulation.run(order),
+            simulation.advance("2h"),
+        )
+
+
+def test_a_failure_of_another_tasks_step_without_a_function_is_no_such_step(shop: Celery) -> None:
+    @shop.task
+    def order() -> None:
+        step.sleep("nap", 60)
+
+    @shop.task
+    def other() -> None: ...
+
+    simulation = Simulation(shop)
+    with pytest.raises(SimulationError, match="no such step has run"), simulation:
+        _ = (simulation.fail_step("nap", GatewayDown, task=other), simulation.run(order))
+
+
 # -- failures ------------------------------------------------------------------------------
 
 
@@ -530,6 +571,56 @@ def test_a_failure_that_the_test_has_looked_at_is_not_told(shop: Celery) -> None
     with Simulation(shop) as sim:
         run = sim.run(order)
         assert run.state == "FAILURE"
+
+
+def test_a_failure_that_the_invoker_has_received_is_not_told(shop: Celery) -> None:
+    @deferred
+    @shop.task
+    def charge() -> None:
+        raise GatewayDown
+
+    @shop.task
+    def order() -> str:
+        try:
+            step.invoke("charge", charge)
+        except StepError:
+            return "unpaid"
+        return "paid"
+
+    with Simulation(shop) as sim:
+        run = sim.run(order)
+        sim.drain()
+        assert run.result == "unpaid"
+
+
+def test_a_failure_that_passes_through_the_invoker_is_told_of_the_invoker(shop: Celery) -> None:
+    @deferred
+    @shop.task(name="charge")
+    def charge() -> None:
+        raise GatewayDown
+
+    @shop.task(name="order")
+    def order() -> None:
+        step.invoke("charge", charge)
+
+    simulation = Simulation(shop)
+    with pytest.raises(SimulationError, match="run of order: FAILURE"), simulation:
+        _ = (simulation.run(order), simulation.drain())
+
+
+def test_a_failure_that_the_invoker_has_not_received_is_told(shop: Celery) -> None:
+    @deferred
+    @shop.task(name="charge")
+    def charge() -> None:
+        raise GatewayDown
+
+    @shop.task
+    def order() -> None:
+        step.invoke("charge", charge)
+
+    simulation = Simulation(shop)
+    with pytest.raises(SimulationError, match="run of charge: FAILURE"), simulation:
+        _ = (cancel(simulation.run(order).id), simulation.drain())
 
 
 def test_the_tests_own_error_is_not_hidden_by_a_failed_run(shop: Celery) -> None:

@@ -437,7 +437,7 @@ def test_an_invoked_run_that_waits_is_waited_for(client: Client) -> None:
 
     answer = client.result(run)
 
-    child = run_id(run, "step:invoked")
+    child = run_id(run, "\0invoked")
     assert answer["got"] == [child]
     assert client.children(run) == [child]
 

@@ -59,7 +59,7 @@ class Crowd:
         [run] = worker.start_many("bench.sleeps", 1, due=time() + _DAY, times=times)
         self._await_parked(run)
         model = self._model(run)
-        worker.store.cancel(RunId(run), _DAY)
+        worker.store.cancel(RunId(run), _DAY, time())
         self._park(lambda run: _parking(_body(model, run, due=due), "due", due), times)
 
     def used(self) -> int:
