@@ -104,7 +104,7 @@ class StepError(DeferError):
     """A step has failed for good, or cannot begin.
 
     ``step`` is its id. What the step's function raised is the ``__cause__``, also after a
-    replay, where Celery can make it anew.
+    replay, if it can be made again of its arguments and attributes.
     """
 
     def __init__(self, message: str = "", step: str = "") -> None:

@@ -94,10 +94,10 @@ def _forms(error: BaseException) -> Iterator[str]:
 def _parts(error: BaseException) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """Answer the arguments and the attributes that pickle would make an exception of."""
     reduced: Any = error.__reduce_ex__(2)
-    if reduced[0] is not type(error):
+    kind, args, *rest = reduced
+    if kind is not type(error):
         return error.args, vars(error)
-    _, args, state, *_ = *reduced, None
-    return args, state if isinstance(state, dict) else {}
+    return args, rest[0] if rest and isinstance(rest[0], dict) else {}
 
 
 def _argument(value: Any) -> Any:

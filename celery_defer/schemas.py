@@ -35,7 +35,7 @@ from celery_defer.errors import EventError
 __all__ = ["typed"]
 
 _LISTS = (list, Sequence)
-_QUALIFIERS = (Required, NotRequired, ReadOnly, Final, typing.Required, typing.NotRequired)
+_QUALIFIERS = (Required, NotRequired, ReadOnly, Final)
 _SCALARS = frozenset(
     {str, bytes, int, float, bool, NoneType, Decimal, UUID, datetime, date, time, timedelta}
 )

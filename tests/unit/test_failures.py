@@ -122,11 +122,11 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 SAME: dict[str, Callable[[], Any]] = {
-    "FileNotFoundError": lambda: Path("/nowhere/at/all").open(),
+    "FileNotFoundError": Path("/nowhere/at/all").read_text,
     "PermissionError of two": raising(PermissionError(1, "no", "a", None, "b")),
     "ConnectionResetError": raising(ConnectionResetError(104, "reset")),
-    "UnicodeDecodeError": lambda: b"\xff".decode(),
-    "UnicodeEncodeError": lambda: "\ud800".encode(),
+    "UnicodeDecodeError": b"\xff".decode,
+    "UnicodeEncodeError": "\ud800".encode,
     "KeyError": lambda: {}["missing"],
     "StopIteration": raising(StopIteration(3)),
     "ImportError": raising(ImportError("no", name="shop", path="shop.py")),
@@ -290,11 +290,12 @@ def test_a_class_that_a_new_version_lacks_leaves_a_step_error(
     app: Celery, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[BaseException] = []
+    declines = raising(Named(code=7))
 
     @app.task
     def parent() -> None:
         try:
-            step.run("fails", raising(Named(code=7)))
+            step.run("fails", declines)
         except Exception as error:
             found.append(error)
         step.sleep("nap", 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Literal, NewType
@@ -13,6 +13,7 @@ from uuid import UUID
 import pydantic.dataclasses
 import pytest
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -171,6 +172,18 @@ def test_a_value_is_changed_as_the_event_changes_it(schema: Any, data: Any, path
 
     assert typed("order/placed", schema, {path: given}) == {path: sent}
     assert given != sent or isinstance(given, list)
+
+
+class Paid(BaseModel):
+    at: datetime
+    in_utc: Annotated[datetime, AfterValidator(lambda at: at.astimezone(timezone.utc))]
+
+
+def test_one_moment_in_two_zones_is_one_value_only_where_the_type_says_so() -> None:
+    there, here = "2030-01-01T14:00:00+02:00", "2030-01-01T12:00:00Z"
+
+    assert typed("paid", Paid, {"at": there}) != typed("paid", Paid, {"at": here})
+    assert typed("paid", Paid, {"in_utc": there}) == typed("paid", Paid, {"in_utc": here})
 
 
 @pytest.mark.parametrize(

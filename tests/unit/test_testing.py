@@ -6,13 +6,13 @@ import doctest
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from celery import Celery, _state, chain, chord, exceptions, group
 from celery.backends.base import DisabledBackend
 from celery.signals import task_postrun
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints
 
 import celery_defer
 from celery_defer import (
@@ -369,6 +369,25 @@ def test_an_event_runs_those_that_wait_for_it(shop: Celery, sim: Simulation, mai
     assert waits_for == Waiting("buy", "event", until, event="purchase/completed")
     assert (woken, run.result, other.state) == (1, MONDAY, "WAITING")
     assert run.deferred["thanks"].run.state == "PENDING"
+
+
+def test_a_wait_reads_its_values_by_the_rules_of_the_events_fields(
+    shop: Celery, sim: Simulation
+) -> None:
+    class Clicked(BaseModel):
+        email: Annotated[str, StringConstraints(to_lower=True)]
+
+    clicked = Event("clicked", Clicked)
+
+    @shop.task
+    def follow() -> bool:
+        found = step.wait_for_event("click", clicked, timeout="7d", match={"email": "Ada@X.org"})
+        return found is not None
+
+    run = sim.run(follow)
+    woken = sim.send_event(clicked, Clicked(email="Ada@X.org"))
+
+    assert (woken, run.result) == (1, True)
 
 
 def test_an_event_that_other_code_sends_wakes_a_run_which_then_waits_its_turn(
