@@ -286,18 +286,20 @@ class Step:
         left = self.replay.strayed(self.scope.run.attempt)
         if left is None:
             return 0
-        step, strays = left[0], left[1] + 1
-        told = (
-            f"run {self.scope.run.id} has waited at step {step!r}, and comes to {self.key!r} "
-            "without it when it is run again"
-        )
+        id, step, strays = self.scope.run.id, left[0], left[1] + 1
         if strays >= _MOST_STRAYS:
             raise StepError(
-                f"{told}, for the {strays}rd time: the body must take the same way each time, so "
-                "read clocks, random numbers and databases inside step.run",
+                f"run {id} has waited at step {step!r}, and comes to {self.key!r} without it when "
+                f"it is run again, for the {strays}rd time: the body must take the same way each "
+                "time, so read clocks, random numbers and databases inside step.run",
                 self.key,
             )
-        logger.warning("%s", told)
+        logger.warning(
+            "run %s has waited at step %r, and comes to %r without it when it is run again",
+            id,
+            step,
+            self.key,
+        )
         return strays
 
     def _keep_pending(self) -> None:

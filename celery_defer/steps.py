@@ -48,9 +48,10 @@ class Steps:
         That goes through JSON, by the return annotation of *fn* if it has one, so that a replay
         answers an equal value. What *fn* defers belongs to the run once the step has finished.
 
-        What *fn* raises leaves the step. With *retries*, the step is tried so many times more,
-        the run being parked for about 1, 2, 4 … seconds in between (``RetryAfter`` says how
-        long, ``NonRetriable`` ends the tries); then it raises StepError.
+        What *fn* raises leaves the step; StepError instead, if it could not be made again in a
+        replay. With *retries*, the step is tried so many times more, the run being parked for
+        about 1, 2, 4 … seconds in between (``RetryAfter`` says how long, ``NonRetriable`` ends
+        the tries); then it raises StepError.
 
         >>> charge = step.run("charge", gateway.charge, order.id, retries=3)
         """

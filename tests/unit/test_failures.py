@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import json
 import subprocess
@@ -110,8 +111,7 @@ def read(text: str) -> Callable[[], Any]:
 
 
 def grouped() -> None:
-    kind: Any = __builtins__["ExceptionGroup"]  # type: ignore[index]
-    raise kind("several", [ValueError(1), KeyError(2)])
+    raise vars(builtins)["ExceptionGroup"]("several", [ValueError(1), KeyError(2)])
 
 
 def raising(error: BaseException) -> Callable[[], None]:
