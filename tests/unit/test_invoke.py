@@ -504,7 +504,7 @@ def test_in_a_chord_an_invocation_waits_no_longer_than_the_chord_counts(
     def total(results: list[object]) -> None: ...
 
     app.conf.result_chord_expires = 100
-    result = stage.begin(parent, chord=total.s(), group_id="the-group")
+    result = stage.begin(parent, chord=total.s().set(task_id="total"), group_id="the-group")
     stage.worker.published()  # the child never runs
     for _ in range(3):
         stage.wake(40)
