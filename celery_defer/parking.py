@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from secrets import token_hex
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic_core import from_json
@@ -178,7 +178,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
         turn=replay.turn,
         step=step,
         note=Note(wait.tries, run.run.attempt, replay.turn, wait.strays).pack(),
-        token=uuid4().hex,
+        token=token_hex(8),  # told from others of this run alone
         body=body,
         due=due,
         subscription=wait.subscription,

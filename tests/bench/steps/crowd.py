@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from secrets import token_hex
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -105,7 +106,7 @@ def _body(model: Parked, id: str | None = None, **kwargs: Any) -> bytes:
 
 
 def _parking(body: bytes, step: str, due: float, wait: Subscription | None = None) -> Parking:
-    return Parking(0, step, Note().pack(), uuid4().hex, body, due, wait)
+    return Parking(0, step, Note().pack(), token_hex(8), body, due, wait)
 
 
 @contextmanager
