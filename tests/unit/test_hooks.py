@@ -23,6 +23,7 @@ from celery_defer.model import HEADER
 from .conftest import Worker, ids_of
 
 
+@pytest.mark.usefixtures("app")
 def test_every_way_to_a_tracer_goes_through_ours() -> None:
     assert trace.build_tracer is consumer.build_tracer
     assert trace.build_tracer._celery_defer
@@ -30,6 +31,7 @@ def test_every_way_to_a_tracer_goes_through_ours() -> None:
     assert "from celery.app.trace import build_tracer" in inspect.getsource(Task.apply)
 
 
+@pytest.mark.usefixtures("app")
 def test_celery_has_no_with_options_of_its_own() -> None:
     assert Task.with_options.__module__ == "celery_defer.hooks"
 
