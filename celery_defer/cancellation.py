@@ -47,7 +47,7 @@ def cancel(app: Any, store: Store, id: RunId, *, only_parked: bool = False) -> b
     body = store.cancel(id, keep, until, only_parked=only_parked)
     if body is None:
         return False
-    end_parked(app, parked.unpack(body))
+    end_parked(app, parked.unpack(id, body))
     store.settle(id, None)
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import Any
 
 import click
@@ -23,8 +24,12 @@ def defer() -> None:
 @click.pass_context
 @handle_preload_options
 def outbox(ctx: Any) -> None:
-    """Count the records that wait for their parent's end, or for a broker."""
-    click.echo(f"{_store(ctx).waiting()} waiting, {len(_store(ctx).quarantined())} in quarantine")
+    """Count the records that wait: for their parent's end, for a broker, or as a parked run."""
+    store = _store(ctx)
+    click.echo(
+        f"{store.waiting()} waiting, {store.waiting(time())} of them due now, "
+        f"{len(store.quarantined())} in quarantine"
+    )
 
 
 @defer.command(cls=CeleryCommand)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 from kombu.utils import json
 from pydantic import TypeAdapter, ValidationError
@@ -24,14 +26,19 @@ _MARK = b"\x01"
 # A million runs may be parked, each with the same names: what is here costs nothing. Bodies in a
 # store are read by it: a later one must be told from it by another mark.
 _COMMON = (
-    b'"hostname":"celery@"child":["args":[["stamps":{"stamped_headers":["retries":"chord":{'
+    b'{"__type__":"datetime","__value__":"+00:00"}"hostname":"celery@"child":["args":[["stamps":{"stamped_headers":["retries":"chord":{'
     b'"chain":["link":["link_error":["subtask_type":null,"immutable":false,"task_id":"'
     b'"soft_time_limit":"time_limit":"priority":"exchange":"routing_key":"group_index":'
     b'"group_id":"reply_to":"headers":{"celery_defer":{"id":"follow-up","parent":"tasks.'
     b'"when":"success","at":1790000000.,"depth":2,"token":"}},"hostname":"celery@worker"}'
     b'00Z","T12:00:00","2026-11-20T","user_id":"order_id":"kwargs":{"options":{"root_id":"'
-    b'"parent_id":"queue":"celery"},"turn":1,"task":"tasks.","{"parked":"'
+    b'"parent_id":"queue":"celery"},"turn":1,{"task":"tasks.'
 )
+# A UUID has 36 characters that no packer makes less of than its 16 bytes. JSON has no byte 0.
+_UUID = re.compile(rb'"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
+_RAW_UUID = re.compile(rb"\0(.{16})", re.DOTALL)
+# Without zlib's own header and checksum: what is wrong is found when the JSON is read.
+_RAW = -zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Wake:
 
 
 # A million runs may be parked: what is empty is left out, and what goes without saying.
-_ALWAYS = frozenset({"parked", "task", "turn"})
+_ALWAYS = frozenset({"task", "turn"})
 # As celery.app.amqp.AMQP.as_task_v2 has them.
 _OPTIONS = {"retries": 0, "replaced_task_nesting": 0, "ignore_result": False}
 # As celery_defer.envelope reads them.
@@ -97,29 +104,29 @@ def pack(parked: Parked) -> bytes:
     Raises what kombu raises for arguments that have no JSON, as those of a pickle may.
     """
     known = {
-        "parked": parked.parked,
         "task": parked.task,
         "turn": parked.turn,
         "args": parked.args,
         "kwargs": parked.kwargs,
-        "options": _lean_options(parked.options),
+        "options": _lean_options(parked.parked, parked.options),
         "headers": _lean_headers(parked.headers),
         "hostname": parked.hostname,
         "child": parked.child,
         "until": parked.until,
     }
     plain = json.dumps(_without_empty(known), separators=(",", ":")).encode()
-    packer = zlib.compressobj(zdict=_COMMON)
-    return _MARK + packer.compress(plain) + packer.flush()
+    lean = _UUID.sub(lambda found: b"\0" + UUID(found[1].decode()).bytes, plain)
+    packer = zlib.compressobj(wbits=_RAW, zdict=_COMMON)
+    return _MARK + packer.compress(lean) + packer.flush()
 
 
 def _without_empty(known: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value or name in _ALWAYS}
 
 
-def _lean_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _lean_options(id: RunId, options: Mapping[str, Any]) -> dict[str, Any]:
     lean = _without(_OPTIONS, options)
-    if lean.get("root_id") == lean.get("parent_id"):
+    if lean.get("root_id") == (lean.get("parent_id") or id):
         lean.pop("root_id", None)
     return lean
 
@@ -139,21 +146,21 @@ def _without(usual: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def unpack(body: bytes) -> Parked:
-    """Read a parked run; raise RecordError for what ``pack`` cannot have made."""
+def unpack(id: RunId, body: bytes) -> Parked:
+    """Read the parked run of that id; raise RecordError for what ``pack`` cannot have made."""
     try:
-        plain = zlib.decompressobj(zdict=_COMMON).decompress(body.removeprefix(_MARK))
-        read = _adapter.validate_python(json.loads(plain))
+        lean = zlib.decompressobj(_RAW, _COMMON).decompress(body.removeprefix(_MARK))
+        plain = _RAW_UUID.sub(lambda found: b'"%b"' % str(UUID(bytes=found[1])).encode(), lean)
+        read = _adapter.validate_python({**json.loads(plain), "parked": id})
         return replace(
-            read, options=_whole_options(read.options), headers=_whole_headers(read.headers)
+            read, options=_whole_options(id, read.options), headers=_whole_headers(read.headers)
         )
     except (ValidationError, ValueError, TypeError, RecursionError, zlib.error) as error:
         raise RecordError(f"the parked run cannot be read: {error}") from error
 
 
-def _whole_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    parent = options.get("parent_id")
-    return {"root_id": parent, **options} if parent else dict(options)
+def _whole_options(id: RunId, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"root_id": options.get("parent_id") or id, **options}
 
 
 def _whole_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -83,7 +83,13 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
     store, now = _store(run), run.now()
     # Past its time it waits for a worker, as all of the outbox does.
     keep = wait.until - now + run.settings.outbox_keeps
-    arrival = ask(run, step, lambda: store.park(run.run.id, parking, now, keep))
+
+    def attempt(parking: Parking) -> Arrival:
+        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep))
+
+    arrival = attempt(parking)
+    if arrival.verdict is Verdict.LOOK:
+        arrival = attempt(replace(parking, early=_early(run, step, wait, arrival.known)))
     if arrival.verdict is Verdict.ARRIVED:
         show_started(run)
         return arrival.memo or b""
@@ -92,7 +98,7 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
         raise cancelled(run)
     if arrival.verdict is Verdict.SUPERSEDED:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
-    _find_early(run, step, wait, arrival)
+    _check_over(run, step, wait)
     raise Suspended(f"run {run.run.id} waits at step {step!r} until {wait.shown}")
 
 
@@ -277,34 +283,29 @@ def _seconds(expires: Any) -> float | None:
     return expires.total_seconds() if isinstance(expires, timedelta) else expires
 
 
-def _find_early(run: Scope, step: str, wait: Wait, arrival: Arrival) -> None:
-    """Look for what has come while the run was not parked yet."""
-    try:
-        if wait.is_over():
-            _wake(run, step)
-        for event in _early(run, wait.subscription, arrival.known):
-            if _wake(run, step, event):
-                break  # those before it were received by other steps
-    except Exception:
-        logger.exception("run %s: it may have missed what it waits for", run.run.id)
-
-
-def _early(run: Scope, wait: Subscription | None, known: float) -> Iterator[SentEvent]:
+def _early(run: Scope, step: str, wait: Wait, known: float) -> list[SentEvent]:
     """Answer the events that came before anybody had waited for such values.
 
-    Since then events are kept by their values; those before are kept by their name.
+    Since *known* events are kept by their values; those before are kept by their name.
     """
-    if wait is None or known <= wait.since:
-        return
-    by_name = matching.match(wait.name, None).digest
-    for event in _store(run).past(wait.name, by_name, wait.since, known):
-        data = from_json(memo.unpack(event.memo).result)["data"]
-        if matching.digests(wait.name, data, [wait.shape])[wait.shape] == wait.digest:
-            yield event
+    about, store = wait.subscription, _store(run)
+    assert about is not None  # noqa: S101
+    by_name = matching.match(about.name, None).digest
+    came = ask(run, step, lambda: store.past(about.name, by_name, about.since, known))
+    return [event for event in came if _digest(event, about) == about.digest]
 
 
-def _wake(run: Scope, step: str, event: SentEvent | None = None) -> bool:
-    store, now = _store(run), run.now()
-    taken = store.arrive(run.run.id, step, now, now + LEASE, event)
-    wake(run.app, store, [taken] if taken else [])
-    return taken is not None
+def _digest(event: SentEvent, wait: Subscription) -> str:
+    data = from_json(memo.unpack(event.memo).result)["data"]
+    return matching.digests(wait.name, data, [wait.shape])[wait.shape]
+
+
+def _check_over(run: Scope, step: str, wait: Wait) -> None:
+    """Wake the run at once if what it waits for has come while it was not parked yet."""
+    try:
+        if wait.is_over():
+            store, now = _store(run), run.now()
+            taken = store.arrive(run.run.id, step, now, now + LEASE)
+            wake(run.app, store, [taken] if taken else [])
+    except Exception:
+        logger.exception("run %s: it may have missed what it waits for", run.run.id)

@@ -113,7 +113,7 @@ def _plan_calls(
 
 
 def _plan_wake(now: float, taken: Taken, state_of: Callable[[str, str], str]) -> Action:
-    run = parked.unpack(taken.body)
+    run = parked.unpack(taken.id, taken.body)
     longest = run.until or math.inf
     if run.child and now < longest and state_of(*run.child) not in _ENDED:
         return Wait(min(now + _pause(taken.tries), longest))

@@ -55,17 +55,17 @@ class SimulatedStore(MemoryStore):
         return min(self._due(has_ended), default=None)
 
     def _due(self, has_ended: Callable[[str], bool]) -> Iterator[float]:
-        for kept in self._outbox.values():
-            child = _child(kept.body)
+        for id, kept in self._outbox.items():
+            child = _child(id, kept.body)
             if child is None or has_ended(child):
                 yield kept.due
 
 
-def _child(body: bytes) -> str | None:
+def _child(id: RunId, body: bytes) -> str | None:
     if not parked.is_parked(body):
         return None
     try:
-        run = parked.unpack(body)
+        run = parked.unpack(id, body)
     except RecordError:  # the relay puts it into quarantine
         return None
     return run.child[0] if run.child else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery_defer.ids import RunId
@@ -100,6 +100,13 @@ class StepContract:
     def test_a_run_that_is_not_known_is_in_no_later_turn(self, store: Store) -> None:
         assert store.resume(_RUN, 3, "owner", _KEEP) == Resumed(Claim("", False), Recalled(0, 0.0))
 
+    def test_a_run_that_has_parked_cannot_be_claimed(self, store: Store) -> None:
+        store.claim(_RUN, "first", _KEEP)
+        park(store)
+
+        assert store.claim(_RUN, "first", _KEEP) == Claim("", is_mine=False)
+        assert store.claim(_RUN, "second", _KEEP) == Claim("", is_mine=False)
+
     # -- park -------------------------------------------------------------------------
 
     def test_a_parked_run_is_due_as_any_record_is(self, store: Store) -> None:
@@ -189,11 +196,37 @@ class StepContract:
         assert park(store, step="two", wait=wait_for("by-user", _SHAPE)).memo is None
 
     def test_values_are_known_since_somebody_waited_for_them(self, store: Store) -> None:
-        first = park(store, now=10, wait=wait_for("one", _SHAPE))
-        later = park(store, "other", now=20, wait=wait_for("two", _SHAPE))
+        first = park(store, now=10, wait=wait_for("one", _SHAPE), early=None)
+        later = park(store, "other", now=20, wait=wait_for("two", _SHAPE), early=None)
 
+        assert first.verdict is Verdict.LOOK
         assert first.known > 10  # a sender's clock may be ahead
         assert later == first
+        assert store.waiting() == 0
+
+    def test_who_waits_for_what_was_known_before_need_not_look(self, store: Store) -> None:
+        known = park(store, now=10, wait=wait_for("one", _SHAPE), early=None).known
+        wait = wait_for("two", _SHAPE, since=known)
+
+        assert park(store, wait=wait, early=None) == _PARKED
+
+    def test_an_event_by_its_name_alone_is_always_known(self, store: Store) -> None:
+        assert park(store, wait=wait_for(), early=None) == _PARKED
+
+    def test_an_early_event_that_was_found_is_what_the_step_answers(self, store: Store) -> None:
+        wait = wait_for("by-user", _SHAPE)
+        found = [event("first", at=8), event("second", at=9)]
+
+        assert park(store, wait=wait, early=found).memo == b"first"
+        assert park(store, step="next", wait=wait, early=found).memo == b"second"
+        assert park(store, step="last", wait=wait, early=found) == _PARKED
+
+    def test_an_event_that_comes_while_somebody_looks_is_received(self, store: Store) -> None:
+        wait = wait_for("by-user", _SHAPE)
+        park(store, wait=wait, early=None)
+        emit(store, event(), {**_BY_NAME, _SHAPE: "by-user"})
+
+        assert park(store, wait=wait, early=()).memo == b"event"
 
     # -- cancel -----------------------------------------------------------------------
 
@@ -400,15 +433,15 @@ class StepContract:
     def test_no_more_runs_are_leased_than_wanted_and_the_rest_the_next_time(
         self, store: Store
     ) -> None:
-        for now in (13, 11, 12):
-            park(store, f"run-{now}", now=now, wait=wait_for())
+        for number in range(3):
+            park(store, f"run-{number}", wait=wait_for())
 
         found = [emit(store, event(), limit=2) for _ in range(2)]
 
         assert [(each.woken, each.has_more) for each in found] == [(2, True), (1, False)]
         assert [[taken.id for taken in each.taken] for each in found] == [
-            ["run-11", "run-12"],
-            ["run-13"],
+            ["run-0", "run-1"],
+            ["run-2"],
         ]
 
     def test_as_many_runs_as_wanted_are_not_followed_by_more(self, store: Store) -> None:
@@ -426,10 +459,10 @@ class StepContract:
         assert [kept.at for kept in store.past("event", "by-name", 0, 99)] == [20]
 
     def test_who_has_received_the_event_goes_on_waiting_for_the_next(self, store: Store) -> None:
-        park(store, "fast", now=1, wait=wait_for())
-        park(store, "slow", now=2, wait=wait_for())
+        park(store, "fast", wait=wait_for())
+        park(store, "slow", wait=wait_for())
         emit(store, event("first"), limit=1)
-        park(store, "fast", turn=1, step="next", now=0, wait=wait_for())
+        park(store, "fast", turn=1, step="next", wait=wait_for())
 
         found = emit(store, event("first"), limit=1)
 
@@ -492,45 +525,11 @@ class StepContract:
         assert store.arrive(_RUN, "wait", 21.9, 99) is None
         assert [taken.tries for taken in store.take(22, 99, 10)] == [2]
 
-    def test_an_event_that_arrives_is_what_the_step_answers(self, store: Store) -> None:
-        park(store, wait=wait_for())
-
-        taken = store.arrive(_RUN, "wait", 12, 22, event("found"))
-
-        assert taken == Taken(_RUN, "token", b"body", 1)
-        assert store.recall(_RUN, 10, _KEEP).memos == {"wait": b"found"}
-        assert store.arrive(_RUN, "wait", 99, 199, event("second")) is None
-
     def test_nothing_arrives_where_the_run_is_not_parked(self, store: Store) -> None:
-        assert store.arrive(_RUN, "wait", 12, 22, event()) is None
+        assert store.arrive(_RUN, "wait", 12, 22) is None
         park(store)
 
-        assert store.arrive(_RUN, "other", 12, 22, event()) is None
-        assert store.recall(_RUN, 10, _KEEP).memos == {}
-
-    def test_an_event_that_was_received_does_not_arrive_again(self, store: Store) -> None:
-        emit(store, event("first"))
-        park(store, step="one", wait=wait_for())
-        park(store, step="two", wait=wait_for())
-
-        assert store.arrive(_RUN, "two", 12, 22, event("first")) is None
-        assert emit(store, event("second")).woken == 1
-
-    def test_an_event_that_came_too_late_is_there_for_the_next_wait(self, store: Store) -> None:
-        emit(store, event("slow", at=20))
-        park(store, step="one", wait=wait_for(since=30))
-        emit(store, event("fast", at=31))
-
-        assert store.arrive(_RUN, "one", 99, 199, event("slow", at=20)) is None
-        assert park(store, turn=1, step="two", wait=wait_for()).memo == b"slow"
-
-    def test_an_event_arrives_at_a_run_that_a_relay_has(self, store: Store) -> None:
-        park(store, due=15, wait=wait_for())
-        store.take(15, 45, 10)
-
-        assert store.arrive(_RUN, "wait", 44, 99, event()) is None
-        assert store.recall(_RUN, 10, _KEEP).memos == {"wait": b"event"}
-        assert [taken.tries for taken in store.take(45, 99, 10)] == [2]
+        assert store.arrive(_RUN, "other", 12, 22) is None
 
     def test_a_run_whose_wait_ends_while_a_relay_looks_is_not_postponed(self, store: Store) -> None:
         park(store, due=15)
@@ -563,9 +562,10 @@ def park(
     due: float = 500,
     now: float = 10,
     wait: Subscription | None = None,
+    early: Sequence[SentEvent] | None = (),
 ) -> Arrival:
     """Park a run, which waits for something or for its time."""
-    parking = Parking(turn, step, note, token, b"body", due, wait)
+    parking = Parking(turn, step, note, token, b"body", due, wait, early)
     return store.park(RunId(id), parking, now, _KEEP)
 
 

@@ -54,9 +54,14 @@ def know(run: Scope, recalled: Recalled) -> None:
 
 
 def restore(run: Scope) -> None:
-    """Let a run that was tried before have what its finished steps have deferred."""
+    """Let a run that was tried before have what its finished steps have deferred.
+
+    Raises Suspended if it has parked since this delivery of it was published.
+    """
     if run.replay is None and run.store is not None and not run.is_eager:
-        know(run, run.store.recall(run.run.id, None, run.settings.claim_keeps))
+        found = run.store.recall(run.run.id, None, run.settings.claim_keeps)
+        _check_current(run, found)
+        know(run, found)
 
 
 def begin(id: str) -> Step:
@@ -108,16 +113,20 @@ def _recalled(run: Scope, step: str) -> Replay:
             f"step {step!r} has no place to remember in: set defer_store_url = 'redis://…'"
         )
     found = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.claim_keeps))
-    _check(run, found)
+    _check_current(run, found)
+    _check_known(run, found)
     know(run, found)
     assert run.replay is not None  # noqa: S101
     return run.replay
 
 
-def _check(run: Scope, found: Recalled) -> None:
+def _check_current(run: Scope, found: Recalled) -> None:
     if found.turn > run.turn:
         run.drop(Phase.PARKED)
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
+
+
+def _check_known(run: Scope, found: Recalled) -> None:
     if found.turn < run.turn:
         raise StoreError(f"the store has forgotten the steps of run {run.run.id}")
 

@@ -124,6 +124,12 @@ class StoreContract(StepContract):
 
         assert store.waiting() == 2
 
+    def test_waiting_counts_what_is_due_by_a_time(self, store: Store) -> None:
+        stage(store, "one", due=10)
+        stage(store, "two", due=99)
+
+        assert [store.waiting(until) for until in (9.9, 10, 99)] == [0, 1, 2]
+
     def test_the_first_to_claim_a_run_has_it(self, store: Store) -> None:
         assert store.claim(RunId("run"), "first", _KEEP) == Claim("first", is_mine=True)
         assert store.claim(RunId("run"), "second", _KEEP) == Claim("first", is_mine=False)

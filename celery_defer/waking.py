@@ -95,7 +95,7 @@ def _is_gone(
 
 def _readable(taken: Taken) -> Parked | None:
     try:
-        return parked.unpack(taken.body)
+        return parked.unpack(taken.id, taken.body)
     except RecordError:  # the relay puts it into quarantine
         return None
 

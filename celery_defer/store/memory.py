@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -94,14 +95,16 @@ class MemoryStore(MemorySteps):
     def quarantined(self) -> list[Quarantined]:
         return sorted(self._aside.values(), key=lambda entry: entry.id)
 
-    def waiting(self) -> int:
-        return len(self._outbox)
+    def waiting(self, until: float = math.inf) -> int:
+        return sum(record.due <= until for record in self._outbox.values())
 
     def risks(self) -> list[str]:
         return ["the store is in this process, and ends with it"]
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:  # noqa: ARG002
         with self._lock:
+            if id in self._runs and self._runs[id].turn:
+                return Claim("", is_mine=False)
             has = self._owners.setdefault(id, owner)
             return Claim(has, has == owner)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from celery_defer.ids import RunId
@@ -36,7 +36,6 @@ class MemoryRecord:
     tries: int = 0
     step: str | None = None
     digest: str = ""
-    parked: float = 0.0
     lease: float = 0.0
     over: float | None = None
 
@@ -150,12 +149,12 @@ class MemorySteps:
             if run.turn != parking.turn:
                 return Arrival(Verdict.SUPERSEDED)
             if wait and parking.step not in run.memos:
-                self._receive_kept(run, parking.step, wait)
+                known = self._known_since(wait, now)
+                if parking.early is None and known > wait.since:
+                    return Arrival(Verdict.LOOK, known=known)
+                self._receive_one(run, parking.step, [*(parking.early or ()), *self._since(wait)])
             if parking.step in run.memos:
                 return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
-            known = 0.0
-            if wait and wait.shape != NO_SHAPE:
-                known = self._shapes.setdefault(wait.name, {}).setdefault(wait.shape, now + DRIFT)
             run.turn, run.owner = run.turn + 1, None
             run.waits[parking.step] = parking.note
             self._outbox[id] = MemoryRecord(
@@ -164,11 +163,10 @@ class MemorySteps:
                 parking.due,
                 step=parking.step,
                 digest=wait.digest if wait else "",
-                parked=now,
             )
             self._parks += 1
             self._parked.notify_all()
-            return Arrival(Verdict.PARKED, known=known)
+            return Arrival(Verdict.PARKED)
 
     def give_up(
         self,
@@ -180,12 +178,20 @@ class MemorySteps:
     ) -> bytes:
         with self._lock:
             run = self._runs[id]
-            if step not in run.memos:
-                self._receive_kept(run, step, wait)
+            self._receive_one(run, step, self._since(wait))
             return run.memos.setdefault(step, nothing)
 
-    def _receive_kept(self, run: MemoryRun, step: str, wait: Subscription) -> None:
-        came = [event for event in self._kept(wait.digest) if event.at >= wait.since]
+    def _known_since(self, wait: Subscription, now: float) -> float:
+        """Answer since when events are kept by the values of a wait; from now on they are."""
+        if wait.shape == NO_SHAPE:
+            return 0.0
+        return self._shapes.setdefault(wait.name, {}).setdefault(wait.shape, now + DRIFT)
+
+    def _since(self, wait: Subscription) -> list[SentEvent]:
+        return [event for event in self._kept(wait.digest) if event.at >= wait.since]
+
+    def _receive_one(self, run: MemoryRun, step: str, came: Iterable[SentEvent]) -> None:
+        """Let the step answer the first event that the run has not received."""
         next((event for event in came if run.receive(step, event)), None)
 
     def cancel(
@@ -248,14 +254,10 @@ class MemorySteps:
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:  # noqa: ARG002
         return [event for event in self._kept(digest) if since <= event.at < before]
 
-    def arrive(
-        self, id: RunId, step: str, now: float, until: float, event: SentEvent | None = None
-    ) -> Taken | None:
+    def arrive(self, id: RunId, step: str, now: float, until: float) -> Taken | None:
         with self._lock:
             record = self._outbox.get(id)
             if record is None or record.step != step:
-                return None
-            if event and not self._runs[id].receive(step, event):
                 return None
             is_free = record.lease <= now
             over = record.over if is_free else now
@@ -271,11 +273,8 @@ class MemorySteps:
             self._events[digest] = [each for each in events if each.at >= first]
 
     def _waiting(self, digest: str) -> list[RunId]:
-        """Answer the runs that wait for these values, longest first."""
-        found = [
-            (record.parked, id) for id, record in self._outbox.items() if record.digest == digest
-        ]
-        return [id for _, id in sorted(found)]
+        """Answer the runs that wait for these values, in the order of their ids."""
+        return sorted(id for id, record in self._outbox.items() if record.digest == digest)
 
     def _wake(
         self, waiting: Sequence[RunId], event: SentEvent, limit: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -112,8 +113,8 @@ class OutboxStore(Protocol):
         """Answer the records that were put aside."""
         ...
 
-    def waiting(self) -> int:
-        """Answer how many records are in the outbox."""
+    def waiting(self, until: float = math.inf) -> int:
+        """Answer how many records are in the outbox that are due *until* then."""
         ...
 
     def risks(self) -> list[str]:
@@ -125,6 +126,7 @@ class OutboxStore(Protocol):
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
         """Give the run to *owner* if nobody has it; answer who has it then.
 
-        Asked again by the same owner, as after a lost answer, it answers the same.
+        Asked again by the same owner, as after a lost answer, it answers the same. A run that
+        has parked has no owner by this, and takes none.
         """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from inspect import Parameter, signature
@@ -51,23 +52,23 @@ class RedisStore(RedisSteps):
         self._client = client
         self._prefix = prefix
         self._due = f"{prefix}due"
+        self._waits = f"{prefix}waits"
         self._aside = f"{prefix}quarantine"
-        self._stage = self._script("stage")
-        self._settle = self._script("settle")
-        self._settle_all = self._script("settle_all")
-        self._publish = self._script("publish", "settle")
-        self._take = self._script("take")
-        self._postpone = self._script("postpone")
-        self._quarantine = self._script("quarantine")
+        self._stage = self._script("record", "stage")
+        self._settle = self._script("record", "settle")
+        self._settle_all = self._script("record", "settle_all")
+        self._publish = self._script("record", "publish", "settle")
+        self._take = self._script("record", "take")
+        self._postpone = self._script("record", "postpone")
+        self._quarantine = self._script("record", "quarantine")
         self._claim = self._script("claim")
         self._prepare()
 
     def stage(
         self, id: RunId, token: str, body: bytes, due: float, keep: float
     ) -> Callable[[], None]:
-        keys = [self._record(id), self._due]
         args = [id, token, body, due, _seconds(keep)]
-        return self._sent(self._stage, keys, args)
+        return self._sent(self._stage, self._of_record(id), args)
 
     def stage_in(
         self,
@@ -89,14 +90,14 @@ class RedisStore(RedisSteps):
         select = f"redis.call('SELECT', {here})\n" if here != there else ""
         source = f"local done, why = pcall(function()\n{select}{self._stage.script}\nend)\n"
         source += "return done and 1 or tostring(type(why) == 'table' and why.err or why)"
-        args = [self._record(id), self._due, id, token, body, due, _seconds(keep)]
-        return lambda pipeline: pipeline.eval(source, 2, *args)
+        keys, args = self._of_record(id), [id, token, body, due, _seconds(keep)]
+        return lambda pipeline: pipeline.eval(source, len(keys), *keys, *args)
 
     def settle(self, id: RunId, token: str | None) -> None:
-        self._settle([self._record(id), self._due], [id, token or ""])
+        self._settle(self._of_record(id), [id, token or ""])
 
     def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
-        keys = [self._due, *(self._record(id) for id, _ in records)]
+        keys = [self._due, self._waits, *(self._record(id) for id, _ in records)]
         self._settle_all(keys, [part for record in records for part in record])
 
     def settle_in(
@@ -105,32 +106,30 @@ class RedisStore(RedisSteps):
         ours = self._client.connection_pool.connection_kwargs
         if address(broker) is None or address(broker) != address(ours):
             return None
-        keys = [self._record(id), self._due]
+        keys = self._of_record(id)
         args = [id, token, *(int(connection.get("db") or 0) for connection in (broker, ours))]
         return lambda commands: self._sent_once(self._publish, keys, [*args, *commands])
 
     def take(self, now: float, until: float, limit: int) -> list[Taken]:
         start, end = self._record(RunId("\0")).split("\0")
-        rows = self._take([self._due], [now, until, limit, start, end])
+        rows = self._take([self._due, self._waits], [now, until, limit, start, end])
         return [Taken(RunId(id.decode()), token.decode(), body, n) for id, token, body, n in rows]
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         self._postpone([self._record(id), self._due], [id, token, due, body or b""])
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
-        keys = [self._record(id), self._due, self._aside]
-        self._quarantine(keys, [id, token, reason, _seconds(keep)])
+        self._quarantine([*self._of_record(id), self._aside], [id, token, reason, _seconds(keep)])
 
     def quarantined(self) -> list[Quarantined]:
         rows: dict[bytes, bytes] = self._client.hgetall(self._aside)
         return [_quarantined(id, row) for id, row in sorted(rows.items())]
 
-    def waiting(self) -> int:
-        return int(self._client.zcard(self._due))
+    def waiting(self, until: float = math.inf) -> int:
+        return int(self._client.zcount(self._due, "-inf", until))
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
-        key = f"{self._prefix}{{{id}}}:owner"
-        has, is_mine = self._claim([key], [owner, _seconds(keep)])
+        has, is_mine = self._claim([self._owner(id), self._run(id)], [owner, _seconds(keep)])
         return Claim(has.decode(), bool(is_mine))
 
     def risks(self) -> list[str]:
@@ -215,8 +214,14 @@ class RedisStore(RedisSteps):
 
         return wait
 
+    def _of_record(self, id: RunId) -> list[str]:
+        return [self._record(id), self._due, self._waits]
+
     def _record(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:outbox"
+
+    def _owner(self, id: RunId) -> str:
+        return f"{self._prefix}{{{id}}}:owner"
 
     def _script(self, name: str, *more: str) -> Any:
         """Register the script of that name, and what others go on with."""

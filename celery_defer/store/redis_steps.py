@@ -38,6 +38,7 @@ class RedisSteps:
     _client: Any
     _prefix: str
     _due: str
+    _waits: str
 
     def _script(self, name: str, *more: str) -> Any:
         raise NotImplementedError
@@ -45,16 +46,19 @@ class RedisSteps:
     def _record(self, id: RunId) -> str:
         raise NotImplementedError
 
+    def _owner(self, id: RunId) -> str:
+        raise NotImplementedError
+
     def _prepare(self) -> None:
         self._nudge = f"{self._prefix}nudge"
         self._recall = self._script("recall")
         self._resume = self._script("resume")
         self._remember = self._script("remember")
-        self._park = self._script("receive", "park")
+        self._park = self._script("record", "receive", "park")
         self._give_up = self._script("receive", "give_up")
-        self._cancel = self._script("cancel")
-        self._emit = self._script("emit")
-        self._arrive = self._script("arrive")
+        self._cancel = self._script("record", "cancel")
+        self._emit = self._script("record", "emit")
+        self._arrive = self._script("record", "arrive")
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         first = "" if now is None else now
@@ -74,26 +78,28 @@ class RedisSteps:
         return answer
 
     def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
-        keys = [self._run(id), self._record(id), self._due, self._nudge]
+        keys = [self._run(id), self._owner(id), self._record(id), self._due, self._waits]
+        keys += [self._nudge]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
-        args += [parking.body, parking.due, seconds(keep), now, now + _SOON]
+        args += [parking.body, parking.due, seconds(keep), now + _SOON]
         if event := parking.subscription:
-            keys += [*self._pair(event.digest), self._shapes(event.name)]
-            args += [event.shape, event.since, now + DRIFT]
-        return _arrival(self._park(keys, args), parking.subscription)
+            keys += [self._came(event.digest), self._shapes(event.name)]
+            args += [event.digest, _number(event.digest), event.shape, event.since, now + DRIFT]
+            args += [int(parking.early is not None)]
+            args += [part for each in parking.early or () for part in (each.id, each.memo)]
+        return _arrival(self._park(keys, args))
 
     def give_up(
         self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float
     ) -> bytes:
-        _, came = self._pair(wait.digest)
         args = [step, wait.since, nothing, seconds(keep)]
-        memo: bytes = self._give_up([self._run(id), came], args)
+        memo: bytes = self._give_up([self._run(id), self._came(wait.digest)], args)
         return memo
 
     def cancel(
         self, id: RunId, keep: float, until: float, *, only_parked: bool = False
     ) -> bytes | None:
-        keys = [self._run(id), self._record(id), self._due]
+        keys = [self._run(id), self._record(id), self._due, self._waits]
         answer: bytes | None = self._cancel(keys, [id, seconds(keep), int(only_parked), until])
         return answer
 
@@ -114,27 +120,24 @@ class RedisSteps:
         limit: int,
         keep: float,
     ) -> Emitted:
-        pairs = {digest: None for digest in digests.values() if digest}
-        keys = [self._due, self._shapes(event.name), f"{self._prefix}event-id:{event.id}"]
-        keys += [key for digest in pairs for key in self._pair(digest)]
+        wanted = [digest for digest in dict.fromkeys(digests.values()) if digest]
+        keys = [self._due, self._waits, self._shapes(event.name)]
+        keys += [f"{self._prefix}event-id:{event.id}", *map(self._came, wanted)]
         known = "\n".join(shape for shape in digests if shape != NO_SHAPE)
         start, end = self._record(RunId("\0")).split("\0")
         _, end_of_run = self._run(RunId("\0")).split("\0")
         args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
         args += [known, start, end, end_of_run, int(event.is_named)]
+        args += [part for digest in wanted for part in (digest, _number(digest))]
         return _emitted(self._emit(keys, args))
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
-        _, came = self._pair(digest)
-        rows = self._client.zrangebyscore(came, since, f"({before}", withscores=True)
+        rows = self._client.zrangebyscore(self._came(digest), since, f"({before}", withscores=True)
         return [_sent(name, member, at) for member, at in rows]
 
-    def arrive(
-        self, id: RunId, step: str, now: float, until: float, event: SentEvent | None = None
-    ) -> Taken | None:
-        keys = [self._run(id), self._record(id), self._due]
-        args: list[Any] = [id, step, now, until]
-        row = self._arrive(keys, [*args, event.id, event.memo] if event else args)
+    def arrive(self, id: RunId, step: str, now: float, until: float) -> Taken | None:
+        keys = [self._record(id), self._due, self._waits]
+        row = self._arrive(keys, [id, step, now, until])
         return _taken(row) if row else None
 
     def _telling(self, told: Told) -> list[Any]:
@@ -148,8 +151,8 @@ class RedisSteps:
     def _run(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:run"
 
-    def _pair(self, digest: str) -> tuple[str, str]:
-        return f"{self._prefix}waits:{digest}", f"{self._prefix}came:{digest}"
+    def _came(self, digest: str) -> str:
+        return f"{self._prefix}came:{digest}"
 
     def _shapes(self, name: str) -> str:
         # A name may be long, and have any characters.
@@ -220,13 +223,18 @@ def _recalled(rows: Iterable[bytes]) -> Recalled:
     )
 
 
-def _arrival(answer: list[bytes], subscription: Subscription | None) -> Arrival:
+def _arrival(answer: list[bytes]) -> Arrival:
     verdict = Verdict(answer[0].decode())
     if verdict is Verdict.ARRIVED:
         return Arrival(verdict, memo=answer[1])
-    if verdict is Verdict.PARKED and subscription:
+    if verdict is Verdict.LOOK:
         return Arrival(verdict, known=float(answer[1]))
     return Arrival(verdict)
+
+
+def _number(digest: str) -> int:
+    """What sorts waits by their values; a double holds it."""
+    return int.from_bytes(blake2b(digest.encode(), digest_size=6).digest(), "big")
 
 
 def _emitted(answer: list[Any]) -> Emitted:

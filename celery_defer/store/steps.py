@@ -89,7 +89,9 @@ class Subscription:
 class Parking:
     """A run that leaves its worker: in which turn, at which step, and how it comes back.
 
-    ``body`` is a record for the outbox, which publishes it at ``due``, or for an event.
+    ``body`` is a record for the outbox, which publishes it at ``due``, or for an event. ``early``
+    has the events found that were sent before anybody had waited for such values, in the order of
+    their times; None if nobody has looked.
     """
 
     turn: int
@@ -99,6 +101,7 @@ class Parking:
     body: bytes
     due: float
     subscription: Subscription | None = None
+    early: Sequence[SentEvent] | None = None
 
 
 class Verdict(Enum):
@@ -107,6 +110,8 @@ class Verdict(Enum):
     PARKED = "parked"
     #: The event had been sent already; or the step has a memo, which another delivery wrote.
     ARRIVED = "arrived"
+    #: An event may have been sent that is kept by its name alone: look for it, and ask again.
+    LOOK = "look"
     #: The run goes on elsewhere: this delivery of it is an old one.
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
@@ -116,8 +121,8 @@ class Verdict(Enum):
 class Arrival:
     """The answer to an attempt to park.
 
-    ``known`` says since when events are surely kept by the values that the run waits for, by
-    any sender's clock; earlier ones are found by their name alone.
+    With ``LOOK``, ``known`` says since when events are surely kept by the values that the run
+    waits for, by any sender's clock; earlier ones are found by their name alone.
     """
 
     verdict: Verdict
@@ -194,8 +199,9 @@ class StepStore(Protocol):
         """End the run's turn and put its record into the outbox.
 
         Not if the step has a memo; nor if the event that it waits for was sent already, and
-        was not received by the run: that is kept as the step's memo then. *keep* is in seconds
-        from now.
+        was not received by the run: that is kept as the step's memo then. Nor if nobody has
+        looked for events that were sent before they were kept by such values; from now on they
+        are. *keep* is in seconds from now.
         """
         ...
 
@@ -252,13 +258,10 @@ class StepStore(Protocol):
         """Answer the events that are kept under a digest, sent from *since* to *before*."""
         ...
 
-    def arrive(
-        self, id: RunId, step: str, now: float, until: float, event: SentEvent | None = None
-    ) -> Taken | None:
+    def arrive(self, id: RunId, step: str, now: float, until: float) -> Taken | None:
         """Lease the record of a run that is parked at *step*, for it waits no longer.
 
-        With an *event*, that is what the step answers. None where the run is not parked there,
-        has received the event, or is leased to somebody already; who has it and postpones it
-        postpones it to *now*.
+        None where the run is not parked there, or is leased to somebody already; who has it and
+        postpones it postpones it to *now*.
         """
         ...

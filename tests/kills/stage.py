@@ -12,6 +12,7 @@ from kombu import Connection
 
 from celery_defer import run_id
 from celery_defer.model import When
+from tests import stored
 from tests.kills.cells import Cell, Column, Seen
 from tests.kills.step_cells import StepCell, StepSeen
 from tests.worker.caller import close
@@ -154,7 +155,7 @@ class Stage:
     def _is_over(self, cell: Cell, parent: str) -> bool:
         """Whether who had to die has died, and the relay has looked at what is left."""
         victim = run_id(parent, "b") if cell.in_deferred else parent
-        unseen = self._redis.hget(self._record(parent), "tries") == "0"
+        unseen = stored.field_of(self._redis, self._record(parent), "tries") == 0
         return not self._redis.exists(f"kill:{victim}") and not unseen
 
     def _settle(self) -> None:

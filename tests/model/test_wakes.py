@@ -303,9 +303,6 @@ def test_the_first_delivery_that_comes_again_begins_no_step() -> None:
         assert at.after == ["k"]
 
 
-@pytest.mark.xfail(
-    reason="a death between park and the look for early events, where the paths are new"
-)
 def test_an_early_event_of_new_paths_is_found_though_the_worker_dies_as_its_run_parks() -> None:
     def play(number: int) -> bool:
         world = StepsWorld()

@@ -104,7 +104,7 @@ def test_a_record_that_redis_refuses_is_no_failure_of_the_parent_and_no_secret(
     server: Server, app: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
     parent, id = parent_of(app), str(uuid4())
-    server.client(db=4).set(f"celery-defer:{{{id}}}:outbox", "no record")
+    server.client(db=4).set("celery-defer:due", "no index")
     run_once(app, parent, id)
 
     assert app.AsyncResult(id).get() == 7

@@ -74,7 +74,7 @@ def test_a_password_in_the_url() -> None:
 #: What our scripts and methods ask of a Redis; docs may copy it.
 RIGHTS = (
     "+select +info +config|get +evalsha +eval +script|load +hset +hdel +hget +hmget +hincrby "
-    "+hgetall +expire +ttl +zadd +zrem +zrangebyscore +zcard +get +set +del"
+    "+hgetall +hexists +expire +ttl +zadd +zrem +zrangebyscore +zcount +get +set +del"
 )
 
 

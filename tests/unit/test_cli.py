@@ -38,7 +38,10 @@ def test_outbox_counts(app: Celery, store: MemoryStore, monkeypatch: pytest.Monk
 
     result = run(app, "outbox", monkeypatch=monkeypatch)
 
-    assert (result.exit_code, result.output) == (0, "2 waiting, 1 in quarantine\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "2 waiting, 2 of them due now, 1 in quarantine\n",
+    )
 
 
 def test_quarantine_lists_each_with_its_reason(

@@ -15,12 +15,13 @@ from celery_defer.model import HEADER
 from celery_defer.parked import Parked
 
 DAY = datetime(2030, 1, 1, tzinfo=timezone.utc)
-RUN = Parked(RunId("run"), "shop.bill", turn=1)
+RUN = Parked(RunId("run"), "shop.bill", turn=1, options={"root_id": "run"})
+SOME_ID = "312c281e-37f4-4ec0-8419-f3d682ab0815"
 OWN = {"id": "bill", "parent": "shop.sell", "at": 1.5, "depth": 1}
 
 
 def comes_back(run: Parked) -> Parked:
-    return parked.unpack(parked.pack(run))
+    return parked.unpack(run.parked, parked.pack(run))
 
 
 @pytest.mark.parametrize(
@@ -30,12 +31,14 @@ def comes_back(run: Parked) -> Parked:
         replace(RUN, args=[1, {"a": None}], kwargs={"at": DAY}),
         replace(RUN, child=("child", "shop.invoice"), hostname="celery@host"),
         replace(RUN, options={"queue": "slow", "priority": 0, "root_id": "r", "parent_id": "p"}),
-        replace(RUN, options={"root_id": "run"}),
-        replace(RUN, options={"retries": 2, "ignore_result": True, "replaced_task_nesting": 1}),
+        replace(RUN, args=[SOME_ID, SOME_ID.upper(), f"{SOME_ID}.", '\0"', SOME_ID]),
+        replace(
+            RUN, options={"root_id": "r", "retries": 2, "ignore_result": True, "time_limit": 1}
+        ),
         replace(RUN, headers={"trace": "x", HEADER: {**OWN, "when": "now", "experiment": "e"}}),
         replace(RUN, headers={HEADER: "none of ours"}),
     ],
-    ids=["plain", "arguments", "child", "options", "root", "not usual", "headers", "foreign"],
+    ids=["plain", "arguments", "child", "options", "ids", "not usual", "headers", "foreign"],
 )  # fmt: skip
 def test_a_parked_run_comes_back_equal(run: Parked) -> None:
     assert comes_back(run) == run
@@ -65,4 +68,4 @@ def test_the_header_of_a_deferred_run_comes_back_but_for_its_token() -> None:
 
 def test_a_record_that_nobody_has_packed_is_refused() -> None:
     with pytest.raises(RecordError, match="cannot be read"):
-        parked.unpack(b'{"parked":"run"')
+        parked.unpack(RunId("run"), b'{"task":"shop.bill"')

@@ -1329,3 +1329,31 @@ def test_a_part_of_a_chord_waits_no_longer_than_the_chord_is_kept(
 
     results = [app.AsyncResult(message.headers["id"]).result for message in messages]
     assert all("inside a chord, whose count expires" in str(result) for result in results)
+
+
+@pytest.mark.parametrize("ends", ["fails", "returns"])
+def test_a_delivery_of_the_first_turn_that_comes_late_leaves_the_parked_run_alone(
+    app: Celery, stage: Stage, ends: str
+) -> None:
+    passes = []
+
+    @app.task(acks_late=True)
+    def parent() -> str:
+        passes.append(1)
+        if len(passes) == 2:  # as a body may that reads a database that is away
+            if ends == "fails":
+                raise Declined
+            return "early"
+        step.sleep("nap", 5)
+        return "awake"
+
+    result = parent.delay()
+    [message] = stage.worker.published()
+    stage.worker.trace(message)
+    message.delivery_info["redelivered"] = True  # the worker died before it could acknowledge
+    stage.worker.trace(message)
+    assert result.state == "WAITING"
+    stage.go_on()
+
+    assert result.result == "awake"
+    assert len(passes) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from celery_defer import record, run_id
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Options, Outcome, Record
 from celery_defer.store import RedisStore
+from tests import stored
 from tests.worker.caller import Caller
 from tests.worker.local import LocalWorker, wait_until
 
@@ -59,7 +61,7 @@ class Outbox:
         return run_id(parent, "next")
 
     def put_raw(self, id: str, fields: dict[str, str | bytes]) -> None:
-        self.redis.hset(f"{PREFIX}{{{id}}}:outbox", mapping=fields)
+        stored.put(self.redis, f"{PREFIX}{{{id}}}:outbox", fields)
         self.redis.zadd(f"{PREFIX}due", {id: 0})
 
     def quarantined(self) -> dict[str, str]:
@@ -129,7 +131,7 @@ def test_the_command_line_shows_what_is_put_aside(callers: list[Caller], outbox:
     _, counted = callers[0].worker.container.exec_run(command + "outbox")
 
     assert b"shown  the record cannot be read" in listed
-    assert b"0 waiting, 1 in quarantine" in counted
+    assert b"0 waiting, 0 of them due now, 1 in quarantine" in counted
 
 
 def test_a_record_without_a_body_is_put_aside_and_shown(
@@ -140,10 +142,15 @@ def test_a_record_without_a_body_is_put_aside_and_shown(
     wait_until(lambda: "no-body" in outbox.quarantined(), "it is put aside", 5)
 
 
-def test_a_key_of_another_type_does_not_stop_the_others(
-    callers: list[Caller], outbox: Outbox
+@pytest.mark.parametrize(
+    "put",
+    [lambda redis, key: redis.hset(key, "a", "x"), lambda redis, key: redis.set(key, "a string")],
+    ids=["another type", "no record"],
+)
+def test_a_key_of_somebody_else_does_not_stop_the_others(
+    callers: list[Caller], outbox: Outbox, put: Callable[[Any, str], object]
 ) -> None:
-    outbox.redis.set(f"{PREFIX}{{odd}}:outbox", "a string")
+    put(outbox.redis, f"{PREFIX}{{odd}}:outbox")
     outbox.redis.zadd(f"{PREFIX}due", {"odd": 0})
     run = outbox.put()
 

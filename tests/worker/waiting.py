@@ -14,6 +14,7 @@ from celery.events.state import State
 from celery.states import PENDING
 from kombu import Connection
 
+from tests import stored
 from tests.worker.caller import Caller
 from tests.worker.local import wait_until
 
@@ -49,7 +50,7 @@ class Client(Caller):
         return dict(self.meta(run)["result"])
 
     def is_parked(self, run: str) -> bool:
-        return bool(self.redis.hexists(f"{self.prefix}{{{run}}}:outbox", "step"))
+        return bool(stored.field_of(self.redis, f"{self.prefix}{{{run}}}:outbox", "step"))
 
     def becomes(self, run: str, state: str) -> Any:
         wait_until(lambda: self.meta(run)["status"] == state, f"{run} is {state}")

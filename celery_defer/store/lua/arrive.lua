@@ -1,25 +1,17 @@
--- KEYS: the run, its record, the index of due times
--- ARGV: run id, step, now, end of the lease, and for an event: its id, its memo
+-- KEYS: the record, the index of due times, the index of waits
+-- ARGV: run id, step, now, end of the lease
 -- Answers {run id, token, body, tries} if the run is parked at the step, and nobody wakes it.
-local kept = redis.call('HMGET', KEYS[2], 'token', 'body', 'step', 'waits', 'lease')
-if kept[3] ~= ARGV[2] then
+local record = read(KEYS[1])
+if record.step ~= ARGV[2] then
   return false
 end
-if ARGV[5] then
-  local memo, event = 'm:' .. ARGV[2], 'e:' .. ARGV[5]
-  local has = redis.call('HMGET', KEYS[1], 'turn', memo, event)
-  if not has[1] or has[2] or has[3] then -- forgotten, woken, or it has received the event
-    return false
-  end
-  redis.call('HSET', KEYS[1], memo, ARGV[6], event, '1')
+redis.call('ZREM', KEYS[3], ARGV[1])
+local is_leased = tonumber(record.lease or 0) > tonumber(ARGV[3])
+if is_leased then
+  record.over = ARGV[3] -- who has it may have looked before
+else
+  redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+  record.lease, record.tries = ARGV[4], record.tries + 1
 end
-if kept[4] then
-  redis.call('ZREM', kept[4], ARGV[1])
-end
-if tonumber(kept[5] or 0) > tonumber(ARGV[3]) then
-  redis.call('HSET', KEYS[2], 'over', ARGV[3]) -- who has it may have looked before
-  return false
-end
-redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
-redis.call('HSET', KEYS[2], 'lease', ARGV[4])
-return {ARGV[1], kept[1], kept[2], redis.call('HINCRBY', KEYS[2], 'tries', 1)}
+write(KEYS[1], record, 'KEEPTTL')
+return not is_leased and {ARGV[1], record.token, record.body, record.tries}

@@ -1,6 +1,9 @@
--- KEYS: the run's owner
+-- KEYS: the run's owner, the run
 -- ARGV: owner, seconds to keep
--- Answers {who owns the run now, 1 if that is who asked}.
+-- Answers {who owns the run now, 1 if that is who asked}; a run that has parked has no owner here.
+if redis.call('HEXISTS', KEYS[2], 'turn') == 1 then
+  return {'', 0}
+end
 redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
 local owner = redis.call('GET', KEYS[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2]) -- where one duplicate has come, more may

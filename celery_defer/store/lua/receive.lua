@@ -1,14 +1,26 @@
 -- Comes before other scripts, for which it defines a function.
--- Answers the memo of the first event of those that *came* since then, and that the run has not
--- received; it is what the step answers from now on.
-local function receive(run, step, came, since)
+-- Answers the memo of the first event that the run has not received: of those *given*, from one
+-- place on as event, memo, event, memo ..., then of those that *came* since then. It is what the
+-- step answers from now on.
+local function receive(run, step, came, since, given, first)
+  local function take_in(event, memo)
+    if redis.call('HSETNX', run, 'e:' .. event, '1') == 1 then
+      redis.call('HSET', run, 'm:' .. step, memo)
+      return memo
+    end
+  end
+  for i = first, #given, 2 do
+    local memo = take_in(given[i], given[i + 1])
+    if memo then
+      return memo
+    end
+  end
   local offset, page = 0, nil
   repeat
     page = redis.call('ZRANGEBYSCORE', came, since, '+inf', 'LIMIT', offset, 100)
     for _, entry in ipairs(page) do
-      local event, memo = entry:match('^([^\n]*)\n(.*)$')
-      if redis.call('HSETNX', run, 'e:' .. event, '1') == 1 then
-        redis.call('HSET', run, 'm:' .. step, memo)
+      local memo = take_in(entry:match('^([^\n]*)\n(.*)$'))
+      if memo then
         return memo
       end
     end

@@ -19,6 +19,7 @@ from celery_defer.ids import RunId
 from celery_defer.parked import Parked
 from celery_defer.replay import Note
 from celery_defer.store import Parking, RedisStore, Subscription
+from tests import stored
 from tests.bench.site import Site
 from tests.bench.steps.patience import wait_until
 from tests.bench.steps.worker import StepWorker
@@ -81,8 +82,8 @@ class Crowd:
 
     def _model(self, run: str) -> Parked:
         with redis.Redis.from_url(self.site.database) as client:
-            body: Any = client.hget(f"celery-defer:{{{run}}}:outbox", "body")
-            return parked.unpack(body)
+            body = stored.field_of(client, f"celery-defer:{{{run}}}:outbox", "body")
+            return parked.unpack(RunId(run), body)
 
     def _park(self, parking: Callable[[str], Parking], times: int) -> None:
         ids = (str(uuid4()) for _ in range(times))
@@ -106,7 +107,7 @@ def _body(model: Parked, id: str | None = None, **kwargs: Any) -> bytes:
 
 
 def _parking(body: bytes, step: str, due: float, wait: Subscription | None = None) -> Parking:
-    return Parking(0, step, Note().pack(), token_hex(8), body, due, wait)
+    return Parking(0, step, Note().pack(), token_hex(8), body, due, wait, early=())
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def _piped(client: Any) -> Iterator[RedisStore]:
     """Give a store whose two scripts are sent as one, and answer what they would for a new run."""
     store = RedisStore(client)
     with client.pipeline(transaction=False) as pipeline:
-        answers = {"_recall": [], "_park": [b"parked", b"0"]}
+        answers = {"_recall": [], "_park": [b"parked"]}
         for name, answer in answers.items():
             setattr(store, name, _later(getattr(store, name), pipeline, answer))
         yield store
