@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -74,7 +75,8 @@ def _at(data: Any, steps: Sequence[str]) -> Any:
 
 def _digest(name: str, shape: str, values: Sequence[Any]) -> str:
     # 96 bits: two of a billion waits are the same by chance once in 10**11 systems.
-    return blake2b(to_json([name, shape, _plain(values)]), digest_size=12).hexdigest()
+    digest = blake2b(to_json([name, shape, _plain(values)]), digest_size=12).digest()
+    return urlsafe_b64encode(digest).decode()
 
 
 def _plain(value: Any) -> Any:

@@ -184,7 +184,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
         turn=replay.turn,
         step=step,
         note=Note(wait.tries, run.run.attempt, replay.turn, wait.strays).pack(),
-        token=token_hex(8),  # told from others of this run alone
+        token=token_hex(4),  # told from others of this run alone
         body=body,
         due=due,
         subscription=wait.subscription,

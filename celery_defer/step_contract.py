@@ -501,6 +501,12 @@ class StepContract:
 
         assert store.past("event", "by-name", 0, 99) == [event()]
 
+    def test_an_event_that_comes_again_is_kept_once_as_of_the_last_time(self, store: Store) -> None:
+        emit(store, event(at=20))
+        emit(store, event(at=22))
+
+        assert [kept.at for kept in store.past("event", "by-name", 0, 99)] == [22]
+
     def test_events_are_kept_for_so_long(self, store: Store) -> None:
         for at in (10, 20, 30):
             emit(store, event(f"event-{at}", at=at), now=at, keep=10)

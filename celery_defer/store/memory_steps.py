@@ -269,7 +269,9 @@ class MemorySteps:
 
     def _keep(self, event: SentEvent, digests: Sequence[str], first: float) -> None:
         for digest in digests:
-            events = sorted([*self._kept(digest), event], key=lambda each: (each.at, each.id))
+            same = event.id, event.memo
+            others = [each for each in self._kept(digest) if (each.id, each.memo) != same]
+            events = sorted([*others, event], key=lambda each: (each.at, each.id))
             self._events[digest] = [each for each in events if each.at >= first]
 
     def _waiting(self, digest: str) -> list[RunId]:

@@ -107,7 +107,7 @@ def _body(model: Parked, id: str | None = None, **kwargs: Any) -> bytes:
 
 
 def _parking(body: bytes, step: str, due: float, wait: Subscription | None = None) -> Parking:
-    return Parking(0, step, Note().pack(), token_hex(8), body, due, wait, early=())
+    return Parking(0, step, Note().pack(), token_hex(4), body, due, wait, early=())
 
 
 @contextmanager
