@@ -3,73 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import replace
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
 from pydantic_core import from_json
 
-from celery_defer import matching, memo, parked, telling
-from celery_defer.durations import shown
-from celery_defer.errors import StepError, StoreAwayError, StoreError
+from celery_defer import matching, memo, parked
+from celery_defer.chords import check_chord
+from celery_defer.errors import StepError
 from celery_defer.flow import Cancelled, Suspended
 from celery_defer.parked import WAKE, Parked
 from celery_defer.replay import Note
 from celery_defer.scope import Phase, Scope
-from celery_defer.store import Arrival, Parking, SentEvent, Store, Subscription, Told, Verdict
+from celery_defer.storage import ask, store_of
+from celery_defer.store import Arrival, Parking, SentEvent, Subscription, Verdict
+from celery_defer.telling import show_started, show_waiting
+from celery_defer.waits import Wait
 from celery_defer.waking import LEASE, wake
 
-__all__ = [
-    "WAITING",
-    "Wait",
-    "ask",
-    "cancelled",
-    "chord_end",
-    "left",
-    "park",
-    "show_started",
-    "started",
-]
+__all__ = ["cancelled", "left", "park"]
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-# A part of the time that a chord's count lives: the count was begun a little before the run.
-_SURE = 0.9
-#: The state of a parked run in the result backend.
-WAITING = "WAITING"
 _OF_THE_MESSAGE = frozenset(
     {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """What a step waits for, and until when at the latest.
-
-    ``kind`` and ``about`` are told to whoever looks at the run; ``look`` is when the relay
-    is to look first, if that is earlier.
-    """
-
-    kind: str
-    until: float
-    about: Mapping[str, Any] = field(default_factory=dict)
-    #: How often a step was tried that is tried again.
-    tries: int = 0
-    strays: int = 0
-    subscription: Subscription | None = None
-    child: tuple[str, str] | None = None
-    look: float | None = None
-    is_over: Callable[[], bool] = lambda: False
-
-    @property
-    def shown(self) -> str | None:
-        """Until when the run waits, as people read it; None where nobody knows."""
-        return None if self.child else shown(self.until)
 
 
 def park(run: Scope, step: str, wait: Wait) -> bytes:
@@ -77,10 +36,10 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
 
     Raises Suspended, which ends the turn; or answers the memo of an event that came before.
     """
-    _check_chord(run, step, wait)
+    check_chord(run, step, wait)
     parking = _parking(run, step, wait)
-    _show_waiting(run, step, wait)
-    store, now = _store(run), run.now()
+    show_waiting(run, step, wait)
+    store, now = store_of(run), run.now()
     # Past its time it waits for a worker, as all of the outbox does.
     keep = wait.until - now + run.settings.outbox_keeps
 
@@ -98,6 +57,7 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
         raise cancelled(run)
     if arrival.verdict is Verdict.SUPERSEDED:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
+    run.wait = wait
     _check_over(run, step, wait)
     raise Suspended(f"run {run.run.id} waits at step {step!r} until {wait.shown}")
 
@@ -117,43 +77,7 @@ def left(run: Scope) -> Suspended:
     return Suspended(f"run {run.run.id} has left its worker")
 
 
-def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
-    """Answer what the store answers; raise StoreAwayError where it does not."""
-    try:
-        return question()
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:
-        run.lost_store = StoreAwayError(
-            f"step {step!r} of run {run.run.id} finds no store: {error!r}"
-        )
-        raise run.lost_store from error
-
-
-def show_started(run: Scope) -> None:
-    """Tell that the run is at work again, where Celery would not by itself."""
-    if not telling.is_told(run):
-        return
-    try:
-        telling.tell_started(run)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
-        logger.exception("run %s: its state is still that it waits", run.run.id)
-
-
-def started(run: Scope) -> Told | None:
-    """Answer what ``show_started`` would write, where the store may do that."""
-    return telling.started(run) if telling.is_told(run) else None
-
-
 # -- private ------------------------------------------------------------------------------
-
-
-def _store(run: Scope) -> Store:
-    if run.store is None or run.is_eager:
-        raise StoreError
-    return run.store
 
 
 def _parking(run: Scope, step: str, wait: Wait) -> Parking:
@@ -219,76 +143,12 @@ def _headers(run: Scope) -> dict[str, Any]:
     return {name: value for name, value in headers.items() if name != WAKE}
 
 
-def _show_waiting(run: Scope, step: str, wait: Wait) -> None:
-    """Tell the result backend and Flower, before the run may be woken."""
-    if not run.ignores_result:
-        meta = {"step": step, "waiting_for": wait.kind, **wait.about, "until": wait.shown}
-        try:
-            run.task.backend.store_result(run.run.id, meta, WAITING, request=run.task.request)
-            _keep_result(run, wait)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            logger.exception("run %s: its state does not tell that it waits", run.run.id)
-    if run.task.send_events:
-        try:
-            told = f"waiting: {wait.kind} at step {step!r} until {wait.shown}"
-            run.task.send_event("task-waiting", result=told, eta=wait.shown)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            logger.exception("run %s: no event tells that it waits", run.run.id)
-
-
-def _keep_result(run: Scope, wait: Wait) -> None:
-    """Let the stored state outlive the wait: a client may be in ``get()`` all the time.
-
-    celery.backends.base.KeyValueStoreBackend.expire; other backends keep what is not ready.
-    """
-    backend = run.task.backend
-    expires = _seconds(getattr(backend, "expires", None))
-    longest = wait.until - run.now()
-    if expires and longest > expires / 2 and hasattr(backend, "get_key_for_task"):
-        backend.expire(backend.get_key_for_task(run.run.id), int(longest + expires))
-
-
-def chord_end(run: Scope) -> float | None:
-    """Answer until when the chord that the run is a part of is sure to count it.
-
-    Celery's Redis backend counts a chord's parts in keys that expire.
-    """
-    request, backend = run.task.request, run.task.backend
-    if not (request.chord and request.group):
-        return None
-    set_for_chords = run.app.conf.get("result_chord_expires")
-    expires = _seconds(set_for_chords or getattr(backend, "expires", None))
-    since = run.replay.since if run.replay else run.now()
-    return since + expires * _SURE if expires else None
-
-
-def _check_chord(run: Scope, step: str, wait: Wait) -> None:
-    end = chord_end(run)
-    if end is None or wait.until <= end:
-        return
-    raise StepError(
-        f"step {step!r} of run {run.run.id} would wait until {shown(wait.until)} inside a chord, "
-        f"whose count expires at {shown(end)}: set result_chord_expires (before Celery 5.7: "
-        "result_expires) to more than all waits of a run together",
-        step,
-    )
-
-
-def _seconds(expires: Any) -> float | None:
-    # Celery's database backend has a timedelta.
-    return expires.total_seconds() if isinstance(expires, timedelta) else expires
-
-
 def _early(run: Scope, step: str, wait: Wait, known: float) -> list[SentEvent]:
     """Answer the events that came before anybody had waited for such values.
 
     Since *known* events are kept by their values; those before are kept by their name.
     """
-    about, store = wait.subscription, _store(run)
+    about, store = wait.subscription, store_of(run)
     assert about is not None  # noqa: S101
     by_name = matching.match(about.name, None).digest
     came = ask(run, step, lambda: store.past(about.name, by_name, about.since, known))
@@ -304,7 +164,7 @@ def _check_over(run: Scope, step: str, wait: Wait) -> None:
     """Wake the run at once if what it waits for has come while it was not parked yet."""
     try:
         if wait.is_over():
-            store, now = _store(run), run.now()
+            store, now = store_of(run), run.now()
             taken = store.arrive(run.run.id, step, now, now + LEASE)
             wake(run.app, store, [taken] if taken else [])
     except Exception:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from celery_defer import parking, staging, stepping
+from celery_defer import parking, recalling, staging, telling
 from celery_defer.codec import Contract
 from celery_defer.envelope import Envelope
 from celery_defer.flow import Suspended
@@ -72,7 +72,7 @@ def perform(
     """
     run.phase = Phase.IN_BODY
     if run.turn and not run.is_shown:
-        parking.show_started(run)
+        telling.show_started(run)
     try:
         answer = body(*args, **kwargs)
     except Suspended:  # or Cancelled, which ends the run
@@ -112,13 +112,13 @@ def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
     if wake is None:
         return store.claim(run.run.id, owner, keep)
     # A run that comes again may have a result, which Celery would not let us write over.
-    told = parking.started(run) if not _came_again(run.request) else None
+    told = telling.started(run) if not _came_again(run.request) else None
     resumed = store.resume(run.run.id, wake.turn, owner, keep, told)
     run.is_shown = resumed.has_told
     if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
-        stepping.know(run, resumed.recalled)
+        recalling.know(run, resumed.recalled)
     return resumed.claim
 
 
@@ -175,7 +175,7 @@ def _restore(run: Scope) -> None:
     if not _came_again(run.request):
         return
     try:
-        stepping.restore(run)
+        recalling.restore(run)
     except SoftTimeLimitExceeded:
         raise
     except Exception:

@@ -16,6 +16,7 @@ from celery_defer.model import Call, CallState, Parent, Record, Run
 from celery_defer.replay import Replay
 from celery_defer.settings import Settings
 from celery_defer.store import Store
+from celery_defer.waits import Wait
 
 __all__ = ["Phase", "Scope", "Staged", "current", "current_run", "enter", "find", "leave"]
 
@@ -66,6 +67,8 @@ class Scope:
     replayed: AbstractSet[str] = frozenset()
     #: Says that the store did not answer a step, also to a body that has swallowed it.
     lost_store: Exception | None = None
+    #: What the run has left its worker for.
+    wait: Wait | None = None
     #: The step whose function is at work.
     step: str | None = None
     #: The run that waits for this one's end, and its step.

@@ -7,101 +7,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
-from celery.states import FAILURE, PENDING, RETRY, REVOKED, SUCCESS
+from celery.states import FAILURE, SUCCESS
 from pydantic_core import from_json
 
 from celery_defer import function
-from celery_defer.envelope import Envelope
 from celery_defer.ids import RunId, run_id
 from celery_defer.layout import SchemaLayout
 from celery_defer.model import Call, CallState, Options
 from celery_defer.parked import unpack
-from celery_defer.parking import WAITING
 from celery_defer.replay import Note
-from celery_defer.simulated_store import SimulatedStore
-from celery_defer.store import Parking, Recalled
+from celery_defer.simulated_world import Track, World
 
-__all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Track", "Waiting", "World"]
+__all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Waiting", "find"]
 
 R = TypeVar("R")
-
-_NOT_ENDED = frozenset({PENDING, RETRY, WAITING})
-_ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
-# celery_defer.withdrawal claims under this name what must not start.
-_NOBODY = "aborted"
 
 
 class SimulationError(AssertionError):
     """A simulation is not as the test expects: the message says what, and often why."""
-
-
-@dataclass(slots=True)
-class Track:
-    """What a simulation has seen of one run."""
-
-    id: RunId
-    task: str
-    headers: Mapping[str, Any]
-    state: str = PENDING
-    answer: Any = None
-    exception: BaseException | None = None
-    traceback: str | None = None
-    passes: int = 0
-    steps: dict[str, int] = field(default_factory=dict)
-    skipped: list[Call] = field(default_factory=list)
-    #: Whether the test has asked how the run ended.
-    is_seen: bool = False
-
-    @property
-    def has_ended(self) -> bool:
-        return self.state in _ENDED
-
-    @property
-    def is_unseen_failure(self) -> bool:
-        return self.state == FAILURE and not self.is_seen
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What the runs of one simulation share."""
-
-    app: Any
-    store: SimulatedStore
-    tracks: dict[str, Track] = field(default_factory=dict)
-
-    def run(self, id: str) -> SimulatedRun[Any] | None:
-        return SimulatedRun(self, self.tracks[id]) if id in self.tracks else None
-
-    def state(self, track: Track) -> str:
-        """Answer the state of a run, as the result backend of the app would tell it."""
-        if track.state not in _NOT_ENDED:
-            return track.state
-        if self.store.parking(track.id):
-            return WAITING
-        if self.store.is_cancelled(track.id):
-            return REVOKED
-        return CallState.ABORTED.value if self.is_aborted(track.id) else track.state
-
-    def has_ended(self, id: str) -> bool:
-        return id not in self.tracks or self.state(self.tracks[id]) in _ENDED
-
-    def is_received(self, track: Track) -> bool:
-        """Whether the run that has invoked this one knows how it has ended."""
-        envelope, parent = Envelope.open(track.headers), track.headers.get("parent_id")
-        if envelope is None or envelope.step is None or parent not in self.tracks:
-            return False
-        return envelope.step in self._recalled(self.tracks[parent]).memos
-
-    def functionless(self, track: Track) -> set[str]:
-        """Answer the steps of a run that have no function to call."""
-        known = self._recalled(track)
-        return {*known.memos, *known.waits} - track.steps.keys()
-
-    def is_aborted(self, id: RunId) -> bool:
-        return self.store.owner(id) == _NOBODY
-
-    def _recalled(self, track: Track) -> Recalled:
-        return self.store.recall(track.id, None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +35,7 @@ class Waiting:
     kind: str
     until: datetime | None
     event: str | None = None
+    match: Mapping[str, Any] | None = field(default=None, hash=False)
     run: str | None = None
 
 
@@ -183,14 +107,13 @@ class SimulatedRun(Generic[R]):
 
     @property
     def steps(self) -> Mapping[str, int]:
-        """How often the function of each step was called, by the step's id."""
+        """How often the function of each step was called, or what takes its place."""
         return dict(self._track.steps)
 
     @property
     def waits_for(self) -> Waiting | None:
         """What a run that is WAITING waits for."""
-        parking = self._world.store.parking(self.id)
-        return _waiting(parking) if parking else None
+        return _waiting(self._world, self._track)
 
     @property
     def deferred(self) -> Mapping[str, DeferredCall]:
@@ -206,7 +129,7 @@ class SimulatedRun(Generic[R]):
     @property
     def parent(self) -> SimulatedRun[Any] | None:
         """The run that deferred this one, or sent it in another way."""
-        return self._world.run(self._track.headers.get("parent_id") or "")
+        return find(self._world, self._track.headers.get("parent_id") or "")
 
     @property
     def children(self) -> list[SimulatedRun[Any]]:
@@ -258,7 +181,7 @@ class DeferredCall:
             return CallState.ABORTED.value
         if self._run_id in self._world.tracks:
             return CallState.PUBLISHED.value
-        is_over = self._world.state(self._parent) not in _NOT_ENDED
+        is_over = self._world.is_over(self._parent)
         return CallState.DROPPED.value if is_over else CallState.BUFFERED.value
 
     @property
@@ -278,7 +201,7 @@ class DeferredCall:
     @property
     def run(self) -> SimulatedRun[Any]:
         """The deferred run; raises SimulationError if the call was not published."""
-        found = self._world.run(self._run_id)
+        found = find(self._world, self._run_id)
         if found is None:
             raise SimulationError(f"{self!r} has no run{_because(self.reason)}")
         return found
@@ -288,13 +211,22 @@ class DeferredCall:
         return run_id(self._parent.id, self._call.id)
 
 
-def _waiting(parking: Parking) -> Waiting:
-    child = unpack(parking.body).child
+def find(world: World, id: str) -> SimulatedRun[Any] | None:
+    """Answer the run with this id; None if none was published."""
+    return SimulatedRun(world, world.tracks[id]) if id in world.tracks else None
+
+
+def _waiting(world: World, track: Track) -> Waiting | None:
+    parking = world.store.parking(track.id)
+    if parking is None:
+        return None
+    child = unpack(track.id, parking.body).child
     until = None if child else datetime.fromtimestamp(parking.due, timezone.utc)
     if child:
         return Waiting(parking.step, "run", until, run=child[0])
     if parking.subscription:
-        return Waiting(parking.step, "event", until, event=parking.subscription.name)
+        name, match = parking.subscription.name, track.about.get("match")
+        return Waiting(parking.step, "event", until, event=name, match=match)
     kind = "retry" if Note.unpack(parking.note).tries else "sleep"
     return Waiting(parking.step, kind, until)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from celery import _state
 from celery.app import trace
@@ -19,30 +19,13 @@ from celery_defer import cancellation, scope
 from celery_defer.envelope import Envelope
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Options
-from celery_defer.parking import WAITING
 from celery_defer.scope import Phase
 from celery_defer.simulated_broker import Letter
-from celery_defer.simulated_run import Track, World
+from celery_defer.simulated_step import StandIns
+from celery_defer.simulated_world import Track, World
+from celery_defer.waits import WAITING
 
-__all__ = ["SimulatedWorker", "StepFailure"]
-
-
-@dataclass(slots=True)
-class StepFailure:
-    """What a step's function is to raise, how often, and in the runs of which task."""
-
-    step: str
-    error: BaseException | type[BaseException]
-    times: int | None
-    task: str | None
-    struck: int = 0
-
-    def takes(self, step: str, task: str) -> bool:
-        return step == self.step and self.task in (None, task) and self.times != self.struck
-
-    def strike(self) -> NoReturn:
-        self.struck += 1
-        raise self.error if isinstance(self.error, type) else self.error.with_traceback(None)
+__all__ = ["SimulatedWorker"]
 
 
 @dataclass(eq=False)
@@ -51,7 +34,7 @@ class SimulatedWorker:
 
     world: World
     clock: Callable[[], float]
-    failures: list[StepFailure] = field(default_factory=list)
+    stand_ins: StandIns = field(default_factory=StandIns)
     _revoked: set[str] = field(default_factory=set)
 
     @property
@@ -102,21 +85,19 @@ class SimulatedWorker:
         known.update({call.id: call for call in own.skipped if call.id not in own.calls})
         known.update(own.calls)
         if own.phase is Phase.PARKED:
-            track.state = WAITING
+            track.state, track.about = WAITING, own.wait.about if own.wait else {}
         elif state in IGNORE_STATES:
             track.state = state
 
     def call_step(self, step: str, function: Callable[[], Any]) -> Any:
-        """Call the function of a step, or let it fail."""
+        """Call the function of a step, or do what the test has take its place."""
         own = scope.find()
-        if own is None or own.is_eager:
-            return function()
-        steps = self.world.tracks[own.run.id].steps
-        steps[step] = steps.get(step, 0) + 1
-        for failure in self.failures:
-            if failure.takes(step, own.run.task):
-                failure.strike()
-        return function()
+        assert own is not None  # noqa: S101
+        if not own.is_eager:
+            steps = self.world.tracks[own.run.id].steps
+            steps[step] = steps.get(step, 0) + 1
+        stand_in = self.stand_ins.find(step, own.run.task)
+        return stand_in.take() if stand_in else function()
 
     def _task(self, name: str) -> Any:
         if name not in self.app.tasks:

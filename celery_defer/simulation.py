@@ -20,9 +20,10 @@ from celery_defer.model import Call, Outcome, Record
 from celery_defer.relay import Relay
 from celery_defer.simulated_app import Ports, placed
 from celery_defer.simulated_broker import Letter, Letters
-from celery_defer.simulated_run import SimulatedRun, SimulationError, World
+from celery_defer.simulated_run import SimulatedRun, SimulationError, find
 from celery_defer.simulated_store import SimulatedStore
-from celery_defer.simulated_worker import SimulatedWorker, StepFailure
+from celery_defer.simulated_worker import SimulatedWorker
+from celery_defer.simulated_world import World
 
 __all__ = ["Simulation"]
 
@@ -41,7 +42,7 @@ class Simulation:
 
     At the end it raises SimulationError if a run has failed and neither the test has looked at it
     (its ``result``, ``state``, ``exception`` or ``traceback``) nor a run that has invoked it has
-    received the failure; and for a ``fail_step`` that no step has come to.
+    received the failure; and for a ``fail_step`` or ``answer_step`` that no step has come to.
 
     >>> with Simulation(app) as sim:
     ...     order = sim.run(process_order, order_id=7)
@@ -77,8 +78,8 @@ class Simulation:
     ) -> None:
         self._placed.close()
         if error is None:
-            self._check_failures()
-            self._check_runs()
+            self._check_runs()  # one that has failed may be why a step has not run
+            self._check_steps()
 
     # -- what a test does --------------------------------------------------------------
 
@@ -175,7 +176,20 @@ class Simulation:
 
         >>> sim.fail_step("charge", GatewayDown("no answer"), times=2)
         """
-        self._worker.failures.append(StepFailure(step, error, times, task and task.name))
+        self._worker.stand_ins.fail(step, error, times, task and task.name)
+
+    def answer_step(
+        self, step: str, answer: object, *, times: int | None = None, task: Any = None
+    ) -> None:
+        """Let a step have *answer*, and do not call its function.
+
+        The answer goes through JSON by the return annotation of the function, as one of its own
+        does. Always, or so often as *times* says; in any run, or in runs of *task*. What is said
+        with ``times`` comes first, also a ``fail_step``.
+
+        >>> sim.answer_step("charge", {"id": "ch_1"})
+        """
+        self._worker.stand_ins.answer(step, answer, times, task and task.name)
 
     # -- what a test sees --------------------------------------------------------------
 
@@ -201,7 +215,7 @@ class Simulation:
 
         >>> order = sim.find(process_order.delay(7).id)
         """
-        found = self._world.run(id)
+        found = find(self._world, id)
         if found is None:
             raise SimulationError(f"no run {id} was published; there are: {self.runs}")
         return found
@@ -257,22 +271,6 @@ class Simulation:
         settings = self.app._celery_defer.settings
         Relay(self.app, self._store, settings, tells=lambda: False).tick(self._time)
 
-    def _check_failures(self) -> None:
-        for failure in self._worker.failures:
-            if not failure.struck:
-                raise SimulationError(f"fail_step({failure.step!r}): {self._missed(failure)}")
-
-    def _missed(self, failure: StepFailure) -> str:
-        tracks = self._world.tracks.values()
-        own = [track for track in tracks if failure.task in (None, track.task)]
-        if any(failure.step in self._world.functionless(track) for track in own):
-            return (
-                "this step has no function that could fail: it sleeps, waits for an event, or "
-                "invokes a run, whose own steps may fail"
-            )
-        ran = sorted({step for track in tracks for step in track.steps})
-        return f"no such step has run; there were {ran}"
-
     def _check_runs(self) -> None:
         for track in self._world.tracks.values():
             if track.is_unseen_failure and not self._world.is_received(track):
@@ -280,3 +278,7 @@ class Simulation:
                     f"{SimulatedRun(self._world, track)!r} has failed, and the test has not "
                     "looked at its result, state or exception"
                 ) from track.exception
+
+    def _check_steps(self) -> None:
+        if missed := self._worker.stand_ins.missed(self._world):
+            raise SimulationError("; ".join(missed))

@@ -14,54 +14,30 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from celery.utils.time import get_exponential_backoff_interval
 
 from celery_defer import answers, durations, ids, invocation, matching, memo
+from celery_defer.chords import chord_end
 from celery_defer.codec import JsonType
-from celery_defer.errors import IdError, StepError, StoreAwayError, StoreError
+from celery_defer.errors import IdError, StepError, StoreAwayError
 from celery_defer.failures import failure_of, raised_by, shown, survivor, text_of
-from celery_defer.flow import NonRetriable, RetryAfter, Suspended
+from celery_defer.flow import NonRetriable, RetryAfter
 from celery_defer.memo import NOTHING, Failure, Memo
-from celery_defer.model import Call, CallState
-from celery_defer.parking import Wait, ask, cancelled, chord_end, left, park
+from celery_defer.model import Call
+from celery_defer.parking import cancelled, left, park
+from celery_defer.recalling import published, recall
 from celery_defer.replay import Note, Replay
 from celery_defer.scope import Phase, Scope, current, find
-from celery_defer.store import Recalled, Subscription
+from celery_defer.storage import ask
+from celery_defer.store import Subscription
+from celery_defer.waits import Wait
 
-__all__ = ["Step", "begin", "know", "restore"]
+__all__ = ["Step", "begin"]
 
 logger = logging.getLogger(__name__)
 
 # By these a body is left on purpose, because its time is over, or for want of a store.
 _PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
-# Before the id of a call that a body has published at once; no step's key begins so.
-_NOW = "\0"
-_GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
 _MOST_STRAYS = 3
 # Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
 _LONGEST_BACKOFF = 600
-
-
-def know(run: Scope, recalled: Recalled) -> None:
-    """Let the run know its steps, and have again what finished ones have deferred."""
-    run.replay = replay = Replay(
-        recalled.turn,
-        recalled.since,
-        dict(recalled.memos),
-        recalled.waits,
-        recalled.is_cancelled,
-    )
-    for call in replay.calls():
-        run.calls.setdefault(call.id, call)
-    run.replayed = {key[len(_NOW) :] for key in replay.memos if key.startswith(_NOW)}
-
-
-def restore(run: Scope) -> None:
-    """Let a run that was tried before have what its finished steps have deferred.
-
-    Raises Suspended if it has parked since this delivery of it was published.
-    """
-    if run.replay is None and run.store is not None and not run.is_eager:
-        found = run.store.recall(run.run.id, None, run.settings.claim_keeps)
-        _check_current(run, found)
-        know(run, found)
 
 
 def begin(id: str) -> Step:
@@ -76,22 +52,10 @@ def begin(id: str) -> Step:
             "take it out of the other's function",
             id,
         )
-    replay = run.replay or _recalled(run, id)
+    replay = run.replay or recall(run, id)
     if replay.is_cancelled:
         raise cancelled(run)
     return Step(run, replay, replay.key(id))
-
-
-def _published(run: Scope, replay: Replay) -> dict[str, bytes]:
-    """Answer as memos what the body itself has published with ``when="now"`` in this turn."""
-    if all(call.state is CallState.BUFFERED for call in run.calls.values()):
-        return {}
-    known = {call.id for call in replay.calls()}
-    return {
-        f"{_NOW}{call.id}": memo.pack(Memo(calls=(call,)))
-        for call in run.calls.values()
-        if call.state in _GONE and call.id not in known
-    }
 
 
 def _check_id(id: object) -> None:
@@ -101,34 +65,6 @@ def _check_id(id: object) -> None:
         raise IdError(
             f"step id {ids.safe_repr(id)} is not a non-empty string of Unicode text"
         ) from None
-
-
-def _recalled(run: Scope, step: str) -> Replay:
-    if run.is_eager:
-        run.replay = Replay(since=run.now())
-        return run.replay
-    store = run.store
-    if store is None:
-        raise StoreError(
-            f"step {step!r} has no place to remember in: set defer_store_url = 'redis://…'"
-        )
-    found = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.claim_keeps))
-    _check_current(run, found)
-    _check_known(run, found)
-    know(run, found)
-    assert run.replay is not None  # noqa: S101
-    return run.replay
-
-
-def _check_current(run: Scope, found: Recalled) -> None:
-    if found.turn > run.turn:
-        run.drop(Phase.PARKED)
-        raise Suspended(f"run {run.run.id} goes on in another delivery of it")
-
-
-def _check_known(run: Scope, found: Recalled) -> None:
-    if found.turn < run.turn:
-        raise StoreError(f"the store has forgotten the steps of run {run.run.id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +249,7 @@ class Step:
 
     def _keep_pending(self) -> None:
         """Keep what is known besides: caught failures, and what the body has published at once."""
-        pending = {**self.replay.pending, **_published(self.scope, self.replay)}
+        pending = {**self.replay.pending, **published(self.scope, self.replay)}
         if pending:
             self._remember(pending)
 

@@ -11,8 +11,8 @@ from celery_defer.durations import Duration
 from celery_defer.errors import StoreAwayError, StoreError
 from celery_defer.events import Event, Received
 from celery_defer.function import Deferrable
-from celery_defer.parking import ask
 from celery_defer.stepping import begin
+from celery_defer.storage import ask
 
 __all__ = ["Steps", "step"]
 

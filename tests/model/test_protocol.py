@@ -262,9 +262,12 @@ class Game:
         finally:
             self.busy.remove(attempt)
             kept = attempt.scope.staged
+            # Of two attempts at once, the one that stages last, or that forgets what was staged
+            # because it has deferred nothing, takes the other's place.
             if attempt.ended is not None and kept and kept.token in self.world.staged:
-                # Of two attempts at once, the one that stages last takes the other's place.
                 attempt.ended = self.world.staged[kept.token]
+            elif attempt.ended is not None:
+                attempt.ended = self.world.forgot.get(attempt.scope, attempt.ended)
 
     def a_worker_is_killed(self, parent: Parent, attempt: Attempt) -> None:
         self._die(parent, attempt)

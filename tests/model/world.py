@@ -16,9 +16,11 @@ from typing import Any, ClassVar
 
 from kombu.exceptions import OperationalError
 
+from celery_defer import scope
 from celery_defer.codec import contract
 from celery_defer.function import Deferrable
 from celery_defer.ids import RunId
+from celery_defer.scope import Scope
 from celery_defer.settings import Settings
 from celery_defer.store import MemoryStore
 
@@ -199,6 +201,9 @@ class SharedStore(MemoryStore):
         if self._world.at("before settling") == "cut" and token is not None:
             raise ConnectionError("the store is away")
         super().settle(id, token)
+        if token is None:
+            self._world.order += 1
+            self._world.forgot[scope.find()] = self._world.order
 
     def settle_in(  # type: ignore[override]
         self, broker: object, id: RunId, token: str
@@ -247,6 +252,8 @@ class World:
     order: int = 0
     #: The tokens of all records that ever were in the store, and when they came there.
     staged: dict[str, int] = field(default_factory=dict)
+    #: When a run's end has removed whatever there was.
+    forgot: dict[Scope | None, int] = field(default_factory=dict)
     is_dead: bool = False
     #: Says what happens at a point, and lets others act there; set by who plays.
     interrupt: Callable[[str], str] = lambda _: ""

@@ -366,9 +366,48 @@ def test_an_event_runs_those_that_wait_for_it(shop: Celery, sim: Simulation, mai
     woken = sim.send_event(bought, OrderPlaced(order_id="o-1", at=MONDAY))
 
     until = MONDAY + timedelta(days=7)
-    assert waits_for == Waiting("buy", "event", until, event="purchase/completed")
+    wanted = {"order_id": "o-1"}
+    assert waits_for == Waiting("buy", "event", until, "purchase/completed", match=wanted)
     assert (woken, run.result, other.state) == (1, MONDAY, "WAITING")
     assert run.deferred["thanks"].run.state == "PENDING"
+
+
+@pytest.mark.parametrize("ignores_result", [False, True])
+def test_a_wait_shows_the_values_that_it_compares_as_json_has_them(
+    shop: Celery, sim: Simulation, ignores_result: bool
+) -> None:
+    placed = Event("order/placed", OrderPlaced)
+
+    @shop.task(ignore_result=ignores_result)
+    def follow() -> str:
+        found = step.wait_for_event("first", placed, timeout="7d", match={"at": MONDAY})
+        step.wait_for_event("second", placed, timeout="7d")
+        return found.data.order_id if found else "nothing"
+
+    run = sim.run(follow)
+    first = run.waits_for
+    sim.send_event(placed, OrderPlaced(order_id="o-1", at=MONDAY))
+    second = run.waits_for
+    sim.send_event(placed, OrderPlaced(order_id="o-2", at=MONDAY))
+
+    assert first is not None
+    assert second is not None
+    assert (first.step, first.match) == ("first", {"at": "2030-01-07T09:00:00Z"})
+    assert (second.step, second.match) == ("second", {})
+    assert run.result == "o-1"
+
+
+def test_a_wait_is_shown_after_the_simulation_too(shop: Celery) -> None:
+    @shop.task
+    def follow() -> None:
+        step.wait_for_event("buy", "purchase/completed", timeout="7d", match={"order_id": "o-1"})
+
+    with Simulation(shop) as sim:
+        run = sim.run(follow)
+
+    assert run.waits_for is not None
+    assert run.waits_for.match == {"order_id": "o-1"}
+    assert hash(run.waits_for)
 
 
 def test_a_wait_reads_its_values_by_the_rules_of_the_events_fields(
@@ -501,19 +540,175 @@ def test_a_step_fails_in_runs_of_one_task_only(shop: Celery, sim: Simulation) ->
         assert sim.run(other).result
 
 
-def test_a_failure_that_no_step_came_to_is_told(shop: Celery) -> None:
+def charge() -> str:
+    raise GatewayDown("the real one was called")
+
+
+def test_a_step_has_the_tests_answer_and_its_function_is_not_called(
+    shop: Celery, sim: Simulation
+) -> None:
+    @shop.task
+    def order() -> str:
+        charged = step.run("charge", charge)
+        step.sleep("nap", 60)
+        return charged
+
+    sim.answer_step("charge", "ch_1")
+    run, other = sim.run(order), sim.run(order)
+    sim.advance("1m")
+
+    assert (run.result, other.result) == ("ch_1", "ch_1")
+    assert (run.steps, run.passes) == ({"charge": 1}, 2)
+
+
+def test_an_answer_goes_through_json_by_the_type_that_the_function_answers(
+    shop: Celery, sim: Simulation
+) -> None:
+    got = []
+
+    def place() -> OrderPlaced:
+        raise GatewayDown
+
+    @shop.task
+    def order() -> None:
+        got.extend([step.run("place", place), step.run("count", sum, [])])
+
+    answer = OrderPlaced(order_id="o-1", at=MONDAY)
+    sim.answer_step("place", answer)
+    sim.answer_step("count", (1, 2))
+
+    assert sim.run(order).state == "SUCCESS"
+    assert got == [answer, [1, 2]]
+    assert got[0] is not answer
+
+
+@pytest.mark.parametrize("wrong", [7, {"id": "ch_1"}, object()])
+def test_an_answer_that_the_function_could_not_give_fails_the_run(
+    shop: Celery, sim: Simulation, wrong: Any
+) -> None:
+    @shop.task
+    def order() -> str:
+        return step.run("charge", charge, retries=3)
+
+    sim.answer_step("charge", wrong)
+
+    with pytest.raises(StepError, match=rf"'charge' answered {type(wrong).__name__}"):
+        assert sim.run(order).result
+
+
+def test_an_answer_for_so_many_times_is_used_up(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def order() -> str:
+        return step.run("charge", charge)
+
+    sim.answer_step("charge", "ch_1", times=1)
+    sim.answer_step("charge", "ch_2", times=1)
+
+    assert [sim.run(order).result, sim.run(order).result] == ["ch_1", "ch_2"]
+    with pytest.raises(GatewayDown, match="the real one"):
+        assert sim.run(order).result
+
+
+@pytest.mark.parametrize("fails_first", [True, False])
+def test_a_step_fails_so_often_and_then_has_its_answer_in_whatever_order_that_was_said(
+    shop: Celery, sim: Simulation, fails_first: bool
+) -> None:
+    @shop.task
+    def order() -> str:
+        return step.run("charge", charge, retries=3)
+
+    said: list[Callable[[], None]] = [
+        lambda: sim.fail_step("charge", GatewayDown("no answer"), times=2),
+        lambda: sim.answer_step("charge", "ch_1"),
+    ]
+    for say in said if fails_first else reversed(said):
+        say()
+    run = sim.run(order)
+    sim.advance("1m")
+
+    assert (run.result, run.steps) == ("ch_1", {"charge": 3})
+
+
+def test_a_test_says_otherwise_than_its_fixtures(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def order() -> str:
+        return step.run("charge", charge)
+
+    sim.answer_step("charge", "of a fixture")
+    sim.answer_step("charge", "of the test")
+
+    assert sim.run(order).result == "of the test"
+
+
+def test_a_step_is_answered_in_runs_of_one_task_only(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def one() -> int:
+        return step.run("charge", int)
+
+    @shop.task
+    def other() -> int:
+        return step.run("charge", int)
+
+    sim.answer_step("charge", 7, task=other)
+
+    assert (sim.run(one).result, sim.run(other).result) == (0, 7)
+
+
+def test_a_step_of_an_eager_run_is_answered_too(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def order() -> str:
+        return step.run("charge", charge)
+
+    sim.answer_step("charge", "ch_1")
+
+    assert order.apply().get() == "ch_1"
+
+
+def test_a_step_that_sends_an_event_sends_none_if_it_is_answered(
+    shop: Celery, sim: Simulation
+) -> None:
+    @shop.task
+    def follow() -> bool:
+        return step.wait_for_event("shipped", "order/shipped", timeout="1h") is None
+
+    @shop.task
+    def order() -> int:
+        return step.send_event("tell", "order/shipped")
+
+    sim.answer_step("tell", 3)
+    waiting = sim.run(follow)
+
+    assert sim.run(order).result == 3
+    assert sim.drain() == []
+    assert waiting.state == "WAITING"
+
+
+@pytest.mark.parametrize("said", ["fail_step", "answer_step"])
+def test_what_was_said_of_a_step_that_did_not_run_is_told(shop: Celery, said: str) -> None:
     @shop.task
     def order() -> int:
         return step.run("charge", int)
 
     simulation = Simulation(shop)
-    with pytest.raises(SimulationError, match=r"'chrge'.*there were \['charge'\]"), simulation:
-        _ = (simulation.fail_step("chrge", GatewayDown), simulation.run(order))
+    told = rf"{said}\('chrge'\): .*there were \['charge'\]"
+    with pytest.raises(SimulationError, match=told), simulation:
+        _ = (getattr(simulation, said)("chrge", GatewayDown), simulation.run(order))
 
 
+def test_a_failed_run_is_told_before_the_steps_that_it_did_not_come_to(shop: Celery) -> None:
+    @shop.task
+    def order() -> str:
+        raise ValueError("no such order")
+
+    simulation = Simulation(shop)
+    with pytest.raises(SimulationError, match="has failed"), simulation:
+        _ = (simulation.answer_step("charge", "ch_1"), simulation.run(order))
+
+
+@pytest.mark.parametrize("said", ["fail_step", "answer_step"])
 @pytest.mark.parametrize("name", ["nap", "answer", "mail"])
-def test_a_failure_of_a_step_without_a_function_is_told_as_such(
-    shop: Celery, mail: Any, name: str
+def test_what_was_said_of_a_step_without_a_function_is_told_as_such(
+    shop: Celery, mail: Any, name: str, said: str
 ) -> None:
     @shop.task
     def order() -> None:
@@ -522,10 +717,10 @@ def test_a_failure_of_a_step_without_a_function_is_told_as_such(
         step.invoke("mail", mail, "ada")
 
     simulation = Simulation(shop)
-    told = rf"fail_step\('{name}'\): this step has no function"
+    told = rf"{said}\('{name}'\): this step has no function"
     with pytest.raises(SimulationError, match=told), simulation:
         _ = (
-            simulation.fail_step(name, GatewayDown),
+            getattr(simulation, said)(name, GatewayDown),
             simulation.run(order),
             simulation.advance("2h"),
         )
@@ -873,9 +1068,9 @@ def test_the_examples_of_the_docstrings_run(shop: Celery, name: str) -> None:
     def track_analytics(order_id: str, user_id: str) -> None: ...
 
     @shop.task
-    def process_order(order_id: int) -> int:
+    def process_order(order_id: int) -> dict[str, str]:
         defer("receipt", receipt, order_id=order_id)
-        return step.run("charge", int)
+        return step.run("charge", dict)
 
     with Simulation(shop) as sim:
         names = {"app": shop, "sim": sim, "Simulation": Simulation, "GatewayDown": GatewayDown}

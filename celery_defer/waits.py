@@ -1,0 +1,40 @@
+"""What a step waits for, as it is kept and as people are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery_defer.durations import shown
+from celery_defer.store import Subscription
+
+__all__ = ["WAITING", "Wait"]
+
+#: The state of a parked run in the result backend.
+WAITING = "WAITING"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a step waits for, and until when at the latest.
+
+    ``kind`` and ``about`` are told to whoever looks at the run; ``look`` is when the relay
+    is to look first, if that is earlier.
+    """
+
+    kind: str
+    until: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+    #: How often a step was tried that is tried again.
+    tries: int = 0
+    strays: int = 0
+    subscription: Subscription | None = None
+    child: tuple[str, str] | None = None
+    look: float | None = None
+    is_over: Callable[[], bool] = lambda: False
+
+    @property
+    def shown(self) -> str | None:
+        """Until when the run waits, as people read it; None where nobody knows."""
+        return None if self.child else shown(self.until)
