@@ -61,10 +61,9 @@ class Client(Caller):
             self.result(self.send("steps.fence"))
 
     def keys_for_ever(self) -> list[str]:
-        """Answer the store's keys that never expire, but for the index of due times."""
-        found = [
-            key for key in self.redis.scan_iter(f"{self.prefix}*") if key != f"{self.prefix}due"
-        ]
+        """Answer the store's keys that never expire, but for the indexes of what does."""
+        indexes = {f"{self.prefix}due", f"{self.prefix}waits"}
+        found = set(self.redis.scan_iter(f"{self.prefix}*")) - indexes
         return [key for key in found if self.redis.ttl(key) == -1]
 
     def messages(self) -> int:
