@@ -10,9 +10,9 @@ from pydantic_core import from_json
 
 from celery_defer import broker
 from celery_defer.batch import Arrival, Ride
-from celery_defer.broker import Message
 from celery_defer.envelope import seal
 from celery_defer.ids import run_id
+from celery_defer.message import Message
 from celery_defer.model import HEADER, Call, Options, Outcome, Record
 
 __all__ = ["Delivery", "deliver", "run_inline"]

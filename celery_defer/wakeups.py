@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from celery.app.routes import MapRoute
-from celery.signals import after_task_publish, before_task_publish, task_sent
 from kombu.utils import json
 from pydantic_core import from_json
 
 from celery_defer.batch import Batch
-from celery_defer.message import Wire, is_direct, is_usual, shown, shows_as_usual
+from celery_defer.message import Wire, is_direct, is_usual, shown
 from celery_defer.parked import WAKE, Parked, Wake
+from celery_defer.shortcuts import is_unwatched
 
 __all__ = ["Wakeups"]
 
@@ -96,16 +96,10 @@ class Wakeups:
     @cached_property
     def _is_unwatched(self) -> bool:
         """Whether nobody watches how Celery publishes, or has a hand in it."""
-        signals = before_task_publish, after_task_publish, task_sent
-        publish = type(self._opened.producer).publish
-        is_replaced = publish.__module__ != "kombu.messaging" or hasattr(publish, "__wrapped__")
-        routes = self._app.amqp.router.routes
-        return (
-            not (is_replaced or any(signal.receivers for signal in signals))
-            and shows_as_usual(self._app.amqp)
-            # Another may look at a run's arguments.
-            and all(isinstance(rule, MapRoute) for rule in routes)
-        )
+        amqp = self._app.amqp
+        # Another rule may look at a run's arguments.
+        has_usual_routes = all(isinstance(rule, MapRoute) for rule in amqp.router.routes)
+        return has_usual_routes and is_unwatched(amqp, self._opened.producer)
 
     @cached_property
     def _known(self) -> dict[Any, Any]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery_defer import parked
-from celery_defer.batch import batch
-from celery_defer.broker import connect, connection_errors
+from celery_defer.broker import batch, connect, connection_errors
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.parked import Parked

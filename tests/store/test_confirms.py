@@ -11,8 +11,8 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue, pools
 
 from celery_defer import Defer, broker, defer, deferred, run_id
-from celery_defer.batch import batch
-from celery_defer.broker import Message
+from celery_defer.broker import batch
+from celery_defer.message import Message
 from celery_defer.model import Call, Options
 from celery_defer.store import MemoryStore
 from tests.unit.conftest import Worker, ids_of

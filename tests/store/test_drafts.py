@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from celery.app import trace
+from celery.app.amqp import AMQP
 from celery.signals import before_task_publish
 from kombu import Connection, pools
 
@@ -172,3 +173,18 @@ def test_each_priority_has_its_own_pattern(app: Celery) -> None:
 
     found = [(message.payload[1]["n"], message.properties["priority"]) for message in sent(app)]
     assert sorted(found) == sorted([(n, n % 3 * 3) for n in range(6)] * 2)
+
+
+def test_celery_makes_only_the_first_message_of_a_way(app: Celery) -> None:
+    made: list[str] = []
+
+    class Counting(AMQP):  # type: ignore[misc]
+        def as_task_v2(self, id: str, name: str, *args: Any, **options: Any) -> Any:
+            made.append(name)
+            return super().as_task_v2(id, name, *args, **options)
+
+    app.amqp = Counting(app)
+    perform(parent_of(app, [1, 2, 3]), str(uuid4()))
+
+    assert len(sent(app)) == 3
+    assert made == ["ship"]

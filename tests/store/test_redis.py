@@ -14,12 +14,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from celery_defer import Defer, broker, defer, deferred
-from celery_defer.batch import batch
-from celery_defer.broker import Message
+from celery_defer.broker import batch
 from celery_defer.ids import RunId
+from celery_defer.message import Message
 from celery_defer.model import Call, Options
 from celery_defer.store import Claim, RedisStore
-from celery_defer.store_contract import stage
+from celery_defer.store_contract.shorthand import stage
 from examples.redis_server import free_port
 from tests.store.servers import Server, running
 from tests.unit.conftest import Worker

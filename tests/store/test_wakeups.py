@@ -20,7 +20,7 @@ from celery_defer.parked import Parked, pack
 from celery_defer.relay import Relay
 from celery_defer.scope import Scope
 from celery_defer.store import Parking, RedisStore, Told
-from celery_defer.telling import started, tell_started
+from celery_defer.telling import show_started, started
 from celery_defer.worker import RelayStep
 from tests.store.servers import Server, running
 
@@ -156,7 +156,7 @@ def test_what_the_store_tells_is_what_celery_stores(app: Any, server: Server) ->
     told = started(run)
     assert told is not None
 
-    tell_started(run)
+    show_started(run)
 
     assert told.key == b"celery-task-meta-run"
     assert str(told.value).encode() == results.get("celery-task-meta-run")

@@ -10,7 +10,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery
 from kombu import Exchange, Queue
 
-from celery_defer import batch, broker, current_run, defer, deferred, record
+from celery_defer import broker, current_run, defer, deferred, gathering, record
 from celery_defer.ids import RunId
 from celery_defer.message import is_direct, is_usual, shows_as_usual
 from celery_defer.model import Outcome, Record
@@ -21,7 +21,7 @@ from .conftest import WatchedStore, Worker
 
 
 def test_a_soft_limit_that_strikes_in_a_send_is_no_doubt_about_the_broker() -> None:
-    with pytest.raises(SoftTimeLimitExceeded), batch._telling_of_doubt():
+    with pytest.raises(SoftTimeLimitExceeded), gathering._telling_of_doubt():
         raise SoftTimeLimitExceeded
 
 
