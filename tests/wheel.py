@@ -33,8 +33,9 @@ def build(folder: Path) -> Path:
 
 def check_contents(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    modules = {f"celery_defer/{path.name}" for path in (ROOT / "celery_defer").glob("*.py")}
-    missing = (modules | {"celery_defer/py.typed"}) - set(names)
+    ours = [path for path in (ROOT / "celery_defer").rglob("*") if path.suffix in {".py", ".lua"}]
+    files = {path.relative_to(ROOT).as_posix() for path in ours}
+    missing = (files | {"celery_defer/py.typed"}) - set(names)
     strays = [n for n in names if not n.startswith("celery_defer") or "__pycache__" in n]
     if missing or strays:
         raise SystemExit(f"{wheel.name}: missing {sorted(missing)}, not ours {strays}")

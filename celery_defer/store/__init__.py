@@ -2,23 +2,12 @@
 
 from typing import Protocol
 
+from celery_defer.store.events import NO_SHAPE, Emitted, SentEvent, Subscription
 from celery_defer.store.memory import MemoryStore
 from celery_defer.store.protocol import Claim, OutboxStore, Quarantined, Taken
 from celery_defer.store.redis import RedisStore
-from celery_defer.store.steps import (
-    NO_SHAPE,
-    Arrival,
-    Emitted,
-    Nudges,
-    Parking,
-    Recalled,
-    Resumed,
-    SentEvent,
-    StepStore,
-    Subscription,
-    Told,
-    Verdict,
-)
+from celery_defer.store.runs import Arrival, Parking, Recalled, Resumed, Told, Verdict
+from celery_defer.store.steps import Nudges, StepStore
 
 
 class Store(OutboxStore, StepStore, Protocol):

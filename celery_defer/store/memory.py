@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from celery_defer.ids import RunId
-from celery_defer.store.memory_steps import MemoryRecord, MemoryRun, MemorySteps
+from celery_defer.store.memory_events import MemoryEvents
+from celery_defer.store.memory_state import MemoryRecord
+from celery_defer.store.memory_steps import MemorySteps
 from celery_defer.store.protocol import Claim, Quarantined, Taken
-from celery_defer.store.steps import SentEvent
 
 __all__ = ["MemoryStore"]
 
 
-@dataclass(eq=False)
-class MemoryStore(MemorySteps):
+class MemoryStore(MemorySteps, MemoryEvents):
     """Keeps everything in this process, for tests; nothing outlives it, and nothing expires."""
-
-    _outbox: dict[RunId, MemoryRecord] = field(default_factory=dict)
-    _aside: dict[RunId, Quarantined] = field(default_factory=dict)
-    _owners: dict[RunId, str] = field(default_factory=dict)
-    _runs: defaultdict[RunId, MemoryRun] = field(default_factory=lambda: defaultdict(MemoryRun))
-    _events: dict[str, list[SentEvent]] = field(default_factory=dict)
-    _shapes: dict[str, dict[str, float]] = field(default_factory=dict)
-    _sent: dict[str, bool] = field(default_factory=dict)
-    _parks: int = 0
-    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
-
-    def __post_init__(self) -> None:
-        self._parked = threading.Condition(self._lock)
 
     def stage(
         self,
@@ -107,11 +92,3 @@ class MemoryStore(MemorySteps):
                 return Claim("", is_mine=False)
             has = self._owners.setdefault(id, owner)
             return Claim(has, has == owner)
-
-    def _has(self, id: RunId, token: str) -> bool:
-        return id in self._outbox and self._outbox[id].token == token
-
-    def _lease(self, id: RunId, until: float) -> Taken:
-        record = self._outbox[id]
-        self._outbox[id] = replace(record, due=until, lease=until, tries=record.tries + 1)
-        return Taken(id, record.token, record.body, record.tries + 1)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Iterator
 from inspect import Parameter, signature
 from typing import Any
 
@@ -14,14 +11,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from celery_defer.ids import RunId
-from celery_defer.store.protocol import Claim, Quarantined, Taken
-from celery_defer.store.redis_steps import RedisSteps, address
+from celery_defer.store.redis_events import RedisEvents
+from celery_defer.store.redis_outbox import RedisOutbox
+from celery_defer.store.redis_steps import RedisSteps
 
 __all__ = ["RedisStore"]
-
-_LUA = files("celery_defer.store") / "lua"
-
 
 _PATIENCE = {
     # Once more on a connection that was dropped meanwhile; not on a server that hangs.
@@ -39,7 +33,7 @@ _COMMAND = (
 )
 
 
-class RedisStore(RedisSteps):
+class RedisStore(RedisOutbox, RedisSteps, RedisEvents):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag."""
 
     def __init__(self, client: Redis, prefix: str = "celery-defer:") -> None:
@@ -49,88 +43,7 @@ class RedisStore(RedisSteps):
             # Celery's `redis_max_connections` is for each of its backends, of which a thread has
             # one; all threads share this pool.
             pool.max_connections = _MANY
-        self._client = client
-        self._prefix = prefix
-        self._due = f"{prefix}due"
-        self._waits = f"{prefix}waits"
-        self._aside = f"{prefix}quarantine"
-        self._stage = self._script("record", "stage")
-        self._settle = self._script("record", "settle")
-        self._settle_all = self._script("record", "settle_all")
-        self._publish = self._script("record", "publish", "settle")
-        self._take = self._script("record", "take")
-        self._postpone = self._script("record", "postpone")
-        self._quarantine = self._script("record", "quarantine")
-        self._claim = self._script("claim")
-        self._prepare()
-
-    def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float
-    ) -> Callable[[], None]:
-        args = [id, token, body, due, _seconds(keep)]
-        return self._sent(self._stage, self._of_record(id), args)
-
-    def stage_in(
-        self,
-        connection: Mapping[str, Any],
-        id: RunId,
-        token: str,
-        body: bytes,
-        *,
-        due: float,
-        keep: float,
-    ) -> Callable[[Any], None] | None:
-        ours = self._client.connection_pool.connection_kwargs
-        if address(connection) is None or address(connection) != address(ours):
-            return None
-        # EVAL, for a pipeline cannot load a script that the server has forgotten. What fails in
-        # here is no error of the others.
-        here, there = (int(each.get("db") or 0) for each in (ours, connection))
-        # SELECT holds for the script alone; a user may not be allowed it.
-        select = f"redis.call('SELECT', {here})\n" if here != there else ""
-        source = f"local done, why = pcall(function()\n{select}{self._stage.script}\nend)\n"
-        source += "return done and 1 or tostring(type(why) == 'table' and why.err or why)"
-        keys, args = self._of_record(id), [id, token, body, due, _seconds(keep)]
-        return lambda pipeline: pipeline.eval(source, len(keys), *keys, *args)
-
-    def settle(self, id: RunId, token: str | None) -> None:
-        self._settle(self._of_record(id), [id, token or ""])
-
-    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
-        keys = [self._due, self._waits, *(self._record(id) for id, _ in records)]
-        self._settle_all(keys, [part for record in records for part in record])
-
-    def settle_in(
-        self, broker: Mapping[str, Any], id: RunId, token: str
-    ) -> Callable[[Sequence[Any]], Callable[[], None]] | None:
-        ours = self._client.connection_pool.connection_kwargs
-        if address(broker) is None or address(broker) != address(ours):
-            return None
-        keys = self._of_record(id)
-        args = [id, token, *(int(connection.get("db") or 0) for connection in (broker, ours))]
-        return lambda commands: self._sent_once(self._publish, keys, [*args, *commands])
-
-    def take(self, now: float, until: float, limit: int) -> list[Taken]:
-        start, end = self._record(RunId("\0")).split("\0")
-        rows = self._take([self._due, self._waits], [now, until, limit, start, end])
-        return [Taken(RunId(id.decode()), token.decode(), body, n) for id, token, body, n in rows]
-
-    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
-        self._postpone([self._record(id), self._due], [id, token, due, body or b""])
-
-    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
-        self._quarantine([*self._of_record(id), self._aside], [id, token, reason, _seconds(keep)])
-
-    def quarantined(self) -> list[Quarantined]:
-        rows: dict[bytes, bytes] = self._client.hgetall(self._aside)
-        return [_quarantined(id, row) for id, row in sorted(rows.items())]
-
-    def waiting(self, until: float = math.inf) -> int:
-        return int(self._client.zcount(self._due, "-inf", until))
-
-    def claim(self, id: RunId, owner: str, keep: float) -> Claim:
-        has, is_mine = self._claim([self._owner(id), self._run(id)], [owner, _seconds(keep)])
-        return Claim(has.decode(), bool(is_mine))
+        super().__init__(client, prefix)
 
     def risks(self) -> list[str]:
         memory: Any = self._client.info("memory")
@@ -214,32 +127,9 @@ class RedisStore(RedisSteps):
 
         return wait
 
-    def _of_record(self, id: RunId) -> list[str]:
-        return [self._record(id), self._due, self._waits]
-
-    def _record(self, id: RunId) -> str:
-        return f"{self._prefix}{{{id}}}:outbox"
-
-    def _owner(self, id: RunId) -> str:
-        return f"{self._prefix}{{{id}}}:owner"
-
-    def _script(self, name: str, *more: str) -> Any:
-        """Register the script of that name, and what others go on with."""
-        sources = [(_LUA / f"{part}.lua").read_text() for part in (name, *more)]
-        return self._client.register_script("".join(sources))
-
 
 def _pools(client: Any) -> Iterator[Any]:
     """The client's pool, and those of the sentinels that it asks."""
     yield client.connection_pool
     manager = getattr(client.connection_pool, "sentinel_manager", None)
     yield from (sentinel.connection_pool for sentinel in getattr(manager, "sentinels", ()))
-
-
-def _seconds(keep: float) -> int:
-    return max(1, round(keep))
-
-
-def _quarantined(id: bytes, row: bytes) -> Quarantined:
-    reason, body = json.loads(row.decode(errors="replace"))
-    return Quarantined(RunId(id.decode()), reason, body.encode())

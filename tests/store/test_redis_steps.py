@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from celery_defer.ids import RunId
-from celery_defer.step_contract import emit, event, learn, park, wait_for
 from celery_defer.store import NO_SHAPE, Parking, RedisStore
+from celery_defer.store_contract.shorthand import emit, event, learn, park, wait_for
 from tests.store.servers import Server, running
 
 KEEP = 600.0

@@ -1,6 +1,6 @@
 -- KEYS: the index of due times, the index of waits, the event's shapes, what became of the event's
 --       id, then for each shape that the event has the values of: the events that came with them
--- ARGV: event id, memo, at, first event that is still kept, seconds to keep events, now, end of
+-- ARGV: event id, memo, at, since when events are still kept, seconds to keep them, now, end of
 --       the lease, how many runs at most, the shapes that the sender knows, start and end of a
 --       record's key, end of a run's key, 1 if its id may come again, then for each shape what
 --       stands for the values, and the same as a number
@@ -30,21 +30,16 @@ for k = 5, #KEYS do
   while id and woken < tonumber(ARGV[8]) do
     local key, run = ARGV[10] .. id .. ARGV[11], ARGV[10] .. id .. ARGV[12]
     local record = read(key)
-    local memo = 'm:' .. (record.step or '')
-    local has = redis.call('HMGET', run, 'turn', memo, 'e:' .. ARGV[1])
-    if not (record.values and has[1]) or has[2] then -- it waits no longer
-      redis.call('ZREM', KEYS[2], id)
-    elseif record.values ~= values or has[3] then
-      passed = passed + 1 -- of other values by chance; or it has received this one
+    local is = wake(run, record, values, ARGV[1], ARGV[2])
+    if is == 'passed' then
+      passed = passed + 1
     else
-      woken = woken + 1
-      redis.call('HSET', run, memo, ARGV[2], 'e:' .. ARGV[1], '1')
       redis.call('ZREM', KEYS[2], id)
+    end
+    if is == 'woken' then
+      woken = woken + 1
       if tonumber(record.lease or 0) <= tonumber(ARGV[6]) then -- else its time is up: a relay's
-        redis.call('ZADD', KEYS[1], ARGV[7], id)
-        record.lease, record.tries = ARGV[7], record.tries + 1
-        write(key, record, 'KEEPTTL')
-        table.insert(answer, {id, record.token, record.body, record.tries})
+        table.insert(answer, lease(key, record, KEYS[1], id, ARGV[7]))
       end
     end
     id = next_waiting()

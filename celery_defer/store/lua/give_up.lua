@@ -7,7 +7,5 @@ if not memo then
   memo = ARGV[3]
   redis.call('HSET', KEYS[1], 'm:' .. ARGV[1], memo)
 end
-if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then
-  redis.call('EXPIRE', KEYS[1], ARGV[4])
-end
+keep(KEYS[1], ARGV[4])
 return memo

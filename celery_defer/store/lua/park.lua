@@ -7,11 +7,6 @@
 -- Answers {'parked'}, {'arrived', memo}, {'look', since when the shape is known}, {'superseded'}
 -- or {'cancelled'}.
 local run, id, step = KEYS[1], ARGV[1], ARGV[3]
-local function keep(key)
-  if redis.call('TTL', key) < tonumber(ARGV[8]) then
-    redis.call('EXPIRE', key, ARGV[8])
-  end
-end
 local state = redis.call('HMGET', run, 'turn', 'cancelled', 'm:' .. step)
 if state[2] then
   return {'cancelled'}
@@ -22,7 +17,7 @@ elseif state[3] then
 end
 if KEYS[7] and ARGV[12] ~= '[]' then -- events are always kept by their name alone
   redis.call('ZADD', KEYS[8], 'NX', ARGV[14], ARGV[12])
-  keep(KEYS[8])
+  keep(KEYS[8], ARGV[8])
   local known = redis.call('ZSCORE', KEYS[8], ARGV[12])
   if ARGV[15] == '0' and tonumber(known) > tonumber(ARGV[13]) then
     return {'look', known}
@@ -30,13 +25,13 @@ if KEYS[7] and ARGV[12] ~= '[]' then -- events are always kept by their name alo
 end
 local memo = KEYS[7] and receive(run, step, KEYS[7], ARGV[13], ARGV, 16)
 if memo then
-  keep(run)
+  keep(run, ARGV[8])
   return {'arrived', memo}
 end
 redis.call('HSET', run, 'turn', ARGV[2] + 1, 'w:' .. step, ARGV[4])
 redis.call('HDEL', run, 'owner')
 redis.call('DEL', KEYS[2])
-keep(run)
+keep(run, ARGV[8])
 local record = {token = ARGV[5], body = ARGV[6], step = step, values = ARGV[10], tries = 0}
 write(KEYS[3], record, 'EX', ARGV[8])
 redis.call('ZADD', KEYS[4], ARGV[7], id)

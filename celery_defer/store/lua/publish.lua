@@ -1,4 +1,4 @@
--- KEYS: the record, the index of due times
+-- KEYS: the record, the index of due times, the index of waits
 -- ARGV: run id, token, the broker's database, the store's, then each command: name, key, value
 -- Goes on as settle.lua does. A command that is refused ends it here, so that the record stays.
 redis.call('SELECT', ARGV[3])

@@ -7,7 +7,5 @@ if record.token == ARGV[2] then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('ZREM', KEYS[3], ARGV[1])
   redis.call('HSET', KEYS[4], ARGV[1], cjson.encode({ARGV[3], record.body or ''}))
-  if redis.call('TTL', KEYS[4]) < tonumber(ARGV[4]) then -- what is there may have to stay longer
-    redis.call('EXPIRE', KEYS[4], ARGV[4])
-  end
+  keep(KEYS[4], ARGV[4]) -- what is there may have to stay longer
 end

@@ -4,7 +4,5 @@
 if ARGV[1] ~= '' then
   redis.call('HSETNX', KEYS[1], 'since', ARGV[1])
 end
-if redis.call('TTL', KEYS[1]) < tonumber(ARGV[2]) then
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-end
+keep(KEYS[1], ARGV[2])
 return redis.call('HGETALL', KEYS[1])

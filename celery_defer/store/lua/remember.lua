@@ -8,7 +8,5 @@ end
 for i = 2, #ARGV, 2 do
   redis.call('HSETNX', KEYS[1], 'm:' .. ARGV[i], ARGV[i + 1])
 end
-if redis.call('TTL', KEYS[1]) < tonumber(ARGV[1]) then
-  redis.call('EXPIRE', KEYS[1], ARGV[1])
-end
+keep(KEYS[1], ARGV[1])
 return redis.call('HGET', KEYS[1], 'm:' .. ARGV[#ARGV - 1])

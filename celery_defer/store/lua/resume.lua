@@ -2,7 +2,8 @@
 -- ARGV: turn, owner, seconds to keep, and if whoever reads results is to be told: the database,
 --       seconds or 0, key, value
 -- Gives the turn to its first owner.
--- Answers {who owns the turn, 1 if that is who asked, all that is known of the run's steps}.
+-- Answers {who owns the turn, 1 if that is who asked, all that is known of the run's steps}; the
+-- owner is nothing where the run is in another turn.
 local turn = redis.call('HGET', KEYS[1], 'turn') or '0'
 if turn ~= ARGV[1] then
   return {'', 0, redis.call('HGETALL', KEYS[1])}

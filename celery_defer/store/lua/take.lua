@@ -7,10 +7,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT
   local key = ARGV[4] .. id .. ARGV[5]
   local is_readable, record = pcall(read, key)
   if is_readable and record.token then
-    record.lease, record.tries = ARGV[2], (record.tries or 0) + 1
-    write(key, record, 'KEEPTTL')
-    redis.call('ZADD', KEYS[1], ARGV[2], id)
-    table.insert(taken, {id, record.token, record.body or '', record.tries})
+    table.insert(taken, lease(key, record, KEYS[1], id, ARGV[2]))
   else -- the record has expired, or the key holds something else
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZREM', KEYS[2], id)

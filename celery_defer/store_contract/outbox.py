@@ -1,27 +1,16 @@
-"""The contract of a store, as tests."""
+"""Records that wait to be published, as tests."""
 
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.step_contract import StepContract
-from celery_defer.store import Claim, Quarantined, Store, Taken
+from celery_defer.store import Quarantined, Store, Taken
+from celery_defer.store_contract.shorthand import KEEP, stage
 
-__all__ = ["StoreContract"]
-
-_KEEP = 600.0
+__all__ = ["OutboxContract"]
 
 
-class StoreContract(StepContract):
-    """Tests that hold any store to its protocol.
-
-    Inherit it in a test module, under a name that pytest collects, with a fixture ``store``
-    that answers an empty store.
-
-    >>> class TestMyStore(StoreContract):
-    ...     @pytest.fixture
-    ...     def store(self):
-    ...         return MyStore()
-    """
+class OutboxContract:
+    """Tests of records: staged, taken, settled, postponed, put aside."""
 
     def test_a_staged_record_is_taken_when_it_is_due(self, store: Store) -> None:
         stage(store, "run", due=10)
@@ -49,6 +38,12 @@ class StoreContract(StepContract):
         stage(store, "run", due=15, token="second", body=b"second")
 
         assert store.take(15, 99, 10) == [Taken(RunId("run"), "second", b"second", 1)]
+
+    def test_a_body_of_any_bytes_comes_back(self, store: Store) -> None:
+        body = bytes(range(256)) * 100
+        stage(store, "run", due=10, body=body)
+
+        assert [taken.body for taken in store.take(10, 99, 10)] == [body]
 
     def test_a_settled_record_is_gone(self, store: Store) -> None:
         stage(store, "run", due=10)
@@ -80,6 +75,11 @@ class StoreContract(StepContract):
         assert store.waiting() == 0
         assert store.take(99, 999, 10) == []
 
+    def test_settling_nothing_is_no_mistake(self, store: Store) -> None:
+        store.settle_all([])
+
+        assert store.waiting() == 0
+
     def test_a_postponed_record_is_due_later(self, store: Store) -> None:
         stage(store, "run", due=10)
         store.take(10, 99, 10)
@@ -103,7 +103,7 @@ class StoreContract(StepContract):
 
     def test_a_quarantined_record_is_shown_and_taken_no_more(self, store: Store) -> None:
         stage(store, "run", due=10, body=b"\xff bad")
-        store.quarantine(RunId("run"), "token", "it is bad", _KEEP)
+        store.quarantine(RunId("run"), "token", "it is bad", KEEP)
 
         assert store.take(99, 999, 10) == []
         (entry,) = store.quarantined()
@@ -112,7 +112,7 @@ class StoreContract(StepContract):
 
     def test_an_earlier_record_cannot_be_quarantined(self, store: Store) -> None:
         stage(store, "run", due=10, token="second")
-        store.quarantine(RunId("run"), "first", "it is bad", _KEEP)
+        store.quarantine(RunId("run"), "first", "it is bad", KEEP)
 
         assert store.quarantined() == list[Quarantined]()
         assert store.waiting() == 1
@@ -129,26 +129,3 @@ class StoreContract(StepContract):
         stage(store, "two", due=99)
 
         assert [store.waiting(until) for until in (9.9, 10, 99)] == [0, 1, 2]
-
-    def test_the_first_to_claim_a_run_has_it(self, store: Store) -> None:
-        assert store.claim(RunId("run"), "first", _KEEP) == Claim("first", is_mine=True)
-        assert store.claim(RunId("run"), "second", _KEEP) == Claim("first", is_mine=False)
-        assert store.claim(RunId("run"), "first", _KEEP) == Claim("first", is_mine=True)
-        assert store.claim(RunId("other"), "second", _KEEP) == Claim("second", is_mine=True)
-
-    def test_records_and_claims_of_one_run_are_apart(self, store: Store) -> None:
-        store.claim(RunId("run"), "owner", _KEEP)
-        stage(store, "run", due=10)
-
-        assert [taken.token for taken in store.take(10, 99, 10)] == ["token"]
-
-    def test_a_body_of_any_bytes_comes_back(self, store: Store) -> None:
-        body = bytes(range(256)) * 100
-        stage(store, "run", due=10, body=body)
-
-        assert [taken.body for taken in store.take(10, 99, 10)] == [body]
-
-
-def stage(store: Store, id: str, due: float, token: str = "token", body: bytes = b"body") -> None:
-    """Stage a record, and wait until it is there."""
-    store.stage(RunId(id), token, body, due, _KEEP)()

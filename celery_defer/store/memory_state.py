@@ -1,0 +1,82 @@
+"""What the memory store holds, which each part of it works on."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+from celery_defer.ids import RunId
+from celery_defer.store.events import SentEvent
+from celery_defer.store.protocol import Quarantined, Taken
+from celery_defer.store.runs import Recalled
+
+__all__ = ["MemoryRecord", "MemoryRun", "MemoryState"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRecord:
+    """A record of the outbox; of a parked run it has a step, and what that waits for."""
+
+    token: str
+    body: bytes
+    due: float
+    tries: int = 0
+    step: str | None = None
+    digest: str = ""
+    lease: float = 0.0
+    over: float | None = None
+
+
+@dataclass(slots=True)
+class MemoryRun:
+    """What a run remembers."""
+
+    since: float | None = None
+    turn: int = 0
+    owner: str | None = None
+    is_cancelled: bool = False
+    memos: dict[str, bytes] = field(default_factory=dict)
+    waits: dict[str, bytes] = field(default_factory=dict)
+    received: set[str] = field(default_factory=set)
+
+    def recalled(self) -> Recalled:
+        memos, waits = dict(self.memos), dict(self.waits)
+        return Recalled(self.turn, self.since or 0.0, memos, waits, self.is_cancelled)
+
+    def receive(self, step: str, event: SentEvent) -> bool:
+        """Keep an event as what a step answers; False if the run has it, or the step another."""
+        if event.id in self.received or step in self.memos:
+            return False
+        self.received.add(event.id)
+        self.memos[step] = event.memo
+        return True
+
+
+@dataclass(eq=False)
+class MemoryState:
+    """Records, runs and events, and the lock that each look takes."""
+
+    _outbox: dict[RunId, MemoryRecord] = field(default_factory=dict)
+    _aside: dict[RunId, Quarantined] = field(default_factory=dict)
+    _owners: dict[RunId, str] = field(default_factory=dict)
+    _runs: defaultdict[RunId, MemoryRun] = field(default_factory=lambda: defaultdict(MemoryRun))
+    _events: dict[str, list[SentEvent]] = field(default_factory=dict)
+    _shapes: dict[str, dict[str, float]] = field(default_factory=dict)
+    _sent: dict[str, bool] = field(default_factory=dict)
+    _parks: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._parked = threading.Condition(self._lock)
+
+    def _has(self, id: RunId, token: str) -> bool:
+        return id in self._outbox and self._outbox[id].token == token
+
+    def _lease(self, id: RunId, until: float) -> Taken:
+        record = self._outbox[id]
+        self._outbox[id] = replace(record, due=until, lease=until, tries=record.tries + 1)
+        return Taken(id, record.token, record.body, record.tries + 1)
+
+    def _kept(self, digest: str) -> list[SentEvent]:
+        return self._events.get(digest, [])

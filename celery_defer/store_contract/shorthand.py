@@ -1,0 +1,89 @@
+"""What the contract says to a store, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery_defer.ids import RunId
+from celery_defer.store import (
+    NO_SHAPE,
+    Arrival,
+    Emitted,
+    Parking,
+    SentEvent,
+    Store,
+    Subscription,
+    Verdict,
+)
+
+__all__ = [
+    "BY_NAME",
+    "KEEP",
+    "NOBODY",
+    "PARKED",
+    "RUN",
+    "SHAPE",
+    "UNTIL",
+    "emit",
+    "event",
+    "learn",
+    "park",
+    "stage",
+    "wait_for",
+]
+
+KEEP = 600.0
+UNTIL = 5_000.0
+RUN = RunId("run")
+BY_NAME = {NO_SHAPE: "by-name"}
+SHAPE = '["user.id"]'
+PARKED = Arrival(Verdict.PARKED)
+NOBODY = Emitted()
+
+
+def stage(store: Store, id: str, due: float, token: str = "token", body: bytes = b"body") -> None:
+    """Stage a record, and wait until it is there."""
+    store.stage(RunId(id), token, body, due, KEEP)()
+
+
+def park(
+    store: Store,
+    id: str = "run",
+    *,
+    turn: int = 0,
+    step: str = "wait",
+    note: bytes = b"note",
+    token: str = "token",
+    due: float = 500,
+    now: float = 10,
+    wait: Subscription | None = None,
+    early: Sequence[SentEvent] | None = (),
+) -> Arrival:
+    """Park a run, which waits for something or for its time."""
+    parking = Parking(turn, step, note, token, b"body", due, wait, early)
+    return store.park(RunId(id), parking, now, KEEP)
+
+
+def wait_for(
+    digest: str = "by-name", shape: str = NO_SHAPE, *, name: str = "event", since: float = 0
+) -> Subscription:
+    return Subscription(name, shape, digest, since)
+
+
+def learn(store: Store, wait: Subscription) -> None:
+    """Let the store know the shape of a wait."""
+    park(store, wait.shape, wait=wait)
+    store.settle(RunId(wait.shape), None)
+
+
+def event(id: str = "event", *, at: float = 20, is_named: bool = False) -> SentEvent:
+    """An event whose memo is its id."""
+    return SentEvent(id, "event", at, id.encode(), is_named)
+
+
+def emit(
+    store: Store, event: SentEvent, digests: Mapping[str, str] = BY_NAME, **options: Any
+) -> Emitted:
+    asked = {"now": 20.0, "until": 30.0, "limit": 10, "keep": KEEP, **options}
+    return store.emit(event, digests, **asked)
