@@ -18,8 +18,9 @@ import billiard.pool
 from celery import current_app, current_task, signals
 from celery.concurrency.asynpool import AsynPool
 from celery.worker.request import Request
+from kombu.message import Message
 
-from celery_defer import relay, waves
+from celery_defer import relay, run_id, waves
 from celery_defer.extension import extension_of
 from celery_defer.parked import WAKE
 from celery_defer.store import Store
@@ -58,6 +59,9 @@ def reach(point: str, run: str) -> None:
         assert redis.blpop([f"accepted:{run}"], timeout=10)
     if point in _AFTER_PUBLISHING:
         _wait_until_received(run)
+    if point in DEFERRED:
+        # So is a late one not quite before the next body.
+        assert redis.blpop([f"acknowledged:{run_id(current_task.request.parent_id, 'a')}"], 10)
     redis.hdel(key, point)
     if who == b"worker":
         os.kill(MAIN, signal.SIGKILL)
@@ -210,12 +214,27 @@ def _see_lost_children_at_once() -> None:
 
 
 def _tell_when_accepted() -> None:
-    """Tell a run when the main process has acknowledged it, if it does so early."""
-    on_accepted = Request.on_accepted
+    """Tell a run when the main process has acknowledged it, if it does so early.
 
-    def telling(self: Any, *args: Any) -> None:
+    The pool's process or thread goes on meanwhile: what it has acknowledged by
+    celery.worker.consumer.consumer.Consumer.call_soon is done when the loop comes to it.
+    """
+    on_accepted, ack = Request.on_accepted, Message.ack
+
+    def accepting(self: Any, *args: Any) -> None:
         on_accepted(self, *args)
-        if _redis().exists(f"kill:{self.id}"):
-            _redis().rpush(f"accepted:{self.id}", 1)
+        if self.task.acks_late:
+            _accepted(self.id)
 
-    Request.on_accepted = telling
+    def acknowledging(self: Any, *args: Any, **kwargs: Any) -> None:
+        ack(self, *args, **kwargs)
+        _redis().rpush(f"acknowledged:{self.headers['id']}", 1)
+        if not current_app.tasks[self.headers["task"]].acks_late:
+            _accepted(self.headers["id"])
+
+    Request.on_accepted, Message.ack = accepting, acknowledging
+
+
+def _accepted(run: str) -> None:
+    if _redis().exists(f"kill:{run}"):
+        _redis().rpush(f"accepted:{run}", 1)
