@@ -95,6 +95,8 @@ def _on_retry(request: Any, **_: Any) -> None:
 @signals.task_prerun.connect
 def _on_prerun(task_id: str, **_: Any) -> None:
     mark("began", task_id)
+    if current_task.request.delivery_info.get("redelivered"):
+        mark("began-again", task_id)
 
 
 def seen(**more: Any) -> dict[str, Any]:
