@@ -28,10 +28,10 @@ def end(app: Any, backend: Any, request: Any, *, stores: bool = True) -> None:
     try:
         with app.events.default_dispatcher(hostname=request.hostname) as events:
             # celery.events.state.Task.event: any other state would be outranked by WAITING.
-            events.send("task-retried", uuid=request.id, exception=_REASON)
-            events.send(
-                "task-revoked", uuid=request.id, terminated=False, signum=None, expired=False
-            )
+            events.send("task-retried", uuid=request.id)
+            ended = {"terminated": False, "signum": None, "expired": False}
+            # The result that Flower shows is for what the run has waited.
+            events.send("task-revoked", uuid=request.id, result=_REASON, **ended)
     except Exception:
         logger.exception("run %s: no event tells that it was cancelled", request.id)
 

@@ -20,7 +20,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
-from celery_defer import cancellation, invocation, links, outbox, receive, scope
+from celery_defer import cancellation, invocation, links, outbox, parked, receive, scope
 from celery_defer.errors import StoreAwayError
 from celery_defer.flow import Cancelled, Suspended
 from celery_defer.function import Deferrable, deferrable, find
@@ -97,6 +97,9 @@ def _tracing(trace_task: Callable[..., Any], task: Any, extension: Any) -> Calla
         own = Scope(task, known, settings, store)
         if (HEADER in known or WAKE in known) and receive.is_duplicate(own):
             return _ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
+        # A deferred function is given objects of its own.
+        if store is not None and HEADER not in known and not own.is_eager:
+            own.given = parked.copied(args, kwargs)
         token = scope.enter(own)
         try:
             return trace_task(uuid, args, kwargs, request)

@@ -8,7 +8,7 @@ from typing import Any
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
-from celery_defer import answers
+from celery_defer import answers, memo
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
 from celery_defer.failures import failure_of
@@ -71,11 +71,15 @@ def outcome(run: Scope, step: str, child: tuple[str, str]) -> Memo | None:
 
 
 def tell_invoker(run: Scope) -> None:
-    """Wake the run that has invoked this one, which has ended."""
+    """Tell the run that has invoked this one, which has ended, what it has come to; wake it."""
     if run.invoker is None or run.store is None:
         return
     id, step = run.invoker
     now = run.now()
+    # The result may have expired when the invoker looks.
+    found = outcome(run, step, (run.run.id, run.task.name))
+    if found is not None:
+        run.store.remember(id, {step: memo.pack(found)}, run.settings.claim_keeps)
     taken = run.store.arrive(id, step, now, now + LEASE)
     wake(run.app, run.store, [taken] if taken else [])
 

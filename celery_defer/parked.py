@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.utils import json
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
 
-__all__ = ["WAKE", "Parked", "Wake", "is_parked", "pack", "unpack"]
+__all__ = ["WAKE", "Parked", "Wake", "copied", "is_parked", "pack", "unpack"]
 
 #: The header of a message that wakes a run. Celery keeps it over retries and redeliveries.
 WAKE = "celery_defer_wake"
@@ -93,6 +96,21 @@ _HEADER = {"when": "success", "experiment": None, "depth": 1}
 _adapter = TypeAdapter(Parked)
 
 
+# What a body that is given it cannot change.
+_FIXED = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Answer arguments, pickled, that a body may change while it works; None if it cannot."""
+    if _FIXED.issuperset(map(type, args)) and _FIXED.issuperset(map(type, kwargs.values())):
+        return None
+    with suppress(
+        Exception
+    ):  # what came in a message can be copied; its task may be called by hand
+        return pickle.dumps((args, kwargs), pickle.HIGHEST_PROTOCOL)
+    return None
+
+
 def is_parked(body: bytes) -> bool:
     """Whether a record in the outbox is that of a parked run."""
     return body.startswith(_MARK)
@@ -155,8 +173,10 @@ def unpack(id: RunId, body: bytes) -> Parked:
         return replace(
             read, options=_whole_options(id, read.options), headers=_whole_headers(read.headers)
         )
-    except (ValidationError, ValueError, TypeError, RecursionError, zlib.error) as error:
-        raise RecordError(f"the parked run cannot be read: {error}") from error
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # kombu's JSON has types, each of which may refuse its value
+        raise RecordError(f"the parked run cannot be read: {error!r}") from error
 
 
 def _whole_options(id: RunId, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
 from pydantic_core import from_json
 
-from celery_defer import matching, memo, parked
+from celery_defer import matching, memo, parked, recalling, telling
 from celery_defer.chords import check_chord
 from celery_defer.errors import StepError
 from celery_defer.flow import Cancelled, Suspended
@@ -18,7 +20,6 @@ from celery_defer.replay import Note
 from celery_defer.scope import Phase, Scope
 from celery_defer.storage import ask, store_of
 from celery_defer.store import Arrival, Parking, SentEvent, Subscription, Verdict
-from celery_defer.telling import show_started, show_waiting
 from celery_defer.waits import Wait
 from celery_defer.waking import LEASE, wake
 
@@ -38,19 +39,27 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
     """
     check_chord(run, step, wait)
     parking = _parking(run, step, wait)
-    show_waiting(run, step, wait)
-    store, now = store_of(run), run.now()
+    store, now, keeps = store_of(run), run.now(), run.settings.claim_keeps
+    # The step may have taken its time, and the run may have ended elsewhere meanwhile.
+    recalling.check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
+    # A run that comes again may have a result, which Celery would not let us write over.
+    told = None if run.came_again else telling.waiting(run, step, wait)
+    is_told_by_store = told is not None and store.tells(told)
+    if not is_told_by_store:
+        telling.show_waiting(run, step, wait)
+    telling.send_waiting(run, step, wait)
     # Past its time it waits for a worker, as all of the outbox does.
     keep = wait.until - now + run.settings.outbox_keeps
 
     def attempt(parking: Parking) -> Arrival:
-        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep))
+        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep, told))
 
     arrival = attempt(parking)
     if arrival.verdict is Verdict.LOOK:
         arrival = attempt(replace(parking, early=_early(run, step, wait, arrival.known)))
     if arrival.verdict is Verdict.ARRIVED:
-        show_started(run)
+        if not is_told_by_store:
+            telling.show_started(run)
         return arrival.memo or b""
     run.drop(Phase.PARKED)
     if arrival.verdict is Verdict.CANCELLED:
@@ -59,7 +68,7 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
     run.wait = wait
     _check_over(run, step, wait)
-    raise Suspended(f"run {run.run.id} waits at step {step!r} until {wait.shown}")
+    raise Suspended(f"run {run.run.id} waits at step {step!r} {wait.words}")
 
 
 def cancelled(run: Scope) -> Cancelled:
@@ -83,12 +92,13 @@ def left(run: Scope) -> Suspended:
 def _parking(run: Scope, step: str, wait: Wait) -> Parking:
     replay = run.replay
     assert replay is not None  # noqa: S101
+    args, kwargs = _given(run)
     record = Parked(
         parked=run.run.id,
         task=run.task.name,
         turn=replay.turn + 1,
-        args=run.task.request.args or (),
-        kwargs=run.task.request.kwargs or {},
+        args=args,
+        kwargs=kwargs,
         options=_options(run),
         child=wait.child,
         until=wait.until if wait.child else None,
@@ -97,6 +107,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
     )
     try:
         body = parked.pack(record)
+        _check_args(run, record, body)
     except Exception as error:
         raise StepError(
             f"step {step!r} cannot park run {run.run.id}: its arguments are not JSON ({error}); "
@@ -113,6 +124,23 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
         due=due,
         subscription=wait.subscription,
     )
+
+
+def _check_args(run: Scope, record: Parked, body: bytes) -> None:
+    """Raise ValueError for arguments that JSON would change, as those of a pickle may be."""
+    if (getattr(run.task, "serializer", None) or run.app.conf.task_serializer) == "json":
+        return
+    back = parked.unpack(record.parked, body)
+    if [list(back.args), dict(back.kwargs)] != [list(record.args), dict(record.kwargs)]:
+        raise ValueError("they would come back otherwise: tuples as lists, other keys as text")
+
+
+def _given(run: Scope) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Answer the arguments as they came: the body may have changed what it was given."""
+    request = run.task.request
+    if run.given:
+        return pickle.loads(run.given)  # type: ignore[no-any-return]  # noqa: S301  # never left here
+    return request.args or (), request.kwargs or {}
 
 
 def _options(run: Scope) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from celery_defer.scope import Phase, Scope
 from celery_defer.storage import ask
 from celery_defer.store import Recalled
 
-__all__ = ["know", "published", "recall", "restore"]
+__all__ = ["check_current", "know", "published", "recall", "restore"]
 
 # Before the id of a call that a body has published at once; no step's key begins so.
 _NOW = "\0"
@@ -40,7 +40,7 @@ def restore(run: Scope) -> None:
     """
     if run.replay is None and run.store is not None and not run.is_eager:
         found = run.store.recall(run.run.id, None, run.settings.claim_keeps)
-        _check_current(run, found)
+        check_current(run, found)
         know(run, found)
 
 
@@ -55,7 +55,7 @@ def recall(run: Scope, step: str) -> Replay:
             f"step {step!r} has no place to remember in: set defer_store_url = 'redis://…'"
         )
     found = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.claim_keeps))
-    _check_current(run, found)
+    check_current(run, found)
     _check_known(run, found)
     know(run, found)
     assert run.replay is not None  # noqa: S101
@@ -74,7 +74,8 @@ def published(run: Scope, replay: Replay) -> dict[str, bytes]:
     }
 
 
-def _check_current(run: Scope, found: Recalled) -> None:
+def check_current(run: Scope, found: Recalled) -> None:
+    """Raise Suspended if the run has parked since this delivery of it was published."""
     if found.turn > run.turn:
         run.drop(Phase.PARKED)
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")

@@ -56,7 +56,7 @@ def is_duplicate(run: Scope) -> bool:
         return False
     if claim.owner.partition("/")[0] != token:
         return True
-    return _tells_of_redelivery(run.app) and not _came_again(run.request)
+    return _tells_of_redelivery(run.app) and not run.came_again
 
 
 def perform(
@@ -112,7 +112,7 @@ def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
     if wake is None:
         return store.claim(run.run.id, owner, keep)
     # A run that comes again may have a result, which Celery would not let us write over.
-    told = telling.started(run) if not _came_again(run.request) else None
+    told = telling.started(run) if not run.came_again else None
     resumed = store.resume(run.run.id, wake.turn, owner, keep, told)
     run.is_shown = resumed.has_told
     if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
@@ -138,11 +138,6 @@ def _tells_of_redelivery(app: Any) -> bool:
     return url.partition("://")[0] in _TELLING
 
 
-def _came_again(request: Mapping[str, Any]) -> bool:
-    delivery = request.get("delivery_info") or {}
-    return bool(delivery.get("redelivered") or request.get("retries"))
-
-
 def _returned(run: Scope, answer: object) -> None:
     _restore(run)
     run.phase = Phase.RETURNED
@@ -150,7 +145,7 @@ def _returned(run: Scope, answer: object) -> None:
         staging.link_again(run, run.replay.calls())
     if run.buffered():
         staging.stage(run, Outcome.SUCCESS, answer)
-    elif _came_again(run.request):
+    elif run.came_again:
         # What an attempt before this one has staged, and could not publish, is out of date.
         staging.forget(run)
 
@@ -159,20 +154,20 @@ def _raised(run: Scope) -> None:
     """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
     _restore(run)
     starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered())
-    if _came_again(run.request) and staging.has_succeeded(run):
+    if run.came_again and staging.has_succeeded(run):
         run.drop()
     elif starts:
         run.phase = Phase.RAISED
         staging.stage(run, Outcome.FAILURE)
     else:
         run.drop()
-        if _came_again(run.request):
+        if run.came_again:
             staging.forget(run)
 
 
 def _restore(run: Scope) -> None:
     """What a finished step has deferred is the run's, also if this attempt had no use for it."""
-    if not _came_again(run.request):
+    if not run.came_again:
         return
     try:
         recalling.restore(run)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from celery.states import FAILURE
+
 from celery_defer import parked, record, waves
 from celery_defer.broker import is_there
 from celery_defer.delivery import deliver
@@ -217,8 +219,13 @@ class Relay:
             self.store.postpone(taken.id, taken.token, now + _pause(taken.tries))
 
     def _quarantine(self, taken: Taken, reason: str) -> None:
-        logger.error("what run %s deferred is quarantined: %s", taken.id, reason)
         self.store.quarantine(taken.id, taken.token, reason, self.settings.outbox_keeps)
+        if not parked.is_parked(taken.body):
+            logger.error("what run %s deferred is quarantined: %s", taken.id, reason)
+            return
+        logger.error("parked run %s is quarantined, and has failed: %s", taken.id, reason)
+        error = RecordError(f"run {taken.id} was parked, and cannot go on: {reason}")
+        self.app.backend.store_result(taken.id, error, FAILURE)
 
 
 def _pause(tries: int) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from celery_defer import apps
 from celery_defer.envelope import Envelope
 from celery_defer.errors import NoRunError, ResultError
 from celery_defer.ids import RunId
@@ -67,6 +68,8 @@ class Scope:
     replayed: AbstractSet[str] = frozenset()
     #: Says that the store did not answer a step, also to a body that has swallowed it.
     lost_store: Exception | None = None
+    #: The arguments as they came, pickled, where the body may change them.
+    given: bytes | None = None
     #: What the run has left its worker for.
     wait: Wait | None = None
     #: The step whose function is at work.
@@ -106,6 +109,12 @@ class Scope:
     @property
     def is_eager(self) -> bool:
         return bool(self.request.get("is_eager"))
+
+    @property
+    def came_again(self) -> bool:
+        """Whether this message was delivered before, or is a retry of Celery's."""
+        delivery = self.request.get("delivery_info") or {}
+        return bool(delivery.get("redelivered") or self.request.get("retries"))
 
     @property
     def takes_calls(self) -> bool:
@@ -148,7 +157,7 @@ def current() -> Scope:
     """Answer the scope that takes calls; raise NoRunError where there is none."""
     scope = _scope.get()
     if scope is None:
-        raise NoRunError
+        raise _no_run()
     if not scope.takes_calls:
         raise NoRunError(
             f"run {scope.run.id} ({scope.run.task}) has left its body; what it defers "
@@ -166,8 +175,18 @@ def current_run() -> Run:
     """
     scope = _scope.get()
     if scope is None:
-        raise NoRunError
+        raise _no_run()
     return scope.run
+
+
+def _no_run() -> NoRunError:
+    task = apps.current_app.current_task  # type: ignore[attr-defined]  # Celery is met there
+    if task is None or hasattr(task.app, "_celery_defer"):
+        return NoRunError()
+    return NoRunError(
+        f"app {task.app.main!r} has no Defer(app), so its task {task.name} has no run: call "
+        "Defer(app) where the app is made"
+    )
 
 
 def _run(scope: Scope) -> Run:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from celery_defer import parked, record
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import Call
-from celery_defer.store import Arrival, MemoryStore, Parking, Verdict
+from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent, Told, Verdict
 
 __all__ = ["SimulatedStore"]
 
 
 @dataclass(eq=False)
 class SimulatedStore(MemoryStore):
-    """Remembers what was staged, and where runs have parked."""
+    """Remembers what was staged, where runs have parked, and which events were sent."""
 
     calls: dict[str, dict[str, Call]] = field(default_factory=dict)
     parkings: dict[str, Parking] = field(default_factory=dict)
+    sent: list[SentEvent] = field(default_factory=list)
 
     def stage(
         self, id: RunId, token: str, body: bytes, due: float, keep: float
@@ -29,11 +31,21 @@ class SimulatedStore(MemoryStore):
         known.update({call.id: call for call in staged.calls})
         return super().stage(id, token, body, due, keep)
 
-    def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
-        arrival = super().park(id, parking, now, keep)
+    def park(
+        self, id: RunId, parking: Parking, now: float, keep: float, told: Told | None = None
+    ) -> Arrival:
+        arrival = super().park(id, parking, now, keep, told)
         if arrival.verdict is Verdict.PARKED:
             self.parkings[id] = parking
         return arrival
+
+    def emit(self, event: SentEvent, digests: Mapping[str, str], **rest: Any) -> Emitted:
+        is_over = self._sent.get(event.id) is False
+        emitted = super().emit(event, digests, **rest)
+        # It is asked again with other shapes, and for more waves of one event.
+        if not is_over and event not in self.sent[-1:]:
+            self.sent.append(event)
+        return emitted
 
     def parking(self, id: RunId) -> Parking | None:
         """Answer where a run is parked, if it is."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,30 +18,44 @@ from celery_defer.scope import Scope
 from celery_defer.store import Told
 from celery_defer.waits import WAITING, Wait
 
-__all__ = ["lifetime", "show_started", "show_waiting", "started"]
+__all__ = ["lifetime", "send_waiting", "show_started", "show_waiting", "started", "waiting"]
 
 logger = logging.getLogger(__name__)
 
 
 def show_waiting(run: Scope, step: str, wait: Wait) -> None:
-    """Tell the result backend and Flower, before the run may be woken."""
-    if not run.ignores_result:
-        meta = {"step": step, "waiting_for": wait.kind, **wait.about, "until": wait.shown}
-        try:
-            run.task.backend.store_result(run.run.id, meta, WAITING, request=run.task.request)
-            _keep_result(run, wait)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            logger.exception("run %s: its state does not tell that it waits", run.run.id)
-    if run.task.send_events:
-        try:
-            told = f"waiting: {wait.kind} at step {step!r} until {wait.shown}"
-            run.task.send_event("task-waiting", result=told, eta=wait.shown)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            logger.exception("run %s: no event tells that it waits", run.run.id)
+    """Tell whoever reads results, before the run may be woken."""
+    if run.ignores_result:
+        return
+    try:
+        _store_waiting(run, run.task.backend, step, wait)
+        _keep_result(run, wait)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        logger.exception("run %s: its state does not tell that it waits", run.run.id)
+
+
+def waiting(run: Scope, step: str, wait: Wait) -> Told | None:
+    """Answer what ``show_waiting`` would write; None where that is not one write to a Redis."""
+    if run.ignores_result:
+        return None
+    told = _drafted(run, lambda backend: _store_waiting(run, backend, step, wait))
+    longest = _lifetime_of(run, wait)
+    return replace(told, expires=longest) if told and longest else told
+
+
+def send_waiting(run: Scope, step: str, wait: Wait) -> None:
+    """Tell Flower, before the run may be woken."""
+    if not run.task.send_events:
+        return
+    try:
+        told = f"waiting at step {step!r} {wait.words}"
+        run.task.send_event("task-waiting", result=told, eta=wait.shown)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        logger.exception("run %s: no event tells that it waits", run.run.id)
 
 
 def show_started(run: Scope) -> None:
@@ -56,18 +72,9 @@ def show_started(run: Scope) -> None:
 
 def started(run: Scope) -> Told | None:
     """Answer what ``show_started`` would write; None where that is not one write to a Redis."""
-    if not _is_told(run) or type(run.task.backend) is not RedisBackend:
+    if not _is_told(run):
         return None
-    backend: Any = run.task.backend
-    written: list[tuple[Any, Any]] = []
-    draft = _deaf_copy(backend)
-    draft.get = lambda _: None
-    draft.set = lambda key, value: written.append((key, value))
-    _store_started(run, draft)
-    if len(written) != 1:
-        return None
-    [(key, value)] = written
-    return Told(backend.client.connection_pool.connection_kwargs, key, value, backend.expires)
+    return _drafted(run, lambda backend: _store_started(run, backend))
 
 
 def lifetime(expires: Any) -> float | None:
@@ -76,16 +83,42 @@ def lifetime(expires: Any) -> float | None:
     return expires.total_seconds() if isinstance(expires, timedelta) else expires
 
 
+def _drafted(run: Scope, store: Callable[[Any], None]) -> Told | None:
+    """Answer what *store* has the run's backend write."""
+    if type(run.task.backend) is not RedisBackend:
+        return None
+    backend: Any = run.task.backend
+    written: list[tuple[Any, Any]] = []
+    draft = _deaf_copy(backend)
+    draft.get = lambda _: None
+    draft.set = lambda key, value: written.append((key, value))
+    store(draft)
+    if len(written) != 1:
+        return None
+    [(key, value)] = written
+    return Told(backend.client.connection_pool.connection_kwargs, key, value, backend.expires)
+
+
+def _store_waiting(run: Scope, backend: Any, step: str, wait: Wait) -> None:
+    meta = {"step": step, "waiting_for": wait.kind, **wait.about, "until": wait.shown}
+    backend.store_result(run.run.id, meta, WAITING, request=run.task.request)
+
+
 def _keep_result(run: Scope, wait: Wait) -> None:
     """Let the stored state outlive the wait: a client may be in ``get()`` all the time.
 
     celery.backends.base.KeyValueStoreBackend.expire; other backends keep what is not ready.
     """
-    backend = run.task.backend
-    expires = lifetime(getattr(backend, "expires", None))
+    backend, longest = run.task.backend, _lifetime_of(run, wait)
+    if longest and hasattr(backend, "get_key_for_task"):
+        backend.expire(backend.get_key_for_task(run.run.id), longest)
+
+
+def _lifetime_of(run: Scope, wait: Wait) -> int | None:
+    """Answer for how many seconds a long wait's state must live; None where any will do."""
+    expires = lifetime(getattr(run.task.backend, "expires", None))
     longest = wait.until - run.now()
-    if expires and longest > expires / 2 and hasattr(backend, "get_key_for_task"):
-        backend.expire(backend.get_key_for_task(run.run.id), int(longest + expires))
+    return int(longest + expires) if expires and longest > expires / 2 else None
 
 
 def _is_told(run: Scope) -> bool:

@@ -35,6 +35,14 @@ class Wait:
     is_over: Callable[[], bool] = lambda: False
 
     @property
+    def words(self) -> str:
+        """For what the run waits, and until when, as people read it."""
+        if self.child:
+            return f"for run {self.child[0]} ({self.child[1]})"
+        what = f"for event {self.about['event']!r}" if self.subscription else f"({self.kind})"
+        return f"{what} until {self.shown}"
+
+    @property
     def shown(self) -> str | None:
         """Until when the run waits, as people read it; None where nobody knows."""
         return None if self.child else shown(self.until)

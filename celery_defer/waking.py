@@ -110,8 +110,7 @@ def _telling(app: Any, connection: Any, producer: Any) -> Callable[[Parked], Non
 
     def tell(run: Parked) -> None:
         events.hostname = run.hostname or events.hostname
-        told = {"uuid": run.parked, "exception": "its wait is over"}
-        events.publish("task-retried", told, producer)
+        events.publish("task-retried", {"uuid": run.parked}, producer)
 
     return tell
 

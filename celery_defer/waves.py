@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from celery_defer import matching, memo
 from celery_defer.errors import RecordError, StoreError
 from celery_defer.ids import RunId
-from celery_defer.store import NO_SHAPE, Emitted, SentEvent, Store
+from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store
 from celery_defer.waking import LEASE, wake
 
 __all__ = ["go_on", "is_unfinished", "send", "unpack"]
@@ -35,21 +35,16 @@ _shapes: WeakKeyDictionary[Any, dict[str, Sequence[str]]] = WeakKeyDictionary()
 def send(app: Any, extension: Any, event: SentEvent) -> int:
     """Wake the runs that wait for *event*; answer how many there were.
 
-    After the first wave of many, a record stands in the outbox for what is left.
+    While there are more, a record stands in the outbox for what is left.
     """
-    store, id, token = extension.store, _id_of(event), uuid4().hex
-    found = _wave(app, extension, event)
-    if not found.has_more:
-        return found.woken
     keep = extension.settings.outbox_keeps
-    store.stage(id, token, _MARK + _adapter.dump_json(event), extension.clock() + LEASE, keep)()
-    woken, has_more = found.woken, True
-    while has_more:
-        found = _wave(app, extension, event)
-        woken, has_more = woken + found.woken, found.has_more
-        store.postpone(id, token, extension.clock() + LEASE)
-    store.settle(id, token)
-    return woken
+    rest = Rest(_id_of(event), uuid4().hex, _MARK + _adapter.dump_json(event), keep)
+    waves = [_wave(app, extension, event, rest)]
+    while waves[-1].has_more:
+        waves.append(_wave(app, extension, event, rest))
+    if len(waves) > 1:
+        extension.store.settle(rest.id, rest.token)
+    return sum(wave.woken for wave in waves)
 
 
 def go_on(app: Any, extension: Any, event: SentEvent) -> bool:
@@ -70,16 +65,16 @@ def unpack(body: bytes) -> SentEvent:
         raise RecordError(f"the event cannot be read: {error}") from error
 
 
-def _wave(app: Any, extension: Any, event: SentEvent) -> Emitted:
-    found = _emitted(extension, event)
+def _wave(app: Any, extension: Any, event: SentEvent, rest: Rest | None = None) -> Emitted:
+    found = _emitted(extension, event, rest)
     while found.unknown_shapes is not None:
         _learn(extension.store, event.name, found.unknown_shapes)
-        found = _emitted(extension, event)
+        found = _emitted(extension, event, rest)
     wake(app, extension.store, found.taken)
     return found
 
 
-def _emitted(extension: Any, event: SentEvent) -> Emitted:
+def _emitted(extension: Any, event: SentEvent, rest: Rest | None) -> Emitted:
     store: Store = extension.store
     data = from_json(memo.unpack(event.memo).result)["data"]
     known = _shapes.setdefault(store, {}).get(event.name, ())
@@ -92,6 +87,7 @@ def _emitted(extension: Any, event: SentEvent) -> Emitted:
             until=now + LEASE,
             limit=_LIMIT,
             keep=extension.settings.event_retention,
+            rest=rest,
         )
     except SoftTimeLimitExceeded:
         raise

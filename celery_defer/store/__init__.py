@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from celery_defer.store.events import NO_SHAPE, Emitted, SentEvent, Subscription
+from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent, Subscription
 from celery_defer.store.memory import MemoryStore
 from celery_defer.store.protocol import Claim, OutboxStore, Quarantined, Taken
 from celery_defer.store.redis import RedisStore
@@ -25,6 +25,7 @@ __all__ = [
     "Quarantined",
     "Recalled",
     "RedisStore",
+    "Rest",
     "Resumed",
     "SentEvent",
     "Store",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from celery_defer.ids import RunId
 from celery_defer.store.protocol import Taken
 
-__all__ = ["DRIFT", "NO_SHAPE", "Emitted", "SentEvent", "Subscription"]
+__all__ = ["DRIFT", "NO_SHAPE", "Emitted", "Rest", "SentEvent", "Subscription"]
 
 #: The shape of a wait that compares no values: any event of the name will do.
 NO_SHAPE = "[]"
@@ -40,6 +41,16 @@ class SentEvent:
     at: float
     memo: bytes
     is_named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The record for the outbox of an event that goes on: a relay takes it if its sender dies."""
+
+    id: RunId
+    token: str
+    body: bytes
+    keep: float
 
 
 @dataclass(frozen=True, slots=True)

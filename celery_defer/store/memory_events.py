@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from celery_defer.ids import RunId
-from celery_defer.store.events import NO_SHAPE, Emitted, SentEvent
-from celery_defer.store.memory_state import MemoryState
+from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent
+from celery_defer.store.memory_state import MemoryRecord, MemoryState
 from celery_defer.store.protocol import Taken
 
 __all__ = ["MemoryEvents"]
@@ -25,6 +25,7 @@ class MemoryEvents(MemoryState):
         until: float,
         limit: int,
         keep: float,
+        rest: Rest | None = None,
     ) -> Emitted:
         with self._lock:
             known = self._shapes.get(event.name, {})
@@ -39,6 +40,8 @@ class MemoryEvents(MemoryState):
             waiting = [id for digest in wanted for id in self._waiting(digest)]
             woken, left = self._wake(waiting, event, limit)
             has_more = bool(left)
+            if has_more and rest:
+                self._outbox[rest.id] = MemoryRecord(rest.token, rest.body, until, lease=until)
             if has_more or event.is_named:
                 self._sent[event.id] = has_more
             else:

@@ -51,12 +51,16 @@ class MemorySteps(MemoryState):
             kept = [self._runs[id].memos.setdefault(step, memo) for step, memo in memos.items()]
             return kept[-1]
 
+    def tells(self, told: Told) -> bool:  # noqa: ARG002
+        return False
+
     def park(
         self,
         id: RunId,
         parking: Parking,
         now: float,
         keep: float,  # noqa: ARG002
+        told: Told | None = None,  # noqa: ARG002
     ) -> Arrival:
         with self._lock:
             run, wait = self._runs[id], parking.subscription

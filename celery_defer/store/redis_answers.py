@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,5 +58,5 @@ def sent(name: str, member: bytes, at: float) -> SentEvent:
 
 
 def quarantined(id: bytes, row: bytes) -> Quarantined:
-    reason, body = json.loads(row.decode(errors="replace"))
-    return Quarantined(RunId(id.decode()), reason, body.encode())
+    reason, _, body = row.partition(b"\0")
+    return Quarantined(RunId(id.decode()), reason.decode(), body)

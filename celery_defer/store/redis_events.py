@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery_defer.ids import RunId
-from celery_defer.store.events import NO_SHAPE, Emitted, SentEvent
+from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent
 from celery_defer.store.protocol import Taken
 from celery_defer.store.redis_answers import emitted, sent, taken
 from celery_defer.store.redis_base import RedisBase, number, seconds
@@ -31,15 +31,18 @@ class RedisEvents(RedisBase):
         until: float,
         limit: int,
         keep: float,
+        rest: Rest | None = None,
     ) -> Emitted:
         wanted = [digest for digest in dict.fromkeys(digests.values()) if digest]
         keys = [self._due, self._waits, self._shapes(event.name)]
-        keys += [f"{self._prefix}event-id:{event.id}", *map(self._came, wanted)]
+        keys += [f"{self._prefix}event-id:{event.id}", self._record(rest.id if rest else RunId(""))]
+        keys += map(self._came, wanted)
         known = "\n".join(shape for shape in digests if shape != NO_SHAPE)
         start, end = self._record(RunId("\0")).split("\0")
         _, end_of_run = self._run(RunId("\0")).split("\0")
         args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
         args += [known, start, end, end_of_run, int(event.is_named)]
+        args += [rest.id, rest.token, rest.body, seconds(rest.keep)] if rest else [""] * 4
         args += [part for digest in wanted for part in (digest, number(digest))]
         return emitted(self._emit(keys, args))
 

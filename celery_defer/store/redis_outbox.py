@@ -83,7 +83,9 @@ class RedisOutbox(RedisBase):
         self._postpone([self._record(id), self._due], [id, token, due, body or b""])
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
-        self._quarantine([*self._of_record(id), self._aside], [id, token, reason, seconds(keep)])
+        # The body, which may have any bytes, comes after the first byte 0.
+        args = [id, token, reason.replace("\0", ""), seconds(keep)]
+        self._quarantine([*self._of_record(id), self._aside], args)
 
     def quarantined(self) -> list[Quarantined]:
         rows: dict[bytes, bytes] = self._client.hgetall(self._aside)

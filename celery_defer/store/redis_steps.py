@@ -25,9 +25,9 @@ class RedisSteps(RedisBase):
     def __init__(self, client: Any, prefix: str) -> None:
         super().__init__(client, prefix)
         self._recall = self._script("keep", "recall")
-        self._resume = self._script("resume")
+        self._resume = self._script("tell", "resume")
         self._remember = self._script("keep", "remember")
-        self._park = self._script("record", "keep", "receive", "park")
+        self._park = self._script("record", "keep", "receive", "tell", "park")
         self._give_up = self._script("keep", "receive", "give_up")
         self._cancel = self._script("record", "cancel")
 
@@ -48,11 +48,17 @@ class RedisSteps(RedisBase):
         answer: bytes = self._remember([self._run(id)], [seconds(keep), *pairs])
         return answer
 
-    def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
+    def tells(self, told: Told) -> bool:
+        return bool(self._telling(told))
+
+    def park(
+        self, id: RunId, parking: Parking, now: float, keep: float, told: Told | None = None
+    ) -> Arrival:
         keys = [self._run(id), self._owner(id), self._record(id), self._due, self._waits]
         keys += [self._nudge]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
         args += [parking.body, parking.due, seconds(keep), now + _SOON]
+        args += (self._telling(told) if told else []) or [""] * 4
         if event := parking.subscription:
             keys += [self._came(event.digest), self._shapes(event.name)]
             args += [event.digest, number(event.digest), event.shape, event.since, now + DRIFT]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from celery_defer.ids import RunId
-from celery_defer.store.events import Emitted, SentEvent, Subscription
+from celery_defer.store.events import Emitted, Rest, SentEvent, Subscription
 from celery_defer.store.protocol import Taken
 from celery_defer.store.runs import Arrival, Parking, Recalled, Resumed, Told
 
@@ -50,13 +50,20 @@ class StepStore(Protocol):
         """
         ...
 
-    def park(self, id: RunId, parking: Parking, now: float, keep: float) -> Arrival:
+    def tells(self, told: Told) -> bool:
+        """Answer whether ``resume`` and ``park`` write *told*, as that Redis is the store's."""
+        ...
+
+    def park(
+        self, id: RunId, parking: Parking, now: float, keep: float, told: Told | None = None
+    ) -> Arrival:
         """End the run's turn and put its record into the outbox.
 
         Not if the step has a memo; nor if the event that it waits for was sent already, and
         was not received by the run: that is kept as the step's memo then. Nor if nobody has
         looked for events that were sent before they were kept by such values; from now on they
-        are. *keep* is in seconds from now.
+        are. *keep* is in seconds from now. Of a run that parks *told* is written, if the store
+        can do so.
         """
         ...
 
@@ -99,12 +106,14 @@ class StepStore(Protocol):
         until: float,
         limit: int,
         keep: float,
+        rest: Rest | None = None,
     ) -> Emitted:
         """Record an event, and lease at most *limit* of the runs that waited for it.
 
         *digests* has the digest of the event's values for each shape that the sender knows,
         empty where the event lacks a value. The event counts for runs that begin to wait
         within *keep* seconds. Where there were more runs, the same event goes on with those.
+        Then *rest* is in the outbox, leased until then too.
         A named one does nothing where another of its id was through with all in the last day.
         """
         ...

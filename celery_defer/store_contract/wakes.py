@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Emitted, Store, Taken
+from celery_defer.store import Emitted, Rest, Store, Taken
 from celery_defer.store_contract.shorthand import (
     BY_NAME,
     KEEP,
@@ -105,3 +105,19 @@ class WakeContract:
 
         assert [taken.id for taken in found.taken] == ["slow"]
         assert [taken.id for taken in emit(store, event("second"), now=99).taken] == ["fast"]
+
+    def test_what_an_event_leaves_to_others_is_in_the_outbox(self, store: Store) -> None:
+        for id in ("one", "two"):
+            park(store, id, wait=wait_for())
+        rest = Rest(RunId("event"), "rest", b"event", KEEP)
+
+        assert emit(store, event(), limit=1, until=30, rest=rest).has_more
+        assert store.take(29.9, 99, 10) == []
+        assert Taken(rest.id, "rest", b"event", 1) in store.take(30, 99, 10)
+
+    def test_an_event_that_leaves_nothing_leaves_no_record(self, store: Store) -> None:
+        park(store, wait=wait_for())
+        emit(store, event(), rest=Rest(RunId("event"), "rest", b"event", KEEP))
+        store.settle(RUN, "token")
+
+        assert store.waiting() == 0

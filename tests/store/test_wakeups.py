@@ -19,8 +19,9 @@ from celery_defer.ids import RunId
 from celery_defer.parked import Parked, pack
 from celery_defer.relay import Relay
 from celery_defer.scope import Scope
-from celery_defer.store import Parking, RedisStore, Told
-from celery_defer.telling import show_started, started
+from celery_defer.store import Parking, RedisStore, Told, Verdict
+from celery_defer.telling import show_started, started, waiting
+from celery_defer.waits import Wait
 from celery_defer.worker import RelayStep
 from tests.store.servers import Server, running
 
@@ -185,6 +186,41 @@ def test_who_reads_results_is_told_of_a_start(app: Any, server: Server) -> None:
     message = reader.get_message(timeout=1)
     assert message is not None
     assert json.loads(message["data"])["status"] == STARTED
+
+
+def test_a_run_that_parks_is_seen_to_wait(app: Any, server: Server) -> None:
+    store, run = app._celery_defer.store, scope_of(app)
+    wait = Wait("sleep", run.now() + 300)
+    told = waiting(run, "nap", wait)
+    assert told is not None
+    assert store.tells(told)
+
+    store.park(RUN, Parking(0, "nap", b"note", "token", b"body", wait.until), run.now(), 600, told)
+
+    seen = app.AsyncResult(RUN)
+    assert (seen.state, seen.info["step"], seen.info["until"]) == ("WAITING", "nap", wait.shown)
+    assert server.client(db=1).ttl("celery-task-meta-run") > 60
+    assert store.recall(RUN, None, 60).turn == 1  # the store is where it was
+
+
+def test_a_run_that_does_not_park_tells_nothing(app: Any) -> None:
+    store, run = app._celery_defer.store, scope_of(app)
+    parking = Parking(3, "nap", b"note", "token", b"body", run.now() + 300)
+
+    found = store.park(RUN, parking, run.now(), 600, waiting(run, "nap", Wait("sleep", 0)))
+
+    assert found.verdict is Verdict.SUPERSEDED
+    assert app.AsyncResult(RUN).state == "PENDING"
+
+
+def test_the_state_of_a_long_wait_outlives_it(app: Any) -> None:
+    run = scope_of(app)
+    expires = app.backend.expires
+
+    told = waiting(run, "nap", Wait("sleep", run.now() + 10 * expires))
+
+    assert told is not None
+    assert told.expires == pytest.approx(11 * expires, abs=5)
 
 
 def test_another_message_of_a_turn_tells_nothing(app: Any) -> None:

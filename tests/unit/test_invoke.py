@@ -530,3 +530,64 @@ def test_an_invocation_and_a_call_of_any_id_are_two_runs(app: Celery, stage: Sta
 
     assert result.get() == 2
     assert len({child.id for child in result.children}) == 3
+
+
+def test_a_result_that_expires_before_the_invoker_goes_on_is_not_lost(
+    app: Celery, parent: Any, stage: Stage
+) -> None:
+    result = stage.begin(parent)
+    [child] = stage.worker.published()
+    stage.worker.trace(child)
+    app.AsyncResult(child.headers["id"]).forget()
+    stage.worker.drain()
+
+    assert result.result == {"total": "1.50"}
+
+
+def test_a_failed_run_is_named_to_its_invoker_in_each_pass(app: Celery, stage: Stage) -> None:
+    @deferred
+    @app.task(name="shop.backup", shared=False)
+    def backup() -> None:
+        raise Declined("disk full")
+
+    told = []
+
+    @app.task
+    def parent() -> None:
+        try:
+            step.invoke("backup", backup)
+        except StepError as error:
+            told.append(str(error))
+        step.sleep("nap", 5)
+
+    stage.begin(parent)
+    [child] = stage.worker.published()
+    stage.worker.trace(child)
+    stage.worker.drain()
+    stage.go_on()
+
+    whose = f"run {child.headers['id']} (shop.backup)"
+    assert told == [f"step 'backup' has failed: {whose} ended with Declined('disk full')"] * 2
+
+
+def test_a_bad_invocation_names_its_step(app: Celery, make_invoice: Any, stage: Stage) -> None:
+    @app.task
+    def plain() -> None: ...
+
+    @app.task
+    def parent() -> list[str]:
+        told = []
+        for task, total in ((make_invoice, "much"), (plain, 1)):
+            with pytest.raises((PayloadError, NotDeferredError)) as caught:
+                step.invoke("invoice", task, total=total)
+            told.append(str(caught.value))
+            problems.append(getattr(caught.value, "problems", None))
+        return told
+
+    problems: list[Any] = []
+    payload, unknown = stage.begin(parent).result
+
+    assert payload.startswith("step 'invoice': payload of make_invoice: total: ")
+    assert "step 'invoice:1': " in unknown
+    assert "is not a deferred function" in unknown
+    assert len(problems[0]) == 1

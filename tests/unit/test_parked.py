@@ -66,6 +66,13 @@ def test_the_header_of_a_deferred_run_comes_back_but_for_its_token() -> None:
     assert comes_back(run).headers == {HEADER: header}
 
 
+def test_a_record_with_a_value_that_its_type_refuses_is_refused() -> None:
+    odd = {"__type__": "decimal", "__value__": "oops"}
+
+    with pytest.raises(RecordError, match="cannot be read"):
+        comes_back(replace(RUN, headers={"x": odd}))
+
+
 def test_a_record_that_nobody_has_packed_is_refused() -> None:
     with pytest.raises(RecordError, match="cannot be read"):
         parked.unpack(RunId("run"), b'{"task":"shop.bill"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from celery import Celery, Task, chain, chord, group
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from kombu import disable_insecure_serializers, enable_insecure_serializers
 
 from celery_defer import (
     NonRetriable,
@@ -32,6 +34,13 @@ from .stepping import Stage
 def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
     assert app._celery_defer.store is store
     return Stage(app, worker)
+
+
+@pytest.fixture
+def pickles() -> Iterator[None]:
+    enable_insecure_serializers(["pickle"])
+    yield
+    disable_insecure_serializers(["json"])
 
 
 class Declined(Exception):
@@ -1357,3 +1366,139 @@ def test_a_delivery_of_the_first_turn_that_comes_late_leaves_the_parked_run_alon
 
     assert result.result == "awake"
     assert len(passes) == 3
+
+
+def test_a_body_that_changes_its_arguments_is_given_the_same_ones_in_each_turn(
+    app: Celery, stage: Stage
+) -> None:
+    @app.task
+    def parent(items: list[int], seen: dict[str, int]) -> list[int]:
+        done = []
+        while items:
+            item = items.pop()
+            seen[str(item)] = item
+            done.append(step.run("do", int, item))
+            step.sleep("rest", 1)
+        return [*done, len(seen)]
+
+    result = stage.finish(parent, [1, 2, 3], {"0": 0})
+
+    assert result.result == [3, 2, 1, 4]
+
+
+def test_a_late_delivery_does_not_tell_that_a_run_waits_which_has_ended(
+    app: Celery, stage: Stage
+) -> None:
+    began = []
+
+    def work() -> None:
+        began.append(1)
+        if len(began) == 1:  # meanwhile the broker gives the message to another worker
+            message.delivery_info["redelivered"] = True
+            stage.worker.trace(message)
+            stage.go_on()
+
+    @app.task(acks_late=True)
+    def parent() -> None:
+        step.run("work", work)
+        step.sleep("nap", 5)
+        raise Declined
+
+    result = parent.delay()
+    [message] = stage.worker.published()
+    stage.worker.trace(message)
+
+    assert (result.state, len(began)) == ("FAILURE", 2)
+
+
+@pytest.mark.parametrize(
+    "given", [{1: "a"}, (1, [2]), {"at": (1, 2)}],
+    ids=["keys", "a tuple", "a tuple inside"],
+)  # fmt: skip
+def test_arguments_of_a_pickle_that_json_would_change_are_refused(
+    app: Celery, stage: Stage, pickles: None, given: object
+) -> None:
+    app.conf.accept_content = ["json", "pickle"]
+
+    @app.task(serializer="pickle")
+    def parent(by: Any) -> None:
+        step.sleep("nap", 5)
+
+    result = stage.begin(parent, given)
+
+    assert result.state == "FAILURE"
+    with pytest.raises(StepError, match=r"step 'nap' cannot park run .*serializer 'json'"):
+        result.get()
+
+
+@pytest.mark.parametrize("retries", ["3", None, -1, True, 1.5])
+def test_retries_that_are_no_number_are_refused_before_the_function_is_called(
+    app: Celery, stage: Stage, retries: Any
+) -> None:
+    charge = Flaky()
+
+    @app.task
+    def parent() -> None:
+        step.run("charge", charge, retries=retries)
+
+    result = stage.begin(parent).result
+
+    assert type(result) is StepError
+    assert f"step 'charge': retries={retries!r} is no number of tries" in str(result)
+    assert charge.calls == 0
+
+
+async def fetch() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"), [(dict, "dict"), (lambda: None, "None"), (fetch, "coroutine")]
+)
+def test_what_is_no_function_is_refused_at_once(
+    app: Celery, stage: Stage, make: Any, shown: str
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.run("fetch", make(), retries=2)
+
+    result = stage.begin(parent).result
+
+    assert type(result) is StepError
+    assert f"step 'fetch': {shown} is no function" in str(result)
+    assert stage.parked() == 0
+
+
+def test_a_run_sleeps_until_a_moment_of_the_next_hundred_years(app: Celery, stage: Stage) -> None:
+    @app.task
+    def parent() -> None:
+        step.sleep_until("nap", datetime.max.replace(tzinfo=timezone.utc))
+
+    result = stage.begin(parent).result
+
+    assert "step 'nap' cannot wait until" in str(result)
+    assert stage.parked() == 0
+
+
+def test_in_a_task_of_an_app_without_defer_there_is_no_run_and_the_error_names_the_app(
+    ship: Any,
+) -> None:
+    plain, told = Celery("plain", set_as_current=False), []
+
+    @plain.task(name="parent", shared=False)
+    def parent() -> None:
+        asks: list[Any] = [
+            lambda: step.run("first", int),
+            lambda: defer("ship", ship, 1),
+            current_run,
+        ]
+        for ask in asks:
+            with pytest.raises(NoRunError) as caught:
+                ask()
+            told.append(str(caught.value))
+
+    parent.apply(throw=True)
+
+    assert len(told) == 3
+    assert all(
+        "app 'plain' has no Defer(app), so its task parent has no run" in each for each in told
+    )

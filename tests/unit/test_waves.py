@@ -73,3 +73,22 @@ def test_a_relay_goes_on_where_a_sender_has_died(app: Celery, worker: Worker, st
 def test_what_is_no_event_is_an_error() -> None:
     with pytest.raises(RecordError, match="the event cannot be read"):
         waves.unpack(b"\x02{}")
+
+
+def test_what_is_left_is_in_the_outbox_before_the_first_wave_is_published(
+    app: Celery, worker: Worker, store: Dying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:  # as if by SIGKILL, with the broker's connection in hand
+        patch.setattr(type(app.producer_pool), "acquire", die)
+        with pytest.raises(Killed):
+            send_event("spring")
+
+    for _ in range(20):
+        relay_of(app).tick(app._celery_defer.clock() + LEASE)
+    assert len(worker.published()) == MANY

@@ -117,7 +117,7 @@ def test_the_page_of_a_parked_run_says_for_what_and_until_when(
     assert "event at step 'news'" in page["result"]
     assert page["eta"] == told["until"]
     client.tell("shown-by-flower", 7)
-    flower.shows(run, "SUCCESS")
+    assert flower.shows(run, "SUCCESS")["exception"] is None
 
 
 def test_a_run_that_was_woken_is_shown_at_work(client: Client, flower: Flower) -> None:
@@ -138,7 +138,7 @@ def test_a_cancelled_run_is_shown_as_revoked(client: Client, flower: Flower) -> 
 
     assert client.cancel(run)
 
-    flower.shows(run, "REVOKED")
+    assert flower.shows(run, "REVOKED")["result"] == "cancelled"
 
 
 def test_a_deferred_run_and_its_parent_link_to_each_other(client: Client, flower: Flower) -> None:

@@ -1,9 +1,11 @@
 -- KEYS: the index of due times, the index of waits, the event's shapes, what became of the event's
---       id, then for each shape that the event has the values of: the events that came with them
+--       id, the event's own record, then for each shape that the event has the values of: the
+--       events that came with them
 -- ARGV: event id, memo, at, since when events are still kept, seconds to keep them, now, end of
 --       the lease, how many runs at most, the shapes that the sender knows, start and end of a
---       record's key, end of a run's key, 1 if its id may come again, then for each shape what
---       stands for the values, and the same as a number
+--       record's key, end of a run's key, 1 if its id may come again, what is to go on if there
+--       are more or nothing (id, token, body, seconds to keep), then for each shape what stands
+--       for the values, and the same as a number
 -- Answers {'shapes', shape ...} if the sender knows others, {'repeated'}, or
 -- {'sent', woken, 1 if there are more, then {run id, token, body, tries} of each run to wake}.
 local shapes = redis.call('ZRANGE', KEYS[3], 0, -1)
@@ -16,15 +18,17 @@ if became == 'done' then
   return {'repeated'}
 end
 local answer, woken = {'sent', 0, 0}, 0
-for k = 5, #KEYS do
+for k = 6, #KEYS do
   if not became then
     redis.call('ZADD', KEYS[k], ARGV[3], ARGV[1] .. '\n' .. ARGV[2])
     redis.call('ZREMRANGEBYSCORE', KEYS[k], '-inf', '(' .. ARGV[4])
     redis.call('EXPIRE', KEYS[k], ARGV[5])
   end
-  local values, number, passed = ARGV[2 * k + 4], ARGV[2 * k + 5], 0
+  local values, number = ARGV[2 * k + 6], ARGV[2 * k + 7]
+  local place = redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. number) -- of the first who may wait
   local function next_waiting()
-    return redis.call('ZRANGEBYSCORE', KEYS[2], number, number, 'LIMIT', passed, 1)[1]
+    local found = redis.call('ZRANGE', KEYS[2], place, place, 'WITHSCORES')
+    return found[2] and tonumber(found[2]) == tonumber(number) and found[1]
   end
   local id = next_waiting()
   while id and woken < tonumber(ARGV[8]) do
@@ -32,7 +36,7 @@ for k = 5, #KEYS do
     local record = read(key)
     local is = wake(run, record, values, ARGV[1], ARGV[2])
     if is == 'passed' then
-      passed = passed + 1
+      place = place + 1
     else
       redis.call('ZREM', KEYS[2], id)
     end
@@ -47,6 +51,10 @@ for k = 5, #KEYS do
   answer[3] = id and 1 or answer[3]
 end
 answer[2] = woken
+if answer[3] == 1 and ARGV[14] ~= '' then
+  write(KEYS[5], {token = ARGV[15], body = ARGV[16], lease = ARGV[7]}, 'EX', ARGV[17])
+  redis.call('ZADD', KEYS[1], ARGV[7], ARGV[14])
+end
 if answer[3] == 1 or ARGV[13] == '1' then
   redis.call('SET', KEYS[4], answer[3] == 1 and 'more' or 'done', 'EX', 86400)
 elseif became then

@@ -6,6 +6,6 @@ if record.token == ARGV[2] then
   redis.call('DEL', KEYS[1])
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('ZREM', KEYS[3], ARGV[1])
-  redis.call('HSET', KEYS[4], ARGV[1], cjson.encode({ARGV[3], record.body or ''}))
+  redis.call('HSET', KEYS[4], ARGV[1], ARGV[3] .. '\0' .. (record.body or ''))
   keep(KEYS[4], ARGV[4]) -- what is there may have to stay longer
 end

@@ -13,11 +13,6 @@ redis.call('EXPIRE', KEYS[1], ARGV[3]) -- it was kept for as long as it was park
 local owner = redis.call('HGET', KEYS[1], 'owner')
 local answer = {owner, owner == ARGV[2] and 1 or 0, redis.call('HGETALL', KEYS[1])}
 if ARGV[4] and answer[2] == 1 then
-  redis.call('SELECT', ARGV[4])
-  redis.call('SET', ARGV[6], ARGV[7])
-  if ARGV[5] ~= '0' then
-    redis.call('EXPIRE', ARGV[6], ARGV[5])
-  end
-  redis.call('PUBLISH', ARGV[6], ARGV[7])
+  tell(ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 end
 return answer
