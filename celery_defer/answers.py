@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
+from celery_defer.ids import safe_repr
 
 __all__ = ["ANYTHING", "of_function", "of_type", "pack", "unpack"]
 
@@ -40,7 +41,7 @@ def of_type(annotation: Any) -> JsonType:
 
 
 def pack(step: str, kind: JsonType, value: Any) -> str:
-    """Answer *value* as JSON; raise StepError where it has none."""
+    """Answer *value* as JSON; raise StepError where it has none, or is of another type."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()  # else Python warns of it, at some other place
@@ -50,16 +51,13 @@ def pack(step: str, kind: JsonType, value: Any) -> str:
             step,
         )
     try:
-        return kind.dump(value)
+        json = kind.dump(value)
+        kind.load(json)  # pydantic writes None for any type; what cannot be read must not be kept
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:  # a user's serializer may raise anything
-        raise StepError(
-            f"step {step!r} answered {type(value).__qualname__}, which is not JSON: {error}; "
-            "let it answer numbers, text, lists, dicts or a pydantic type that it is annotated "
-            "to return",
-            step,
-        ) from error
+        raise StepError(f"step {step!r} answered {_refusal(kind, value, error)}", step) from error
+    return json
 
 
 def unpack(step: str, kind: JsonType, json: str) -> Any:
@@ -74,6 +72,30 @@ def unpack(step: str, kind: JsonType, json: str) -> Any:
             f"return: {error}",
             step,
         ) from error
+
+
+def _refusal(kind: JsonType, value: Any, error: Exception) -> str:
+    if kind is not ANYTHING and _is_json(value):
+        # pydantic's text has several lines.
+        reason = " ".join(str(error).removeprefix("Pydantic serializer warnings:").split())
+        return (
+            f"{type(value).__qualname__} {safe_repr(value)[:200]}, which is not what its "
+            f"function is annotated to return: {reason}"
+        )
+    return (
+        f"{type(value).__qualname__}, which is not JSON: {error}; let it answer numbers, text, "
+        "lists, dicts or a pydantic type that it is annotated to return"
+    )
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        ANYTHING.dump(value)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # a user's serializer may raise anything
+        return False
+    return True
 
 
 def _plain(function: Any) -> Any:

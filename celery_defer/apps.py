@@ -9,7 +9,7 @@ from celery import current_app
 
 from celery_defer.errors import StoreError
 
-__all__ = ["add", "in_use"]
+__all__ = ["add", "in_use", "task_in_progress"]
 
 _apps: WeakSet[Any] = WeakSet()
 
@@ -17,6 +17,11 @@ _apps: WeakSet[Any] = WeakSet()
 def add(app: Any) -> None:
     """Remember that *app* has a Defer."""
     _apps.add(app)
+
+
+def task_in_progress() -> Any:
+    """Answer the task that Celery runs here, of any app; None if there is none."""
+    return current_app.current_task
 
 
 def in_use() -> Any:

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta, timezone
 
 from celery_defer.errors import StepError
 
-__all__ = ["Duration", "moment", "seconds"]
+__all__ = ["FORMS", "Duration", "is_moment", "moment", "read", "seconds", "shown"]
 
 #: Seconds, or a timedelta, or text such as ``"7d"`` or ``"1h30m"``.
 Duration = timedelta | float | str
+#: What a message tells who gave something else.
+FORMS = "seconds, a timedelta, or text such as '90s', '15m', '1h30m', '7d' or '2w'"
 
 _UNITS = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[wdhms])")
@@ -25,25 +27,41 @@ def seconds(step: str, duration: Duration) -> float:
     >>> seconds("nap", "1h30m")
     5400.0
     """
-    found = _seconds(duration)
-    if found is None or math.isnan(found) or abs(found) > _LONGEST:
-        raise StepError(
-            f"step {step!r} cannot wait for {duration!r}: give seconds, a timedelta, or text such "
-            "as '90s', '15m', '1h30m', '7d' or '2w'",
-            step,
-        )
+    found = read(duration)
+    if found is None:
+        raise StepError(f"step {step!r} cannot wait for {duration!r}: give {FORMS}", step)
     return found
 
 
-def moment(step: str, at: datetime) -> float:
-    """Answer *at* in seconds since 1970; raise StepError where its time zone is unknown."""
-    if isinstance(at, datetime) and at.utcoffset() is not None:
-        return at.timestamp()
-    raise StepError(
-        f"step {step!r} cannot wait until {at!r}: give a datetime with a time zone, such as "
-        "datetime.now(timezone.utc) + timedelta(days=7)",
-        step,
-    )
+def read(duration: object) -> float | None:
+    """Answer *duration* in seconds; None for what is none."""
+    found = _seconds(duration)
+    if found is None or math.isnan(found) or abs(found) > _LONGEST:
+        return None
+    return found
+
+
+def moment(step: str, at: datetime, now: float) -> float:
+    """Answer *at* in seconds since 1970.
+
+    Raises StepError where its time zone is unknown, and where it is too long after *now*.
+    """
+    if not is_moment(at):
+        raise StepError(
+            f"step {step!r} cannot wait until {at!r}: give a datetime with a time zone, such as "
+            "datetime.now(timezone.utc) + timedelta(days=7)",
+            step,
+        )
+    if at.timestamp() - now > _LONGEST:
+        raise StepError(
+            f"step {step!r} cannot wait until {at!r}: give a moment of the next 100 years", step
+        )
+    return at.timestamp()
+
+
+def is_moment(at: object) -> bool:
+    """Whether *at* is a datetime whose time zone is known."""
+    return isinstance(at, datetime) and at.utcoffset() is not None
 
 
 def shown(at: float) -> str:

@@ -48,7 +48,7 @@ class NotDeferredError(DeferError):
 
 
 class IdError(DeferError):
-    """A defer id is a non-empty string, used once in a run."""
+    """A defer id is a non-empty string, used once in a run; a run's id is that of its task."""
 
 
 class PayloadError(DeferError):

@@ -16,6 +16,7 @@ from pydantic_core import from_json, to_json
 from celery_defer import apps, matching, memo, schemas, waves
 from celery_defer.codec import JsonType
 from celery_defer.errors import EventError, StepError, StoreError
+from celery_defer.ids import safe_repr
 from celery_defer.memo import Memo
 from celery_defer.scope import find
 from celery_defer.store import SentEvent
@@ -38,7 +39,7 @@ class Event(Generic[T]):
     def __init__(self, name: str, schema: type[T]) -> None:
         self.name = _checked("name", name)
         self._schema = schema
-        self._kind = JsonType(TypeAdapter(schema))
+        self._kind = _kind_of(name, schema)
 
     def __repr__(self) -> str:
         return f"Event({self.name!r})"
@@ -63,9 +64,10 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
 
     Runs that begin to wait later receive it too, if they were deferred before it was sent and
     within ``defer_event_retention``. May be called from any process with the app; the same
-    *id* within a day counts once for a name. *data* is anything that pydantic writes as JSON.
+    *id* within a day counts once for a name. *data* is anything that pydantic writes as JSON,
+    in ``defer_max_payload_bytes``.
 
-    Raises EventError for a bad name, id or data, and StoreError without a Redis.
+    Raises EventError for a bad name, id or data, and StoreError without a Redis that answers.
 
     >>> send_event("purchase/completed", {"order_id": "o-1", "total": 12})
     """
@@ -74,14 +76,27 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
     extension = app._celery_defer
     if extension.store is None:
         raise StoreError
-    now = extension.clock()
-    return waves.send(app, extension, _made(name, data, id, now))
+    event = _made(name, data, id, extension.clock(), extension.settings.max_payload_bytes)
+    try:
+        return waves.send(app, extension, event)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:
+        # What a client of Redis raises has its place and reason in its text, not in its repr.
+        cause = error.__cause__ or error if isinstance(error, StoreError) else error
+        told = f"{type(cause).__name__}: {cause}"
+        raise StoreError(
+            f"event {event.name!r} finds no store ({told}): send it again when it is back"
+        ) from cause
 
 
-def typed(event: Event[Any] | str) -> tuple[str, JsonType]:
+def typed(event: object) -> tuple[str, JsonType]:
     """Answer an event's name, and how its data is written."""
     if isinstance(event, Event):
         return event.name, event._kind
+    if isinstance(event, type):
+        kind = event.__qualname__
+        raise EventError(f"{kind} is no name of an event: declare one, Event('name', {kind})")
     return _checked("name", event), _ANYTHING
 
 
@@ -109,7 +124,22 @@ def received(step: str, known: Memo, kind: JsonType) -> Received[Any] | None:
     return Received(found["id"], found["name"], at, data)
 
 
-def _made(event: Event[Any] | str, data: object, id: str | None, now: float) -> SentEvent:
+def _kind_of(name: str, schema: Any) -> JsonType:
+    try:
+        return JsonType(TypeAdapter(schema))
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # pydantic's, or whatever an annotation raises
+        reason = str(error).partition("\n")[0]
+        raise EventError(
+            f"event {name!r}: {safe_repr(schema)} is no type of data that pydantic can check: "
+            f"{reason}"
+        ) from error
+
+
+def _made(
+    event: Event[Any] | str, data: object, id: str | None, now: float, limit: int
+) -> SentEvent:
     name, kind = typed(event)
     own = uuid4().hex if id is None else _checked("id", id)
     # Another name may have an event of the same id.
@@ -122,6 +152,11 @@ def _made(event: Event[Any] | str, data: object, id: str | None, now: float) -> 
         raise
     except Exception as error:  # a user's serializer may raise anything
         raise EventError(f"event {name!r} ({own}): its data is not JSON: {error}") from error
+    if len(json.encode()) > limit:
+        raise EventError(
+            f"event {name!r} ({own}) has {len(json.encode())} bytes of data; "
+            f"defer_max_payload_bytes = {limit} is the limit: keep it elsewhere, and send where"
+        )
     head = to_json({"id": own, "name": name, "at": now}).decode()
     result = f'{head[:-1]},"data":{json}}}'
     return SentEvent(unique, name, now, memo.pack(Memo(result)), id is not None)

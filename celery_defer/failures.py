@@ -57,6 +57,8 @@ def shown(error: BaseException) -> BaseException | None:
 def text_of(error: BaseException) -> str:
     """Answer an exception's class and text, whatever its own ``repr`` does."""
     name, text = type(error).__qualname__, safe_repr(error)
+    if f"{type(error).__name__}(" not in text:  # one of redis-py's own does not say what happened
+        text = _attempt(lambda: str(error)) or text
     told = text if name in text else f"{name}: {text}"
     # A lone surrogate could not be stored.
     return told[:_LONGEST_TEXT].encode(errors="backslashreplace").decode()

@@ -180,7 +180,7 @@ def current_run() -> Run:
 
 
 def _no_run() -> NoRunError:
-    task = apps.current_app.current_task  # type: ignore[attr-defined]  # Celery is met there
+    task = apps.task_in_progress()
     if task is None or hasattr(task.app, "_celery_defer"):
         return NoRunError()
     return NoRunError(

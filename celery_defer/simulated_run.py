@@ -84,7 +84,8 @@ class SimulatedRun(Generic[R]):
         if self._track.state == FAILURE and self._track.exception is not None:
             raise self._track.exception
         if self._world.state(self._track) != SUCCESS:
-            raise SimulationError(f"{self!r} has no result{_because(self.waits_for)}")
+            wait = self.waits_for
+            raise SimulationError(f"{self!r} has no result{_because(wait and _told(wait))}")
         answer: R = self._track.answer
         return answer
 
@@ -229,6 +230,17 @@ def _waiting(world: World, track: Track) -> Waiting | None:
         return Waiting(parking.step, "event", until, event=name, match=match)
     kind = "retry" if Note.unpack(parking.note).tries else "sleep"
     return Waiting(parking.step, kind, until)
+
+
+def _told(wait: Waiting) -> str:
+    at, until = f"it waits at step {wait.step!r}", wait.until and wait.until.isoformat()
+    if wait.kind == "run":
+        return f"{at} for run {wait.run}"
+    if wait.kind == "event":
+        wanted = " and ".join(f"{path} = {value!r}" for path, value in (wait.match or {}).items())
+        return f"{at} for event {wait.event!r}{wanted and f' with {wanted}'} until {until}"
+    why = ", to try it again," if wait.kind == "retry" else ""
+    return f"{at}{why} until {until}"
 
 
 def _because(reason: object) -> str:

@@ -9,18 +9,19 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 from uuid import uuid4
 
-from celery_defer import durations
+from celery_defer import answers, durations, memo
 from celery_defer.delivery import deliver
 from celery_defer.durations import Duration
-from celery_defer.events import Event, send_event
+from celery_defer.events import Event, Received, received, send_event
 from celery_defer.extension import extension_of
-from celery_defer.function import Deferrable, DeferredTask, deferrable
+from celery_defer.function import Deferrable, DeferredTask, deferrable, name_of
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Outcome, Record
 from celery_defer.relay import Relay
 from celery_defer.simulated_app import Ports, placed
 from celery_defer.simulated_broker import Letter, Letters
 from celery_defer.simulated_run import SimulatedRun, SimulationError, find
+from celery_defer.simulated_step import task_name
 from celery_defer.simulated_store import SimulatedStore
 from celery_defer.simulated_worker import SimulatedWorker
 from celery_defer.simulated_world import World
@@ -42,7 +43,8 @@ class Simulation:
 
     At the end it raises SimulationError if a run has failed and neither the test has looked at it
     (its ``result``, ``state``, ``exception`` or ``traceback``) nor a run that has invoked it has
-    received the failure; and for a ``fail_step`` or ``answer_step`` that no step has come to.
+    received the failure; and for a ``fail_step`` or ``answer_step`` that no step has come to, or
+    a ``fail_run`` or ``answer_run`` that no run has come to.
 
     >>> with Simulation(app) as sim:
     ...     order = sim.run(process_order, order_id=7)
@@ -56,7 +58,7 @@ class Simulation:
         self.app = app
         #: With so many runs at one moment something is wrong.
         self.most_at_once = 20_000
-        self._time = time() if now is None else durations.moment("now", now)
+        self._time = time() if now is None else _begin(now)
         self._ran_at_once = 0
         self._store = SimulatedStore()
         self._world = World(app, self._store)
@@ -67,6 +69,8 @@ class Simulation:
         self._placed = ExitStack()
 
     def __enter__(self) -> Simulation:
+        if isinstance(vars(self.app._celery_defer).get("store"), SimulatedStore):
+            raise SimulationError(f"{self.app!r} is in a simulation: use that one, or end it first")
         self._placed.enter_context(placed(self.app, self._ports()))
         return self
 
@@ -95,6 +99,11 @@ class Simulation:
 
         >>> order = sim.run(process_order, order_id=7)
         """
+        if not hasattr(task, "apply_async"):
+            raise TypeError(
+                f"run({name_of(task)}): this is no task and no signature of one: put @app.task on "
+                "top of it; what with_options answers goes to run_deferred"
+            )
         return self._run(task.apply_async(args, kwargs).id)
 
     def run_deferred(
@@ -129,11 +138,14 @@ class Simulation:
         """Let time pass, and run all that becomes due, each run at its time.
 
         *duration* is in seconds, a timedelta, or text such as ``"7d"``. Answers the runs in
-        order; one that ran several times is there as often. Raises ValueError if it is negative.
+        order; one that ran several times is there as often. Raises ValueError for what is no
+        duration, and if it is negative.
 
         >>> sim.advance("1h30m")
         """
-        seconds = durations.seconds("advance", duration)
+        seconds = durations.read(duration)
+        if seconds is None:
+            raise ValueError(f"advance({duration!r}): give {durations.FORMS}")
         if seconds < 0:
             raise ValueError(f"advance({duration!r}): time does not go back")
         until = self._time + seconds
@@ -176,7 +188,7 @@ class Simulation:
 
         >>> sim.fail_step("charge", GatewayDown("no answer"), times=2)
         """
-        self._worker.stand_ins.fail(step, error, times, task and task.name)
+        self._worker.stand_ins.fail(step, error, times, task)
 
     def answer_step(
         self, step: str, answer: object, *, times: int | None = None, task: Any = None
@@ -189,7 +201,28 @@ class Simulation:
 
         >>> sim.answer_step("charge", {"id": "ch_1"})
         """
-        self._worker.stand_ins.answer(step, answer, times, task and task.name)
+        self._worker.stand_ins.answer(step, answer, times, task)
+
+    def fail_run(
+        self, task: Any, error: BaseException | type[BaseException], *, times: int | None = 1
+    ) -> None:
+        """Let the next runs of *task* raise *error* in place of their body.
+
+        So often as *times* says, or always with None; each retry of a run counts.
+
+        >>> sim.fail_run(make_invoice, GatewayDown("no answer"))
+        """
+        self._worker.stand_ins.fail(None, error, times, task)
+
+    def answer_run(self, task: Any, answer: object, *, times: int | None = None) -> None:
+        """Let the runs of *task* end with *answer*, and do not run their body.
+
+        Also those that are deferred or invoked; the payload is still checked. Always, or so often
+        as *times* says, which comes first, as in ``answer_step``.
+
+        >>> sim.answer_run(make_invoice, "inv_1")
+        """
+        self._worker.stand_ins.answer(None, answer, times, task)
 
     # -- what a test sees --------------------------------------------------------------
 
@@ -203,12 +236,23 @@ class Simulation:
         """All runs that were published, in order."""
         return [SimulatedRun(self._world, track) for track in self._world.tracks.values()]
 
+    @property
+    def events(self) -> list[Received[Any]]:
+        """All events that were sent, in order, also those that woke no run; data is plain JSON.
+
+        >>> assert [event.name for event in sim.events] == []
+        """
+        sent = [memo.unpack(event.memo) for event in self._store.sent]
+        found = [received("events", known, answers.ANYTHING) for known in sent]
+        return [event for event in found if event is not None]
+
     def runs_of(self, task: Any) -> list[SimulatedRun[Any]]:
         """The runs of a task, in order of their publication.
 
         >>> (order,) = sim.runs_of(process_order)
         """
-        return [run for run in self.runs if run.task == task.name]
+        name = task_name(task)
+        return [run for run in self.runs if run.task == name]
 
     def find(self, id: str) -> SimulatedRun[Any]:
         """Answer the run with this id; raise SimulationError if none was published.
@@ -282,3 +326,12 @@ class Simulation:
     def _check_steps(self) -> None:
         if missed := self._worker.stand_ins.missed(self._world):
             raise SimulationError("; ".join(missed))
+
+
+def _begin(now: datetime) -> float:
+    if durations.is_moment(now):
+        return now.timestamp()
+    raise ValueError(
+        f"now={now!r}: give a datetime with a time zone, such as "
+        "datetime(2030, 1, 7, 9, tzinfo=timezone.utc)"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,17 @@ from celery.utils.time import get_exponential_backoff_interval
 from celery_defer import answers, durations, ids, invocation, matching, memo
 from celery_defer.chords import chord_end
 from celery_defer.codec import JsonType
-from celery_defer.errors import IdError, StepError, StoreAwayError
+from celery_defer.errors import (
+    EventError,
+    IdError,
+    NotDeferredError,
+    PayloadError,
+    StepError,
+    StoreAwayError,
+)
 from celery_defer.failures import failure_of, raised_by, shown, survivor, text_of
 from celery_defer.flow import NonRetriable, RetryAfter
+from celery_defer.ids import safe_repr
 from celery_defer.memo import NOTHING, Failure, Memo
 from celery_defer.model import Call
 from celery_defer.parking import cancelled, left, park
@@ -82,6 +91,33 @@ class Step:
     def note(self) -> Note | None:
         return self.replay.note(self.key)
 
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Let the errors that what a step was given raises name the step too."""
+        try:
+            yield
+        except (EventError, NotDeferredError, PayloadError) as error:
+            error.args = (f"step {self.key!r}: {error}", *error.args[1:])
+            raise
+
+    def check_call(self, fn: object, retries: object) -> None:
+        """Raise StepError for what is no function, or no number of tries, before it is called."""
+        if not callable(fn):
+            if inspect.iscoroutine(fn):
+                fn.close()  # else Python warns of it, at some other place
+            given = "None" if fn is None else type(fn).__qualname__
+            raise StepError(
+                f"step {self.key!r}: {given} is no function: give the function and its arguments, "
+                f"step.run({self.key!r}, fetch, url), not what it has answered, fetch(url)",
+                self.key,
+            )
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise StepError(
+                f"step {self.key!r}: retries={safe_repr(retries)} is no number of tries: give 0, "
+                "or how many more tries there may be",
+                self.key,
+            )
+
     def tried(
         self,
         fn: Callable[..., Any],
@@ -112,14 +148,14 @@ class Step:
         self.replay.memos[self.key] = kept
         return memo.unpack(kept)
 
-    def answer(self, known: Memo, kind: JsonType) -> Any:
-        """Answer the step's result, or raise what it ended with."""
+    def answer(self, known: Memo, kind: JsonType, child: tuple[str, str] | None = None) -> Any:
+        """Answer the step's result, or raise what it ended with: itself, or the run it invoked."""
         if known.failure is None:
             return answers.unpack(self.key, kind, known.result)
         cause = raised_by(known.failure)
         if cause is not None and not known.failure.is_final:
             raise cause
-        raise self._error(known.failure) from cause
+        raise self._error(known.failure, child) from cause
 
     def sleep_until(self, at: float) -> None:
         if self.note is None and at > self.scope.now():
@@ -206,8 +242,9 @@ class Step:
             raise self._error(failure) from again
         raise again
 
-    def _error(self, failure: Failure) -> StepError:
-        return StepError(f"step {self.key!r} has failed: {failure.text}", self.key)
+    def _error(self, failure: Failure, child: tuple[str, str] | None = None) -> StepError:
+        whose = f"run {child[0]} ({child[1]}) ended with " if child else ""
+        return StepError(f"step {self.key!r} has failed: {whose}{failure.text}", self.key)
 
     def _pause(self, error: Exception, tries: int) -> float:
         if isinstance(error, RetryAfter):

@@ -29,9 +29,9 @@ class Steps:
     (the clock, a random number, a database), belongs into a step; the code between steps runs
     several times.
 
-    Each id is unique within its run; a repeated one gets a number (``id``, ``id:1``, …), so the
-    steps of a loop keep their order. All raise NoRunError outside a task, StoreError where the
-    app has no Redis to remember in, and StepError for what cannot be a step.
+    An id names one step of its run. Where it stands again, as in a loop, the next step is
+    ``id:1``, then ``id:2``, by their order. All raise NoRunError outside a task, StoreError where
+    the app has no Redis to remember in, and StepError for what cannot be a step.
     """
 
     __slots__ = ()
@@ -56,7 +56,9 @@ class Steps:
         >>> charge = step.run("charge", gateway.charge, order.id, retries=3)
         """
         retries = kwargs.pop("retries", 0)
-        one, kind = begin(id), answers.of_function(fn)
+        one = begin(id)
+        one.check_call(fn, retries)
+        kind = answers.of_function(fn)
         known = one.memo() or one.tried(fn, args, kwargs, retries, kind)
         return one.answer(known, kind)  # type: ignore[no-any-return]
 
@@ -74,7 +76,7 @@ class Steps:
         >>> step.sleep_until("opening", datetime(2030, 1, 1, 9, tzinfo=timezone.utc))
         """
         one = begin(id)
-        one.sleep_until(durations.moment(id, at))
+        one.sleep_until(durations.moment(id, at, one.scope.now()))
 
     @overload
     def wait_for_event(
@@ -95,16 +97,20 @@ class Steps:
         """Wait for an event, and answer it; None when *timeout* is over.
 
         *match* maps paths in the event's data, such as ``"user.id"``, to values; all must be
-        equal. An event counts that was sent since the run was deferred, and that the run has
-        not received in another step.
+        equal. An event counts that was sent since the run was deferred, or since its first step
+        where it was not (``.delay()``), and that the run has not received in another step. One
+        that is older than ``defer_event_retention``, a day, when the wait begins does not count.
+
+        Raises EventError for an event or a *match* that cannot be one.
 
         >>> bought = step.wait_for_event(
         ...     "purchase", purchase, timeout="7d", match={"order_id": order.id}
         ... )
         """
         one = begin(id)
-        name, kind = events.typed(event)
-        wanted, longest = events.wanted(event, match), durations.seconds(id, timeout)
+        with one.named():
+            (name, kind), wanted = events.typed(event), events.wanted(event, match)
+        longest = durations.seconds(id, timeout)
         known = one.memo()
         if known is None and one.note is not None:
             known = one.give_up(name, wanted)
@@ -119,6 +125,8 @@ class Steps:
     def send_event(self, id: str, event: Event[Any] | str, data: object = None) -> int:
         """Send an event once in the run; answer how many runs it woke.
 
+        Raises EventError for a bad name or data.
+
         >>> step.send_event("tell", "order/shipped", {"order_id": order.id})
         """
         one = begin(id)
@@ -126,7 +134,8 @@ class Steps:
 
         def send() -> int:
             try:
-                return events.send_event(event, data, id=unique)
+                with one.named():
+                    return events.send_event(event, data, id=unique)
             except StoreError as error:
                 raise StoreAwayError(f"step {one.key!r}: {error}") from error
 
@@ -136,20 +145,23 @@ class Steps:
     def invoke(self, id: str, task: Deferrable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a deferred function as a run of its own, wait for its end, and answer its result.
 
-        Raises StepError if it fails or is revoked, and where it keeps no result.
+        Raises StepError if it fails or is revoked, and where it keeps no result; PayloadError for
+        arguments that do not fit, and NotDeferredError for a task without ``@deferred``.
 
         >>> invoice = step.invoke("invoice", make_invoice, order_id=order.id)
         """
         one = begin(id)
-        kind = invocation.kind_of(one.scope, task)
-        known = one.memo()
+        with one.named():
+            kind = invocation.kind_of(one.scope, task)
+        child, known = invocation.child_of(one.scope, one.key, task), one.memo()
         if known is None and one.note is None:
             one.check_waits()
-            call = invocation.call_of(one.scope, one.key, task, args, kwargs)
+            with one.named():
+                call = invocation.call_of(one.scope, one.key, task, args, kwargs)
             ask(one.scope, one.key, lambda: outbox.publish_surely(one.scope, call))
         if known is None:
-            known = one.ended(invocation.child_of(one.scope, one.key, task))
-        return one.answer(known, kind)  # type: ignore[no-any-return]
+            known = one.ended(child)
+        return one.answer(known, kind, child)  # type: ignore[no-any-return]
 
 
 step = Steps()

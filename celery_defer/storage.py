@@ -8,6 +8,7 @@ from typing import TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_defer.errors import StoreAwayError, StoreError
+from celery_defer.failures import text_of
 from celery_defer.scope import Scope
 from celery_defer.store import Store
 
@@ -24,7 +25,7 @@ def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
         raise
     except Exception as error:
         run.lost_store = StoreAwayError(
-            f"step {step!r} of run {run.run.id} finds no store: {error!r}"
+            f"step {step!r} of run {run.run.id} finds no store: {text_of(error)}"
         )
         raise run.lost_store from error
 

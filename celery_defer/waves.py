@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from celery_defer import matching, memo
 from celery_defer.errors import RecordError, StoreError
+from celery_defer.failures import text_of
 from celery_defer.ids import RunId
 from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store
 from celery_defer.waking import LEASE, wake
@@ -92,7 +93,7 @@ def _emitted(extension: Any, event: SentEvent, rest: Rest | None) -> Emitted:
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
-        raise StoreError(f"event {event.name!r} finds no store: {error!r}") from error
+        raise StoreError(f"event {event.name!r} finds no store: {text_of(error)}") from error
 
 
 def _learn(store: Store, name: str, shapes: Sequence[str]) -> None:

@@ -110,9 +110,7 @@ def _lost(cell: StepCell) -> str:
         return "PENDING"
     if cell.who == "child":
         return "FAILURE"
-    if cell.point.startswith("resumed"):
-        return "STARTED"
-    return "WAITING" if cell.point == "unparked" else "PENDING"
+    return "STARTED" if cell.point.startswith("resumed") else "PENDING"
 
 
 def _cells() -> Iterator[StepCell]:

@@ -65,8 +65,8 @@ comes), and does another step. A cell says how often its body completed:
 - **once; its step twice**: the step's function had answered, and nobody had been told. A step is
   done at least once, and once it is kept, never again.
 - **lost ★**, **twice ★**: Celery's own way with a run at work, as above. A whole worker that is
-  killed while the run is *about to park* leaves it in WAITING, where it would have been, until
-  its result expires; one in the resumed body leaves it in STARTED.
+  killed in the resumed body leaves it in STARTED; one before leaves it in PENDING, or where
+  Celery tells of it, in STARTED.
 
 A child that is killed when the run *is parked, its message not acknowledged* lets Celery store
 FAILURE (`WorkerLostError`) where it does not run the message again; the run is parked all the

@@ -11,6 +11,7 @@ from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
 from celery_defer import (
+    IdError,
     StoreError,
     abort,
     cancel,
@@ -418,3 +419,39 @@ def test_of_two_workers_one_ends_the_run(
     other.look()
 
     assert result.state == "REVOKED"
+
+
+# -- what an error tells ----------------------------------------------------------------------
+
+
+def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
+    sleeper: Any, stage: Stage
+) -> None:
+    result = stage.begin(sleeper)
+
+    for given in (None, result, "", 7):
+        with pytest.raises(IdError, match=r"is no id of a run: give the text, such as result\.id"):
+            cancel(given)
+        with pytest.raises(IdError, match=r"is no id of a run: give the text, such as result\.id"):
+            abort(given, "child")
+    assert result.state == "WAITING"
+
+
+@pytest.mark.parametrize("given", [None, "", 7])
+def test_what_is_no_defer_id_is_not_aborted(stage: Stage, given: Any) -> None:
+    assert stage.parked() == 0
+    with pytest.raises(IdError, match=r"defer id .* is not a non-empty string"):
+        abort("run", given)
+
+
+def test_a_store_that_is_away_is_told_to_who_cancels(
+    sleeper: Any, stage: Stage, store: WatchedStore
+) -> None:
+    result = stage.begin(sleeper)
+    store.away = {"cancel"}
+    with pytest.raises(StoreError, match=rf"run {result.id} .* \(ConnectionError: the store") as e:
+        cancel(result.id)
+
+    assert isinstance(e.value.__cause__, ConnectionError)
+    store.away = set()
+    assert cancel(result.id) is True

@@ -10,7 +10,7 @@ from celery.app import trace
 from celery.concurrency.solo import TaskPool
 from celery.worker.request import Request, create_request_cls
 
-from celery_defer import abort, defer, deferred, run_id
+from celery_defer import StoreError, abort, defer, deferred, run_id
 from celery_defer.model import HEADER
 
 from .conftest import WatchedStore, Worker
@@ -369,5 +369,5 @@ def test_a_store_that_is_away_is_told_to_who_aborts(
 ) -> None:
     store.away = {"claim"}
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(StoreError, match=f"defer 'ship' of run {parent_id} .* the store is away"):
         abort(parent_id, "ship")

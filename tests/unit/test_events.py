@@ -606,3 +606,96 @@ def test_a_run_does_not_wait_for_itself_in_vain(app: Celery, stage: Stage) -> No
         return found and found.data
 
     assert stage.begin(parent).result == 1
+
+
+# -- what an error tells ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "match"),
+    [
+        ("", None),
+        ("event", 3),
+        ("event", {"": 1}),
+        (purchase, {"of": 1}),
+        (purchase, {"total": "x"}),
+    ],
+)
+def test_a_wait_that_cannot_be_one_names_its_step(
+    app: Celery, stage: Stage, event: Any, match: Any
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.wait_for_event("first", event, timeout=60, match=match)
+
+    result = stage.begin(parent).result
+
+    assert type(result) is EventError
+    assert str(result).startswith("step 'first': ")
+
+
+@pytest.mark.parametrize("limit", [9, 10])
+def test_an_events_data_is_held_to_the_limit_of_payloads(
+    app: Celery, stage: Stage, limit: int
+) -> None:
+    app.conf.defer_max_payload_bytes = limit
+    data = "ß" * 4  # 8 bytes, and the quotes
+    assert stage.parked() == 0
+
+    if limit == 10:
+        assert send_event("event", data) == 0
+    else:
+        with pytest.raises(EventError, match=r"event 'event' \(e-1\) has 10 bytes .*_bytes = 9 is"):
+            send_event("event", data, id="e-1")
+
+
+def test_a_step_that_sends_too_much_is_named(app: Celery, stage: Stage) -> None:
+    app.conf.defer_max_payload_bytes = 9
+    told = []
+
+    @app.task
+    def parent() -> None:
+        try:
+            step.send_event("tell", "event", "12345678")
+        except EventError as error:
+            told.append(str(error))
+        step.sleep("nap", 5)
+
+    stage.finish(parent)
+
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert told[0].startswith("step 'tell': event 'event' (")
+
+
+def test_a_class_in_place_of_an_event_is_an_error_that_tells_to_declare_one(
+    app: Celery, stage: Stage
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.wait_for_event("wait", Purchase, timeout=5)  # type: ignore[call-overload]
+
+    fix = r"Purchase is no name of an event: declare one, Event('name', Purchase)"
+    assert fix in str(stage.begin(parent).result)
+    with pytest.raises(EventError) as caught:
+        send_event(Purchase)  # type: ignore[call-overload]
+    assert fix in str(caught.value)
+
+
+@pytest.mark.parametrize("schema", [5, "Unheard", list["Unheard"]])  # type: ignore[name-defined]  # noqa: F821
+def test_what_is_no_type_for_pydantic_is_an_error_that_names_the_event(schema: Any) -> None:
+    with pytest.raises(EventError, match=r"event 'purchase': .* is no type of data"):
+        Event("purchase", schema)
+
+
+def test_a_store_that_is_away_is_told_with_its_place_and_the_fix(
+    stage: Stage, store: WatchedStore
+) -> None:
+    assert stage.parked() == 0
+    store.away = {"emit"}
+
+    with pytest.raises(
+        StoreError, match=r"\(ConnectionError: the store is away\): send it again"
+    ) as e:
+        send_event("event")
+    assert isinstance(e.value.__cause__, ConnectionError)

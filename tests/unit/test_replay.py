@@ -516,3 +516,28 @@ def test_a_memo_is_read_from_the_first_that_was_written() -> None:
     assert note == Note(2)
     assert replay.memo("b") is None
     assert replay.note("a") is None
+
+
+def test_an_answer_of_another_type_is_not_said_to_be_no_json(app: Celery, stage: Stage) -> None:
+    @app.task
+    def parent() -> None:
+        step.run("first", wrong)
+
+    told = str(stage.finish(parent).result)
+
+    assert "step 'first' answered str 'three', which is not what its function is annotated" in told
+    assert "not JSON" not in told
+
+
+def neither() -> int:
+    return object()  # type: ignore[return-value]
+
+
+def test_an_answer_without_json_is_said_to_be_none_whatever_the_annotation(
+    app: Celery, stage: Stage
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.run("first", neither)
+
+    assert "which is not JSON" in str(stage.finish(parent).result)

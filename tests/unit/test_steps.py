@@ -1502,3 +1502,25 @@ def test_in_a_task_of_an_app_without_defer_there_is_no_run_and_the_error_names_t
     assert all(
         "app 'plain' has no Defer(app), so its task parent has no run" in each for each in told
     )
+
+
+def test_a_none_that_the_function_is_not_annotated_to_return_is_no_memo(
+    app: Celery, stage: Stage
+) -> None:
+    called = []
+
+    def count() -> int:
+        called.append(1)
+        return None if len(called) == 1 else 7  # type: ignore[return-value]
+
+    @app.task(bind=True, max_retries=1)
+    def parent(self: Task[Any, Any]) -> int:
+        try:
+            return step.run("count", count)
+        except StepError as error:
+            raise self.retry(exc=error, countdown=0) from None
+
+    result = stage.finish(parent)
+    stage.worker.drain()
+
+    assert result.result == 7

@@ -114,7 +114,7 @@ def test_the_page_of_a_parked_run_says_for_what_and_until_when(
 
     page = flower.shows(run, "WAITING")
 
-    assert "event at step 'news'" in page["result"]
+    assert "at step 'news' for event 'shown-by-flower' until 20" in page["result"]
     assert page["eta"] == told["until"]
     client.tell("shown-by-flower", 7)
     assert flower.shows(run, "SUCCESS")["exception"] is None
