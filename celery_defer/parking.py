@@ -19,7 +19,7 @@ from celery_defer.parked import WAKE, Parked
 from celery_defer.replay import Note
 from celery_defer.scope import Phase, Scope
 from celery_defer.storage import ask, store_of
-from celery_defer.store import Arrival, Parking, SentEvent, Subscription, Verdict
+from celery_defer.store import Arrival, Parking, SentEvent, Subscription, Told, Verdict
 from celery_defer.waits import Wait
 from celery_defer.waking import LEASE, wake
 
@@ -38,27 +38,10 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
     Raises Suspended, which ends the turn; or answers the memo of an event that came before.
     """
     check_chord(run, step, wait)
-    parking = _parking(run, step, wait)
-    store, now, keeps = store_of(run), run.now(), run.settings.claim_keeps
-    # The step may have taken its time, and the run may have ended elsewhere meanwhile.
-    recalling.check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
-    # A run that comes again may have a result, which Celery would not let us write over.
-    told = None if run.came_again else telling.waiting(run, step, wait)
-    is_told_by_store = told is not None and store.tells(told)
-    if not is_told_by_store:
-        telling.show_waiting(run, step, wait)
-    telling.send_waiting(run, step, wait)
-    # Past its time it waits for a worker, as all of the outbox does.
-    keep = wait.until - now + run.settings.outbox_keeps
-
-    def attempt(parking: Parking) -> Arrival:
-        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep, told))
-
-    arrival = attempt(parking)
-    if arrival.verdict is Verdict.LOOK:
-        arrival = attempt(replace(parking, early=_early(run, step, wait, arrival.known)))
+    parking, told = _parking(run, step, wait), _told(run, step, wait)
+    arrival = _attempt(run, step, wait, parking, told)
     if arrival.verdict is Verdict.ARRIVED:
-        if not is_told_by_store:
+        if told is None:
             telling.show_started(run)
         return arrival.memo or b""
     run.drop(Phase.PARKED)
@@ -87,6 +70,34 @@ def left(run: Scope) -> Suspended:
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _told(run: Scope, step: str, wait: Wait) -> Told | None:
+    """Tell that the run waits; answer what the store is to tell itself when it parks the run."""
+    store, keeps = store_of(run), run.settings.claim_keeps
+    # The step may have taken its time, and the run may have ended elsewhere meanwhile.
+    recalling.check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
+    telling.send_waiting(run, step, wait)
+    # A run that comes again may have a result, which Celery would not let us write over.
+    told = None if run.came_again else telling.waiting(run, step, wait)
+    if told is not None and store.tells(told):
+        return told
+    telling.show_waiting(run, step, wait)
+    return None
+
+
+def _attempt(run: Scope, step: str, wait: Wait, parking: Parking, told: Told | None) -> Arrival:
+    store, now = store_of(run), run.now()
+    # Past its time it waits for a worker, as all of the outbox does.
+    keep = wait.until - now + run.settings.outbox_keeps
+
+    def attempt(parking: Parking) -> Arrival:
+        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep, told))
+
+    arrival = attempt(parking)
+    if arrival.verdict is not Verdict.LOOK:
+        return arrival
+    return attempt(replace(parking, early=_early(run, step, wait, arrival.known)))
 
 
 def _parking(run: Scope, step: str, wait: Wait) -> Parking:

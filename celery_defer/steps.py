@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
-from celery_defer import answers, durations, events, ids, invocation, outbox
+from celery_defer import answers, durations, events, ids, invocation, outbox, tries, waiting
 from celery_defer.durations import Duration
 from celery_defer.errors import StoreAwayError, StoreError
 from celery_defer.events import Event, Received
@@ -57,9 +58,9 @@ class Steps:
         """
         retries = kwargs.pop("retries", 0)
         one = begin(id)
-        one.check_call(fn, retries)
+        tries.check(one, fn, retries)
         kind = answers.of_function(fn)
-        known = one.memo() or one.tried(fn, args, kwargs, retries, kind)
+        known = one.memo() or tries.tried(one, partial(fn, *args, **kwargs), kind, retries)
         return one.answer(known, kind)  # type: ignore[no-any-return]
 
     def sleep(self, id: str, duration: Duration) -> None:
@@ -68,7 +69,7 @@ class Steps:
         >>> step.sleep("a week", "7d")
         """
         one = begin(id)
-        one.sleep_until(one.scope.now() + durations.seconds(id, duration))
+        waiting.sleep_until(one, one.scope.now() + durations.seconds(id, duration))
 
     def sleep_until(self, id: str, at: datetime) -> None:
         """Go on at a moment that has a time zone; at once if it has passed.
@@ -76,7 +77,7 @@ class Steps:
         >>> step.sleep_until("opening", datetime(2030, 1, 1, 9, tzinfo=timezone.utc))
         """
         one = begin(id)
-        one.sleep_until(durations.moment(id, at, one.scope.now()))
+        waiting.sleep_until(one, durations.moment(id, at, one.scope.now()))
 
     @overload
     def wait_for_event(
@@ -113,9 +114,9 @@ class Steps:
         longest = durations.seconds(id, timeout)
         known = one.memo()
         if known is None and one.note is not None:
-            known = one.give_up(name, wanted)
+            known = waiting.give_up(one, name, wanted)
         if known is None:
-            known = one.wait_for(name, wanted, longest)
+            known = waiting.wait_for(one, name, wanted, longest)
         return events.received(one.key, known, kind)
 
     @overload
@@ -140,7 +141,7 @@ class Steps:
                 raise StoreAwayError(f"step {one.key!r}: {error}") from error
 
         kind = answers.of_function(send)
-        return int(one.answer(one.memo() or one.tried(send, (), {}, 0, kind), kind))
+        return int(one.answer(one.memo() or tries.tried(one, send, kind), kind))
 
     def invoke(self, id: str, task: Deferrable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a deferred function as a run of its own, wait for its end, and answer its result.
@@ -160,7 +161,7 @@ class Steps:
                 call = invocation.call_of(one.scope, one.key, task, args, kwargs)
             ask(one.scope, one.key, lambda: outbox.publish_surely(one.scope, call))
         if known is None:
-            known = one.ended(child)
+            known = waiting.ended(one, child)
         return one.answer(known, kind, child)  # type: ignore[no-any-return]
 
 

@@ -92,7 +92,12 @@ def _drafted(run: Scope, store: Callable[[Any], None]) -> Told | None:
     draft = _deaf_copy(backend)
     draft.get = lambda _: None
     draft.set = lambda key, value: written.append((key, value))
-    store(draft)
+    try:
+        store(draft)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # as it will without the store's help, where that is logged
+        return None
     if len(written) != 1:
         return None
     [(key, value)] = written
