@@ -24,7 +24,8 @@ class Purchase(BaseModel):
 purchase = Event("purchase/completed", Purchase)
 
 
-@deferred(app)
+# Celery's defaults would lose a run whose worker is killed.
+@deferred(app, acks_late=True, reject_on_worker_lost=True)
 def follow_up(customer: str, item: str) -> float | None:
     """Answer the days to the purchase; None if there was none within a week."""
     bought = step.wait_for_event(
