@@ -307,7 +307,7 @@ def test_an_early_event_of_new_paths_is_found_though_the_worker_dies_as_its_run_
     def play(number: int) -> bool:
         world = StepsWorld()
         try:
-            world.begin(world.app.task(name="late", shared=False)(late))
+            world.begin(world.app.task(name="awaits-late", shared=False)(late))
             deliver(world)
             send_event("new", {"key": "k"})
             world.tick(30)
