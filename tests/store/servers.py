@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import pools
 from redis import Redis
 
 from examples.redis_server import free_port
 
-__all__ = ["Server", "bundled", "programs", "running", "sentinel", "with_tls"]
+__all__ = ["Server", "bundled", "close_pools", "programs", "running", "sentinel", "with_tls"]
 
 _SECONDS = 10
 
@@ -163,3 +164,15 @@ def _missing(what: str) -> Any:
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
+
+
+def close_pools(app: Any) -> None:
+    """Close an app's connections to its broker, of which kombu has one pool for a process.
+
+    `kombu.pools.reset` would close those of all tests before; one that waits for an answer which
+    does not come would hold it for ever.
+    """
+    with app.connection_for_write() as connection:
+        for group in (pools.producers, pools.connections):
+            group[connection].force_close_all()
+            del group[connection]

@@ -8,13 +8,14 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu import Connection, Exchange, Queue, pools
+from kombu import Connection, Exchange, Queue
 
 from celery_defer import Defer, broker, defer, deferred, run_id
 from celery_defer.broker import batch
 from celery_defer.message import Message
 from celery_defer.model import Call, Options
 from celery_defer.store import MemoryStore
+from tests.store.servers import close_pools
 from tests.unit.conftest import Worker, ids_of
 from tests.worker.proxy import Proxy
 from tests.worker.services import RABBITMQ, need_rabbitmq, virtual_host
@@ -48,7 +49,7 @@ def queue(url: str) -> Iterator[str]:
 def app(url: str, queue: str) -> Iterator[Celery]:
     app = app_on(url, queue)
     yield app
-    pools.reset()  # all apps of a process share them
+    close_pools(app)
 
 
 def app_on(url: str, queue: str) -> Celery:
@@ -179,7 +180,7 @@ def test_a_connection_that_is_lost_before_the_confirm_leaves_all_unsent(
         sent = broker.send(app, messages, is_durable=True)
         proxy.mend()
         again = broker.send(app, messages, is_durable=True)
-        pools.reset()
+        close_pools(app)
 
     assert sent.unsent == tuple(messages)
     assert again == broker.Sent()

@@ -12,11 +12,11 @@ from celery import Celery
 from celery.app import trace
 from celery.app.amqp import AMQP
 from celery.signals import before_task_publish
-from kombu import Connection, pools
+from kombu import Connection
 
 from celery_defer import Defer, defer, deferred
 from celery_defer.model import HEADER
-from tests.store.servers import Server, running
+from tests.store.servers import Server, close_pools, running
 from tests.unit.conftest import Worker, ids_of
 from tests.worker.services import RABBITMQ, need_rabbitmq
 
@@ -61,7 +61,7 @@ def app(server: Server, request: pytest.FixtureRequest) -> Iterator[Celery]:
             for queue in (name, f"{name}-other"):
                 channel.queue_delete(queue)
                 channel.exchange_delete(queue)
-    pools.reset()
+    close_pools(app)
 
 
 def parent_of(app: Celery, values: list[Any], **options: Any) -> Any:

@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 from billiard import Process
 from celery import Celery
-from kombu import pools
 
 from celery_defer import Defer
 from celery_defer.store import MemoryStore
 from celery_defer.worker import RelayStep
+from tests.store.servers import close_pools
 from tests.worker.services import RABBITMQ, need_rabbitmq, virtual_host
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -27,7 +27,7 @@ def app() -> Iterator[Celery]:
         Defer(app)
         app._celery_defer.store = MemoryStore()
         yield app
-        pools.reset()  # all apps of a process share them
+        close_pools(app)
 
 
 @pytest.fixture
