@@ -34,6 +34,8 @@ app.conf.update(
         "visibility_timeout": VISIBILITY,
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
+        # Who is killed while it gives messages back holds this lock, by default for 300 s.
+        "unacked_mutex_expire": 3,
     },
     worker_prefetch_multiplier=1,
     defer_grace=1,
