@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
+from threading import Timer
 from types import FrameType
 
 import click
@@ -155,7 +156,12 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="replace", line_buffering=True)
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _end(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":  # Python ignores what a finalizer raises
+            Timer(0.05, os.kill, (os.getpid(), number)).start()
+            return
+        frame = frame.f_back
     raise SystemExit(128 + number)
 
 
