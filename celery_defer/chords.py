@@ -24,7 +24,7 @@ def chord_end(run: Scope) -> float | None:
         return None
     set_for_chords = run.app.conf.get("result_chord_expires")
     expires = lifetime(set_for_chords or getattr(backend, "expires", None))
-    since = run.replay.since if run.replay else run.now()
+    since = run.journal.since if run.journal else run.now()
     return since + expires * _SURE if expires else None
 
 

@@ -56,15 +56,14 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
 
 def cancelled(run: Scope) -> Cancelled:
     """Answer what ends a run that was cancelled, here and where its body swallows it."""
-    assert run.replay is not None  # noqa: S101
     run.drop(Phase.PARKED)
-    run.replay.is_cancelled = True
+    recalling.journal_of(run).is_cancelled = True
     return Cancelled(f"run {run.run.id} was cancelled")
 
 
 def left(run: Scope) -> Suspended:
     """Answer what ends a body that goes on though its run has left the worker."""
-    if run.replay is not None and run.replay.is_cancelled:
+    if run.journal is not None and run.journal.is_cancelled:
         return cancelled(run)
     return Suspended(f"run {run.run.id} has left its worker")
 
@@ -101,8 +100,7 @@ def _attempt(run: Scope, step: str, wait: Wait, parking: Parking, told: Told | N
 
 
 def _parking(run: Scope, step: str, wait: Wait) -> Parking:
-    replay = run.replay
-    assert replay is not None  # noqa: S101
+    replay = recalling.journal_of(run)
     args, kwargs = _given(run)
     record = Parked(
         parked=run.run.id,

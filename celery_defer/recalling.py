@@ -12,16 +12,22 @@ from celery_defer.scope import Phase, Scope
 from celery_defer.storage import ask
 from celery_defer.store import Recalled
 
-__all__ = ["check_current", "know", "published", "recall", "restore"]
+__all__ = ["check_current", "journal_of", "know", "published", "recall", "restore"]
 
 # Before the id of a call that a body has published at once; no step's key begins so.
 _NOW = "\0"
 _GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
 
 
+def journal_of(run: Scope) -> Replay:
+    """Return the journal of a run whose steps have begun."""
+    assert isinstance(run.journal, Replay)  # noqa: S101
+    return run.journal
+
+
 def know(run: Scope, recalled: Recalled) -> None:
     """Let the run know its steps, and have again what finished ones have deferred."""
-    run.replay = replay = Replay(
+    run.journal = replay = Replay(
         recalled.turn,
         recalled.since,
         dict(recalled.memos),
@@ -38,7 +44,7 @@ def restore(run: Scope) -> None:
 
     Raises Suspended if it has parked since this delivery of it was published.
     """
-    if run.replay is None and run.store is not None and not run.is_eager:
+    if run.journal is None and run.store is not None and not run.is_eager:
         found = run.store.recall(run.run.id, None, run.settings.claim_keeps)
         check_current(run, found)
         know(run, found)
@@ -47,8 +53,8 @@ def restore(run: Scope) -> None:
 def recall(run: Scope, step: str) -> Replay:
     """Answer what is known of the run's steps; raise Suspended if it goes on elsewhere."""
     if run.is_eager:
-        run.replay = Replay(since=run.now())
-        return run.replay
+        run.journal = Replay(since=run.now())
+        return journal_of(run)
     store = run.store
     if store is None:
         raise StoreError(
@@ -58,8 +64,7 @@ def recall(run: Scope, step: str) -> Replay:
     check_current(run, found)
     _check_known(run, found)
     know(run, found)
-    assert run.replay is not None  # noqa: S101
-    return run.replay
+    return journal_of(run)
 
 
 def published(run: Scope, replay: Replay) -> dict[str, bytes]:

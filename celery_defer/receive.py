@@ -141,8 +141,8 @@ def _tells_of_redelivery(app: Any) -> bool:
 def _returned(run: Scope, answer: object) -> None:
     _restore(run)
     run.phase = Phase.RETURNED
-    if run.replay:
-        staging.link_again(run, run.replay.calls())
+    if run.journal:
+        staging.link_again(run, run.journal.calls())
     if run.buffered():
         staging.stage(run, Outcome.SUCCESS, answer)
     elif run.came_again:

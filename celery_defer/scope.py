@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 from celery_defer import apps
 from celery_defer.envelope import Envelope
 from celery_defer.errors import NoRunError, ResultError
 from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, Parent, Record, Run
-from celery_defer.replay import Replay
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 from celery_defer.waits import Wait
 
-__all__ = ["Phase", "Scope", "Staged", "current", "current_run", "enter", "find", "leave"]
+__all__ = ["Journal", "Phase", "Scope", "Staged", "current", "current_run", "enter", "find", "leave"]
 
 _scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
 
@@ -44,6 +43,18 @@ class Staged:
     record: Record
 
 
+class Journal(Protocol):
+    """What a run remembers of its steps, as far as the run itself asks."""
+
+    #: When the run was first seen, in seconds since 1970.
+    since: float
+    is_cancelled: bool
+
+    def calls(self) -> Iterable[Call]:
+        """Return what finished steps have deferred."""
+        ...
+
+
 class Scope:
     """One attempt of one run: lives from the moment Celery begins to trace it to the end.
 
@@ -62,8 +73,8 @@ class Scope:
     turn = 0
     #: Whether the result backend knows that the run has gone on.
     is_shown = False
-    #: What is known of the run's steps, once one of them has asked.
-    replay: Replay | None = None
+    #: What is known of the run's steps, once one of them has asked; they fill it.
+    journal: Journal | None = None
     #: What the body has published at once in earlier turns, and will defer again in this one.
     replayed: AbstractSet[str] = frozenset()
     #: Says that the store did not answer a step, also to a body that has swallowed it.

@@ -23,7 +23,7 @@ from celery_defer.errors import (
 from celery_defer.failures import raised_by
 from celery_defer.memo import Failure, Memo
 from celery_defer.parking import cancelled, left, park
-from celery_defer.recalling import published, recall
+from celery_defer.recalling import journal_of, published, recall
 from celery_defer.replay import Note, Replay
 from celery_defer.scope import Phase, Scope, current, find
 from celery_defer.storage import ask
@@ -52,7 +52,7 @@ def begin(id: str) -> Step:
             "take it out of the other's function",
             id,
         )
-    replay = run.replay or recall(run, id)
+    replay = journal_of(run) if run.journal else recall(run, id)
     if replay.is_cancelled:
         raise cancelled(run)
     return Step(run, replay, replay.key(id))
