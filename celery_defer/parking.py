@@ -49,7 +49,7 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
         raise cancelled(run)
     if arrival.verdict is Verdict.SUPERSEDED:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
-    run.wait = wait
+    run.waits_for = wait.about
     _check_over(run, step, wait)
     raise Suspended(f"run {run.run.id} waits at step {step!r} {wait.words}")
 

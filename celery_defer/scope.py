@@ -16,7 +16,6 @@ from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, Parent, Record, Run
 from celery_defer.settings import Settings
 from celery_defer.store import Store
-from celery_defer.waits import Wait
 
 __all__ = ["Journal", "Phase", "Scope", "Staged", "current", "current_run", "enter", "find", "leave"]
 
@@ -81,8 +80,8 @@ class Scope:
     lost_store: Exception | None = None
     #: The arguments as they came, pickled, where the body may change them.
     given: bytes | None = None
-    #: What the run has left its worker for.
-    wait: Wait | None = None
+    #: What is told of the wait that the run has left its worker for.
+    waits_for: Mapping[str, Any] | None = None
     #: The step whose function is at work.
     step: str | None = None
     #: The run that waits for this one's end, and its step.

@@ -88,7 +88,7 @@ class SimulatedWorker:
         known.update({call.id: call for call in own.skipped if call.id not in own.calls})
         known.update(own.calls)
         if own.phase is Phase.PARKED:
-            track.state, track.about = WAITING, own.wait.about if own.wait else {}
+            track.state, track.about = WAITING, own.waits_for or {}
         elif state in IGNORE_STATES:
             track.state = state
 
