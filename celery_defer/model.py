@@ -22,11 +22,14 @@ __all__ = [
     "Parent",
     "Record",
     "Run",
+    "WAITING",
     "When",
 ]
 
 When = Literal["success", "failure", "always", "now"]
 
+#: The state of a parked run in the result backend.
+WAITING = "WAITING"
 #: Celery keeps a custom header over retries and redeliveries of the same run.
 HEADER = "celery_defer"
 # Those of celery.app.amqp.AMQP.as_task_v2.

@@ -76,12 +76,12 @@ def _told(run: Scope, step: str, wait: Wait) -> Told | None:
     store, keeps = store_of(run), run.settings.claim_keeps
     # The step may have taken its time, and the run may have ended elsewhere meanwhile.
     recalling.check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
-    telling.send_waiting(run, step, wait)
+    telling.send_waiting(run, f"waiting at step {step!r} {wait.words}", wait.shown)
     # A run that comes again may have a result, which Celery would not let us write over.
-    told = None if run.came_again else telling.waiting(run, step, wait)
+    told = None if run.came_again else telling.waiting(run, wait.meta(step), wait.until)
     if told is not None and store.tells(told):
         return told
-    telling.show_waiting(run, step, wait)
+    telling.show_waiting(run, wait.meta(step), wait.until)
     return None
 
 

@@ -19,12 +19,11 @@ from pydantic_core import to_json
 from celery_defer import cancellation, scope
 from celery_defer.envelope import Envelope
 from celery_defer.ids import RunId
-from celery_defer.model import Call, Options
+from celery_defer.model import WAITING, Call, Options
 from celery_defer.scope import Phase
 from celery_defer.simulated_broker import Letter
 from celery_defer.simulated_step import StandIns
 from celery_defer.simulated_world import Track, World
-from celery_defer.waits import WAITING
 
 __all__ = ["SimulatedWorker"]
 

@@ -10,10 +10,9 @@ from celery.states import FAILURE, PENDING, RETRY, REVOKED, SUCCESS
 
 from celery_defer.envelope import Envelope
 from celery_defer.ids import RunId
-from celery_defer.model import Call, CallState
+from celery_defer.model import WAITING, Call, CallState
 from celery_defer.simulated_store import SimulatedStore
 from celery_defer.store import Recalled
-from celery_defer.waits import WAITING
 
 __all__ = ["Track", "World"]
 

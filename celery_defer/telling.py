@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,44 +14,43 @@ from celery.backends.redis import RedisBackend
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.states import STARTED
 
+from celery_defer.model import WAITING
 from celery_defer.scope import Scope
 from celery_defer.store import Told
-from celery_defer.waits import WAITING, Wait
 
 __all__ = ["lifetime", "send_waiting", "show_started", "show_waiting", "started", "waiting"]
 
 logger = logging.getLogger(__name__)
 
 
-def show_waiting(run: Scope, step: str, wait: Wait) -> None:
+def show_waiting(run: Scope, meta: Mapping[str, Any], until: float) -> None:
     """Tell whoever reads results, before the run may be woken."""
     if run.ignores_result:
         return
     try:
-        _store_waiting(run, run.task.backend, step, wait)
-        _keep_result(run, wait)
+        _store_waiting(run, run.task.backend, meta)
+        _keep_result(run, until)
     except SoftTimeLimitExceeded:
         raise
     except Exception:
         logger.exception("run %s: its state does not tell that it waits", run.run.id)
 
 
-def waiting(run: Scope, step: str, wait: Wait) -> Told | None:
+def waiting(run: Scope, meta: Mapping[str, Any], until: float) -> Told | None:
     """Answer what ``show_waiting`` would write; None where that is not one write to a Redis."""
     if run.ignores_result:
         return None
-    told = _drafted(run, lambda backend: _store_waiting(run, backend, step, wait))
-    longest = _lifetime_of(run, wait)
+    told = _drafted(run, lambda backend: _store_waiting(run, backend, meta))
+    longest = _lifetime_of(run, until)
     return replace(told, expires=longest) if told and longest else told
 
 
-def send_waiting(run: Scope, step: str, wait: Wait) -> None:
+def send_waiting(run: Scope, words: str, eta: str | None) -> None:
     """Tell Flower, before the run may be woken."""
     if not run.task.send_events:
         return
     try:
-        told = f"waiting at step {step!r} {wait.words}"
-        run.task.send_event("task-waiting", result=told, eta=wait.shown)
+        run.task.send_event("task-waiting", result=words, eta=eta)
     except SoftTimeLimitExceeded:
         raise
     except Exception:
@@ -104,25 +103,24 @@ def _drafted(run: Scope, store: Callable[[Any], None]) -> Told | None:
     return Told(backend.client.connection_pool.connection_kwargs, key, value, backend.expires)
 
 
-def _store_waiting(run: Scope, backend: Any, step: str, wait: Wait) -> None:
-    meta = {"step": step, "waiting_for": wait.kind, **wait.about, "until": wait.shown}
-    backend.store_result(run.run.id, meta, WAITING, request=run.task.request)
+def _store_waiting(run: Scope, backend: Any, meta: Mapping[str, Any]) -> None:
+    backend.store_result(run.run.id, dict(meta), WAITING, request=run.task.request)
 
 
-def _keep_result(run: Scope, wait: Wait) -> None:
+def _keep_result(run: Scope, until: float) -> None:
     """Let the stored state outlive the wait: a client may be in ``get()`` all the time.
 
     celery.backends.base.KeyValueStoreBackend.expire; other backends keep what is not ready.
     """
-    backend, longest = run.task.backend, _lifetime_of(run, wait)
+    backend, longest = run.task.backend, _lifetime_of(run, until)
     if longest and hasattr(backend, "get_key_for_task"):
         backend.expire(backend.get_key_for_task(run.run.id), longest)
 
 
-def _lifetime_of(run: Scope, wait: Wait) -> int | None:
+def _lifetime_of(run: Scope, until: float) -> int | None:
     """Answer for how many seconds a long wait's state must live; None where any will do."""
     expires = lifetime(getattr(run.task.backend, "expires", None))
-    longest = wait.until - run.now()
+    longest = until - run.now()
     return int(longest + expires) if expires and longest > expires / 2 else None
 
 

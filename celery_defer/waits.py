@@ -9,10 +9,7 @@ from typing import Any
 from celery_defer.durations import shown
 from celery_defer.store import Subscription
 
-__all__ = ["WAITING", "Wait"]
-
-#: The state of a parked run in the result backend.
-WAITING = "WAITING"
+__all__ = ["Wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,10 @@ class Wait:
             return f"for run {self.child[0]} ({self.child[1]})"
         what = f"for event {self.about['event']!r}" if self.subscription else f"({self.kind})"
         return f"{what} until {self.shown}"
+
+    def meta(self, step: str) -> dict[str, Any]:
+        """Return what readers of the run's result see while it waits at *step*."""
+        return {"step": step, "waiting_for": self.kind, **self.about, "until": self.shown}
 
     @property
     def shown(self) -> str | None:

@@ -191,7 +191,7 @@ def test_who_reads_results_is_told_of_a_start(app: Any, server: Server) -> None:
 def test_a_run_that_parks_is_seen_to_wait(app: Any, server: Server) -> None:
     store, run = app._celery_defer.store, scope_of(app)
     wait = Wait("sleep", run.now() + 300)
-    told = waiting(run, "nap", wait)
+    told = waiting(run, wait.meta("nap"), wait.until)
     assert told is not None
     assert store.tells(told)
 
@@ -207,7 +207,7 @@ def test_a_run_that_does_not_park_tells_nothing(app: Any) -> None:
     store, run = app._celery_defer.store, scope_of(app)
     parking = Parking(3, "nap", b"note", "token", b"body", run.now() + 300)
 
-    found = store.park(RUN, parking, run.now(), 600, waiting(run, "nap", Wait("sleep", 0)))
+    found = store.park(RUN, parking, run.now(), 600, waiting(run, Wait("sleep", 0).meta("nap"), 0))
 
     assert found.verdict is Verdict.SUPERSEDED
     assert app.AsyncResult(RUN).state == "PENDING"
@@ -217,7 +217,8 @@ def test_the_state_of_a_long_wait_outlives_it(app: Any) -> None:
     run = scope_of(app)
     expires = app.backend.expires
 
-    told = waiting(run, "nap", Wait("sleep", run.now() + 10 * expires))
+    wait = Wait("sleep", run.now() + 10 * expires)
+    told = waiting(run, wait.meta("nap"), wait.until)
 
     assert told is not None
     assert told.expires == pytest.approx(11 * expires, abs=5)
