@@ -10,7 +10,6 @@ from pydantic_core import to_json
 
 from celery_defer.errors import StoreError
 from celery_defer.model import Call
-from celery_defer.record import as_json
 
 __all__ = ["NOTHING", "Failure", "Memo", "pack", "unpack"]
 
@@ -52,7 +51,7 @@ def pack(memo: Memo) -> bytes:
     if memo.failure:
         known["failure"] = asdict(memo.failure)
     if memo.calls:
-        known["calls"] = [{**as_json(call), "state": call.state.value} for call in memo.calls]
+        known["calls"] = [{**call.as_json(), "state": call.state.value} for call in memo.calls]
     return to_json(known)
 
 

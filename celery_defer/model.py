@@ -142,6 +142,18 @@ class Call:
             raise ValueError(f"a call that is {self.state.value} cannot become {state.value}")
         return replace(self, state=state)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the call as it stands in a record, and in the memo of its step."""
+        options = self.options
+        fields = {
+            "id": self.id,
+            "task": self.task,
+            "payload": self.payload,
+            "at": self.at,
+            "options": options.model_dump(exclude_unset=True) if options.model_fields_set else {},
+        }
+        return {**fields, "step": self.step} if self.step else fields
+
 
 class Outcome(str, Enum):
     """How a parent's run ended, as far as its calls are concerned."""

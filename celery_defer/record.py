@@ -8,9 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from celery_defer.errors import RecordError
-from celery_defer.model import Call, Record
+from celery_defer.model import Record
 
-__all__ = ["as_json", "pack", "unpack"]
+__all__ = ["pack", "unpack"]
 
 _adapter = TypeAdapter(Record)
 _arguments = TypeAdapter(tuple[list[Any], dict[str, Any]])
@@ -27,7 +27,7 @@ def pack(record: Record) -> bytes:
             "verdict": record.verdict and record.verdict.value,
             "at": record.at,
             "inherited": record.inherited,
-            "calls": [as_json(call) for call in record.calls],
+            "calls": [call.as_json() for call in record.calls],
             "unknown_since": record.unknown_since,
         }
     )
@@ -44,16 +44,3 @@ def unpack(body: bytes) -> Record:
         problems = error.errors(include_url=False, include_input=False)
         listed = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
         raise RecordError(f"the record cannot be read: {listed}") from error
-
-
-def as_json(call: Call) -> dict[str, Any]:
-    """Answer *call* as it stands in a record."""
-    options = call.options
-    known = {
-        "id": call.id,
-        "task": call.task,
-        "payload": call.payload,
-        "at": call.at,
-        "options": options.model_dump(exclude_unset=True) if options.model_fields_set else {},
-    }
-    return {**known, "step": call.step} if call.step else known
