@@ -10,18 +10,19 @@ from celery_defer.errors import (
     EventError,
     IdError,
     LimitError,
+    NonRetriable,
     NoRunError,
     NotDeferredError,
     OptionError,
     PayloadError,
     ResultError,
+    RetryAfter,
     SettingsError,
     StepError,
     StoreError,
 )
 from celery_defer.events import Event, Received, send_event
 from celery_defer.extension import Defer
-from celery_defer.flow import NonRetriable, RetryAfter
 from celery_defer.function import DeferredTask
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Parent, Run

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from celery_defer.codec import JsonType
 from celery_defer.errors import StepError
-from celery_defer.ids import safe_repr
+from celery_defer.text import safe_repr
 
 __all__ = ["ANYTHING", "of_function", "of_type", "pack", "unpack"]
 

@@ -19,6 +19,7 @@ from celery_defer.errors import (
 from celery_defer.function import Deferrable, P, deferrable, name_of
 from celery_defer.model import Call, CallState, Options
 from celery_defer.scope import Scope, current
+from celery_defer.text import safe_repr
 
 __all__ = ["DeferHandle", "defer"]
 
@@ -139,7 +140,7 @@ def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> De
     target = name_of(task)
     logger.warning(
         "defer %s of run %s (%s) is skipped: %s",
-        ids.safe_repr(id),
+        safe_repr(id),
         parent.run.id,
         parent.run.task,
         reason,

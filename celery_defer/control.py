@@ -12,6 +12,7 @@ from celery_defer.errors import DeferError, IdError, StoreError
 from celery_defer.extension import Defer
 from celery_defer.ids import RunId
 from celery_defer.store import Store
+from celery_defer.text import safe_repr
 from celery_defer.withdrawal import withdraw
 
 __all__ = ["abort", "cancel"]
@@ -58,7 +59,7 @@ def _run_id(given: object) -> RunId:
     try:
         return RunId(ids.check(given))
     except IdError:
-        shown = ids.safe_repr(given)
+        shown = safe_repr(given)
         raise IdError(f"{shown} is no id of a run: give the text, such as result.id") from None
 
 

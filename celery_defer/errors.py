@@ -1,11 +1,16 @@
-"""Every error that the package raises; a class's docstring is its default message."""
+"""Every error that the package raises; a class's docstring is its default message.
+
+And what is raised to say what a run does next, which is no error.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from datetime import timedelta
 
 __all__ = [
+    "Cancelled",
     "ContractError",
     "DeferError",
     "DepthError",
@@ -13,15 +18,18 @@ __all__ = [
     "IdError",
     "LimitError",
     "NoRunError",
+    "NonRetriable",
     "NotDeferredError",
     "OptionError",
     "PayloadError",
     "RecordError",
     "ResultError",
+    "RetryAfter",
     "SettingsError",
     "StepError",
     "StoreAwayError",
     "StoreError",
+    "Suspended",
 ]
 
 
@@ -115,3 +123,26 @@ class StepError(DeferError):
 
 class EventError(DeferError, ValueError):
     """An event's name, data or match is not one."""
+
+
+class NonRetriable(Exception):  # noqa: N818  # no error by itself: it says what to do with one
+    """Raise this in a step to end its tries."""
+
+
+class RetryAfter(Exception):  # noqa: N818  # as above
+    """Raise this in a step to be tried again after *delay*: seconds, a timedelta, or ``"5m"``.
+
+    Counts as one of the step's tries.
+    """
+
+    def __init__(self, delay: timedelta | float | str) -> None:
+        super().__init__(delay)
+        self.delay = delay
+
+
+class Suspended(BaseException):  # no error: a body that catches errors lets it go
+    """The run has left its worker; its body ends here, and is run again later."""
+
+
+class Cancelled(Suspended):
+    """The run was cancelled; its body ends here."""

@@ -16,10 +16,10 @@ from pydantic_core import from_json, to_json
 from celery_defer import apps, matching, memo, schemas, waves
 from celery_defer.codec import JsonType
 from celery_defer.errors import EventError, StepError, StoreError
-from celery_defer.ids import safe_repr
 from celery_defer.memo import Memo
 from celery_defer.scope import find
 from celery_defer.store import SentEvent
+from celery_defer.text import safe_repr
 
 __all__ = ["Event", "Received", "received", "send_event", "typed", "wanted"]
 

@@ -12,15 +12,14 @@ from typing import Any, TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import dumps, loads
 
-from celery_defer.ids import safe_repr
 from celery_defer.memo import Failure
+from celery_defer.text import text_of
 
-__all__ = ["failure_of", "raised_by", "shown", "survivor", "text_of"]
+__all__ = ["failure_of", "raised_by", "shown", "survivor"]
 
 T = TypeVar("T")
 
-# In characters: of what is told of an exception, and of what is kept to make it again.
-_LONGEST_TEXT = 2_000
+# In characters: of what is kept to make an exception again.
 _LONGEST = 65_536
 
 
@@ -52,16 +51,6 @@ def survivor(error: BaseException, failure: Failure) -> BaseException | None:
 def shown(error: BaseException) -> BaseException | None:
     """Answer *error* as a cause; None if no traceback could show it, which would end a worker."""
     return _attempt(lambda: (format_exception(error), error)[1])
-
-
-def text_of(error: BaseException) -> str:
-    """Answer an exception's class and text, whatever its own ``repr`` does."""
-    name, text = type(error).__qualname__, safe_repr(error)
-    if f"{type(error).__name__}(" not in text:  # one of redis-py's own does not say what happened
-        text = _attempt(lambda: str(error)) or text
-    told = text if name in text else f"{name}: {text}"
-    # A lone surrogate could not be stored.
-    return told[:_LONGEST_TEXT].encode(errors="backslashreplace").decode()
 
 
 def _kept(error: BaseException) -> str | None:

@@ -21,8 +21,7 @@ from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
 from celery_defer import cancellation, invocation, links, outbox, parked, receive, scope
-from celery_defer.errors import StoreAwayError
-from celery_defer.flow import Cancelled, Suspended
+from celery_defer.errors import Cancelled, StoreAwayError, Suspended
 from celery_defer.function import Deferrable, deferrable, find
 from celery_defer.model import HEADER, Outcome
 from celery_defer.parked import WAKE

@@ -7,8 +7,9 @@ from typing import NewType
 from uuid import UUID, uuid5
 
 from celery_defer.errors import IdError
+from celery_defer.text import safe_repr
 
-__all__ = ["RunId", "check", "run_id", "safe_repr", "text"]
+__all__ = ["RunId", "check", "run_id", "text"]
 
 RunId = NewType("RunId", str)
 
@@ -43,14 +44,6 @@ def text(defer_id: object) -> str:
         return check(defer_id)
     except IdError:
         return safe_repr(defer_id)
-
-
-def safe_repr(value: object) -> str:
-    """Answer ``repr(value)``, or what can be said of a value whose own repr raises."""
-    try:
-        return repr(value)
-    except Exception:
-        return f"<{type(value).__qualname__}>"
 
 
 def _is_text(value: str) -> bool:

@@ -15,6 +15,7 @@ from celery_defer.ids import RunId
 __all__ = [
     "HEADER",
     "TRANSITIONS",
+    "WAITING",
     "Call",
     "CallState",
     "Options",
@@ -22,7 +23,6 @@ __all__ = [
     "Parent",
     "Record",
     "Run",
-    "WAITING",
     "When",
 ]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from celery_defer import memo
-from celery_defer.errors import StoreError
-from celery_defer.flow import Suspended
+from celery_defer.errors import StoreError, Suspended
 from celery_defer.memo import Memo
 from celery_defer.model import CallState
 from celery_defer.replay import Replay

@@ -12,7 +12,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery_defer import parking, recalling, staging, telling
 from celery_defer.codec import Contract
 from celery_defer.envelope import Envelope
-from celery_defer.flow import Suspended
+from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
 from celery_defer.parked import Wake
 from celery_defer.scope import Phase, Scope

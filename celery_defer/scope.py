@@ -17,7 +17,17 @@ from celery_defer.model import Call, CallState, Parent, Record, Run
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 
-__all__ = ["Journal", "Phase", "Scope", "Staged", "current", "current_run", "enter", "find", "leave"]
+__all__ = [
+    "Journal",
+    "Phase",
+    "Scope",
+    "Staged",
+    "current",
+    "current_run",
+    "enter",
+    "find",
+    "leave",
+]
 
 _scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
 

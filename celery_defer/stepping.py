@@ -27,6 +27,7 @@ from celery_defer.recalling import journal_of, published, recall
 from celery_defer.replay import Note, Replay
 from celery_defer.scope import Phase, Scope, current, find
 from celery_defer.storage import ask
+from celery_defer.text import safe_repr
 from celery_defer.waits import Wait
 
 __all__ = ["Step", "begin"]
@@ -63,7 +64,7 @@ def _check_id(id: object) -> None:
         ids.check(id)
     except IdError:
         raise IdError(
-            f"step id {ids.safe_repr(id)} is not a non-empty string of Unicode text"
+            f"step id {safe_repr(id)} is not a non-empty string of Unicode text"
         ) from None
 
 

@@ -8,9 +8,9 @@ from typing import TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_defer.errors import StoreAwayError, StoreError
-from celery_defer.failures import text_of
 from celery_defer.scope import Scope
 from celery_defer.store import Store
+from celery_defer.text import text_of
 
 __all__ = ["ask", "store_of"]
 

@@ -13,13 +13,12 @@ from celery.utils.time import get_exponential_backoff_interval
 
 from celery_defer import answers, durations, memo
 from celery_defer.codec import JsonType
-from celery_defer.errors import StepError, StoreAwayError
-from celery_defer.failures import failure_of, shown, survivor, text_of
-from celery_defer.flow import NonRetriable, RetryAfter
-from celery_defer.ids import safe_repr
+from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayError
+from celery_defer.failures import failure_of, shown, survivor
 from celery_defer.memo import Memo
 from celery_defer.model import Call
 from celery_defer.stepping import Step
+from celery_defer.text import safe_repr, text_of
 from celery_defer.waits import Wait
 
 __all__ = ["check", "tried"]

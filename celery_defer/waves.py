@@ -13,9 +13,9 @@ from pydantic_core import from_json
 
 from celery_defer import matching, memo
 from celery_defer.errors import RecordError, StoreError
-from celery_defer.failures import text_of
 from celery_defer.ids import RunId
 from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store
+from celery_defer.text import text_of
 from celery_defer.waking import LEASE, wake
 
 __all__ = ["go_on", "is_unfinished", "send", "unpack"]
