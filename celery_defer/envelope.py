@@ -9,7 +9,10 @@ from typing import Any
 
 from celery_defer.model import HEADER, Call, Record, When
 
-__all__ = ["Envelope", "seal"]
+__all__ = ["WAKE", "Envelope", "Wake", "seal"]
+
+#: The header of a message that wakes a run. Celery keeps it over retries and redeliveries.
+WAKE = "celery_defer_wake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,27 @@ class Envelope:
             token=header.get("token", ""),
             step=header.get("step"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """What a wake-up's message says: the turn that it begins, and the publication's token."""
+
+    turn: int
+    token: str
+
+    @classmethod
+    def open(cls, request: Mapping[str, Any]) -> Wake | None:
+        """Read the header of a task request; None where the run was never parked."""
+        header = request.get(WAKE)
+        if not isinstance(header, Mapping):
+            return None
+        turn, token = header.get("turn"), header.get("token")
+        return cls(turn, token) if isinstance(turn, int) and isinstance(token, str) else None
+
+    def seal(self) -> dict[str, Any]:
+        """Answer the header."""
+        return {"turn": self.turn, "token": self.token}
 
 
 def seal(call: Call, record: Record, token: str) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
-from celery_defer import cancellation, invocation, links, outbox, parked, receive, scope
+from celery_defer import cancellation, invocation, links, outbox, receive, scope
+from celery_defer.envelope import WAKE
 from celery_defer.errors import Cancelled, StoreAwayError, Suspended
 from celery_defer.function import Deferrable, deferrable, find
 from celery_defer.model import HEADER, Outcome
-from celery_defer.parked import WAKE
 from celery_defer.scope import Phase, Scope
 
 __all__ = ["install"]
@@ -98,7 +98,7 @@ def _tracing(trace_task: Callable[..., Any], task: Any, extension: Any) -> Calla
             return _ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
         # A deferred function is given objects of its own.
         if store is not None and HEADER not in known and not own.is_eager:
-            own.given = parked.copied(args, kwargs)
+            own.given = scope.copied(args, kwargs)
         token = scope.enter(own)
         try:
             return trace_task(uuid, args, kwargs, request)

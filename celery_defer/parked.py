@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -19,10 +17,7 @@ from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
 
-__all__ = ["WAKE", "Parked", "Wake", "copied", "is_parked", "pack", "unpack"]
-
-#: The header of a message that wakes a run. Celery keeps it over retries and redeliveries.
-WAKE = "celery_defer_wake"
+__all__ = ["Parked", "is_parked", "pack", "unpack"]
 
 # What a body begins with, so that those of parked runs are told from others.
 _MARK = b"\x01"
@@ -65,27 +60,6 @@ class Parked:
     hostname: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """What a wake-up's message says: the turn that it begins, and the publication's token."""
-
-    turn: int
-    token: str
-
-    @classmethod
-    def open(cls, request: Mapping[str, Any]) -> Wake | None:
-        """Read the header of a task request; None where the run was never parked."""
-        header = request.get(WAKE)
-        if not isinstance(header, Mapping):
-            return None
-        turn, token = header.get("turn"), header.get("token")
-        return cls(turn, token) if isinstance(turn, int) and isinstance(token, str) else None
-
-    def seal(self) -> dict[str, Any]:
-        """Answer the header."""
-        return {"turn": self.turn, "token": self.token}
-
-
 # A million runs may be parked: what is empty is left out, and what goes without saying.
 _ALWAYS = frozenset({"task", "turn"})
 # As celery.app.amqp.AMQP.as_task_v2 has them.
@@ -94,21 +68,6 @@ _OPTIONS = {"retries": 0, "replaced_task_nesting": 0, "ignore_result": False}
 _HEADER = {"when": "success", "experiment": None, "depth": 1}
 
 _adapter = TypeAdapter(Parked)
-
-
-# What a body that is given it cannot change.
-_FIXED = frozenset({str, int, float, bool, bytes, type(None)})
-
-
-def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
-    """Answer arguments, pickled, that a body may change while it works; None if it cannot."""
-    if _FIXED.issuperset(map(type, args)) and _FIXED.issuperset(map(type, kwargs.values())):
-        return None
-    with suppress(
-        Exception
-    ):  # what came in a message can be copied; its task may be called by hand
-        return pickle.dumps((args, kwargs), pickle.HIGHEST_PROTOCOL)
-    return None
 
 
 def is_parked(body: bytes) -> bool:

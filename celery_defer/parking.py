@@ -13,8 +13,9 @@ from pydantic_core import from_json
 
 from celery_defer import matching, memo, parked, recalling, telling
 from celery_defer.chords import check_chord
+from celery_defer.envelope import WAKE
 from celery_defer.errors import Cancelled, StepError, Suspended
-from celery_defer.parked import WAKE, Parked
+from celery_defer.parked import Parked
 from celery_defer.replay import Note
 from celery_defer.scope import Phase, Scope
 from celery_defer.storage import ask, store_of

@@ -11,10 +11,9 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from celery_defer import parking, recalling, staging, telling
 from celery_defer.codec import Contract
-from celery_defer.envelope import Envelope
+from celery_defer.envelope import Envelope, Wake
 from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
-from celery_defer.parked import Wake
 from celery_defer.scope import Phase, Scope
 from celery_defer.store import Claim, Store
 

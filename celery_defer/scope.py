@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -28,6 +30,9 @@ __all__ = [
     "find",
     "leave",
 ]
+
+# What a body that is given it cannot change.
+_FIXED = frozenset({str, int, float, bool, bytes, type(None)})
 
 _scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
 
@@ -197,6 +202,17 @@ def current_run() -> Run:
     if scope is None:
         raise _no_run()
     return scope.run
+
+
+def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Answer arguments, pickled, that a body may change while it works; None if it cannot."""
+    if _FIXED.issuperset(map(type, args)) and _FIXED.issuperset(map(type, kwargs.values())):
+        return None
+    with suppress(
+        Exception
+    ):  # what came in a message can be copied; its task may be called by hand
+        return pickle.dumps((args, kwargs), pickle.HIGHEST_PROTOCOL)
+    return None
 
 
 def _no_run() -> NoRunError:

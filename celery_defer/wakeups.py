@@ -13,8 +13,9 @@ from kombu.utils import json
 from pydantic_core import from_json
 
 from celery_defer.batch import Batch
+from celery_defer.envelope import WAKE, Wake
 from celery_defer.message import Wire, is_direct, is_usual, shown
-from celery_defer.parked import WAKE, Parked, Wake
+from celery_defer.parked import Parked
 from celery_defer.shortcuts import is_unwatched
 
 __all__ = ["Wakeups"]

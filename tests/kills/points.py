@@ -21,8 +21,8 @@ from celery.worker.request import Request
 from kombu.message import Message
 
 from celery_defer import relay, run_id, waves
+from celery_defer.envelope import WAKE
 from celery_defer.extension import extension_of
-from celery_defer.parked import WAKE
 from celery_defer.store import Store
 
 __all__ = ["count", "installed", "reach"]
