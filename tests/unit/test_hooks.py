@@ -206,7 +206,10 @@ def test_the_public_names_are_those_that_are_listed() -> None:
     assert not modules & set(celery_defer.__all__)
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+_NO_ERRORS = {"Cancelled", "NonRetriable", "RetryAfter", "Suspended"}
+
+
+@pytest.mark.parametrize("name", sorted(set(errors.__all__) - _NO_ERRORS))
 def test_every_error_has_a_message_and_survives_pickling(name: str) -> None:
     kind = getattr(errors, name)
 
