@@ -1,8 +1,9 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
-from celery_defer.calls import DeferHandle, defer
-from celery_defer.control import abort, cancel
-from celery_defer.decorate import deferred
+from celery_defer.app.control import abort, cancel
+from celery_defer.app.extension import Defer
+from celery_defer.contract.decorator import deferred
+from celery_defer.contract.function import DeferredTask
 from celery_defer.errors import (
     ContractError,
     DeferError,
@@ -21,13 +22,12 @@ from celery_defer.errors import (
     StepError,
     StoreError,
 )
-from celery_defer.events import Event, Received, send_event
-from celery_defer.extension import Defer
-from celery_defer.function import DeferredTask
+from celery_defer.events.event import Event, Received, send_event
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Parent, Run
-from celery_defer.scope import current_run
-from celery_defer.steps import Steps, step
+from celery_defer.outbox.calls import DeferHandle, defer
+from celery_defer.run.scope import current_run
+from celery_defer.steps.api import Steps, step
 
 __all__ = [
     "ContractError",

@@ -25,6 +25,6 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|typing|typing_extensions|pydantic)\..+"),
     ("py:class", r"(Callable|Mapping|Sequence|Any|datetime|P|R|P\.args|P\.kwargs)"),
     # What stands in signatures and is not public.
-    ("py:class", r"celery_defer\.(decorate|events|function|ids|model|settings|steps)\..+"),
-    ("py:class", r"celery_defer\.(simulated_run|simulation)\..+"),
+    ("py:class", r"celery_defer\.(contract|events|ids|model|settings|steps)\..+"),
+    ("py:class", r"celery_defer\.testing\..+"),
 ]

@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent, Subscription
-from celery_defer.store.memory import MemoryStore
+from celery_defer.store.memory.outbox import MemoryStore
 from celery_defer.store.protocol import Claim, OutboxStore, Quarantined, Taken
-from celery_defer.store.redis import RedisStore
+from celery_defer.store.redis.store import RedisStore
 from celery_defer.store.runs import Arrival, Parking, Recalled, Resumed, Told, Verdict
 from celery_defer.store.steps import Nudges, StepStore
 

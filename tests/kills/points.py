@@ -20,9 +20,11 @@ from celery.concurrency.asynpool import AsynPool
 from celery.worker.request import Request
 from kombu.message import Message
 
-from celery_defer import relay, run_id, waves
-from celery_defer.envelope import WAKE
-from celery_defer.extension import extension_of
+from celery_defer import run_id
+from celery_defer.app.extension import extension_of
+from celery_defer.outbox import fanout as waves
+from celery_defer.outbox import relay
+from celery_defer.run.headers import WAKE
 from celery_defer.store import Store
 
 __all__ = ["count", "installed", "reach"]

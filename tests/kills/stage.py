@@ -12,9 +12,9 @@ from kombu import Connection
 
 from celery_defer import run_id
 from celery_defer.model import When
-from tests import stored
 from tests.kills.cells import Cell, Column, Seen
 from tests.kills.step_cells import StepCell, StepSeen
+from tests.support import stored
 from tests.worker.caller import close
 from tests.worker.local import LocalWorker, wait_until
 

@@ -12,10 +12,10 @@ from typing import Any
 from celery import Celery, _state
 
 from celery_defer import Defer, deferred, send_event, step
-from celery_defer.relay import Relay
+from celery_defer.outbox.relay import Relay
 from celery_defer.store import MemoryStore
 from celery_defer.store.events import DRIFT
-from tests.unit.conftest import Worker
+from tests.support.inside import Worker
 
 __all__ = ["Killed", "StepsWorld"]
 

@@ -39,11 +39,14 @@ from celery.exceptions import Retry
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from celery_defer import defer, outbox, receive, run_id, scope
+from celery_defer import defer, run_id
+from celery_defer.app import receive
 from celery_defer.model import Outcome, When
-from celery_defer.relay import Relay
-from celery_defer.scope import Phase, Scope
-from celery_defer.withdrawal import withdraw
+from celery_defer.outbox import publish as outbox
+from celery_defer.outbox.relay import Relay
+from celery_defer.outbox.withdrawal import withdraw
+from celery_defer.run import scope
+from celery_defer.run.scope import Phase, Scope
 from tests.model.world import SETTINGS, TARGET, Killed, Message, Task, World
 
 T = TypeVar("T")

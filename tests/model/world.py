@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 from kombu.exceptions import OperationalError
 
-from celery_defer import scope
-from celery_defer.codec import contract
-from celery_defer.function import Deferrable
+from celery_defer.contract.contract import contract
+from celery_defer.contract.function import Deferrable
 from celery_defer.ids import RunId
-from celery_defer.scope import Scope
+from celery_defer.run import scope
+from celery_defer.run.scope import Scope
 from celery_defer.settings import Settings
 from celery_defer.store import MemoryStore
 

@@ -15,9 +15,9 @@ from celery import Celery, Task, current_task, signals
 from kombu.transport.redis import Channel
 
 from celery_defer import Defer, current_run, defer, deferred, send_event, step
-from celery_defer.envelope import WAKE, Wake
 from celery_defer.model import HEADER
-from celery_defer.scope import find
+from celery_defer.run.headers import WAKE, Wake
+from celery_defer.run.scope import find
 from tests.soak.events import EVENTS, Event, Plan
 from tests.soak.journeys import EVENT, Journey
 

@@ -13,16 +13,17 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import RedisError
 
-from celery_defer import Defer, broker, defer, deferred
-from celery_defer.broker import batch
+from celery_defer import Defer, defer, deferred
+from celery_defer.broker import publish as broker
+from celery_defer.broker.message import Message
+from celery_defer.broker.publish import batch
 from celery_defer.ids import RunId
-from celery_defer.message import Message
 from celery_defer.model import Call, Options
 from celery_defer.store import Claim, RedisStore
-from celery_defer.store_contract.shorthand import stage
+from celery_defer.testing.store_contract.shorthand import stage
 from examples.redis_server import free_port
-from tests.store.servers import Server, running
-from tests.unit.conftest import Worker
+from tests.support.inside import Worker
+from tests.support.servers import Server, running
 from tests.worker.local import wait_until
 
 # redis-py says so of what Celery's result backend calls.

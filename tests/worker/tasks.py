@@ -22,15 +22,7 @@ from celery import Celery, Task, current_task, shared_task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from celery_defer import (
-    Defer,
-    Parent,
-    PayloadError,
-    ResultError,
-    current_run,
-    defer,
-    deferred,
-)
+from celery_defer import Defer, Parent, PayloadError, ResultError, current_run, defer, deferred
 from tests.worker.tracing import start_tracer
 
 PLAIN = "DEFER_TEST_PLAIN" in os.environ

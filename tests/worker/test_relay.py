@@ -10,11 +10,12 @@ from uuid import uuid4
 
 import pytest
 
-from celery_defer import record, run_id
+from celery_defer import run_id
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Options, Outcome, Record
+from celery_defer.outbox import records as record
 from celery_defer.store import RedisStore
-from tests import stored
+from tests.support import stored
 from tests.worker.caller import Caller
 from tests.worker.local import LocalWorker, wait_until
 

@@ -14,7 +14,7 @@ from celery.events.state import State
 from celery.states import PENDING
 from kombu import Connection
 
-from tests import stored
+from tests.support import stored
 from tests.worker.caller import Caller
 from tests.worker.local import wait_until
 

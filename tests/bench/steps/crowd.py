@@ -13,16 +13,17 @@ from uuid import uuid4
 
 import redis
 
-from celery_defer import matching, parked
 from celery_defer.durations import seconds
 from celery_defer.ids import RunId
-from celery_defer.parked import Parked
-from celery_defer.replay import Note
+from celery_defer.outbox import parked
+from celery_defer.outbox.parked import Parked
+from celery_defer.steps.replay import Note
 from celery_defer.store import Parking, RedisStore, Subscription
-from tests import stored
+from celery_defer.store import match as matching
 from tests.bench.site import Site
 from tests.bench.steps.patience import wait_until
 from tests.bench.steps.worker import StepWorker
+from tests.support import stored
 
 __all__ = ["Crowd"]
 

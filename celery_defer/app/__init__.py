@@ -1,0 +1,1 @@
+"""``Defer(app)``: where Celery's tracer, worker and signals are met."""

@@ -1,0 +1,141 @@
+"""What a worker does for the package: it checks the settings, and runs the relay."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from celery import bootsteps
+from kombu import pools
+from kombu.connection import ConnectionPool
+
+from celery_defer.app.revoked import Revoked
+from celery_defer.outbox.relay import Relay
+from celery_defer.store import Store
+
+__all__ = ["RelayStep"]
+
+logger = logging.getLogger(__name__)
+
+# So long a worker that stops may wait for its relay.
+_LONGEST_REST = 1.0
+
+
+class RelayStep(bootsteps.StartStopStep):
+    """Starts once the pool has forked, in the worker's main process; stops before the pool."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        # Read here, so that a wrong one stops the worker at its start.
+        extension = worker.app._celery_defer
+        self._connections = _Connections.of(worker.app)
+        store = extension.store
+        self._relay = _Thread(extension, store, worker) if store else None
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002
+        if self._relay is None:
+            _warn_of_no_store()
+            return
+        self._connections.take_over()
+        self._relay.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        if self._relay:
+            self._relay.stop()
+
+    terminate = stop
+
+
+class _Connections(ConnectionPool):
+    """The main process's connections for publishing, which its children leave alone.
+
+    A child closes what it has inherited (kombu.resource registers that with billiard), and
+    amqp closes a connection by shutting its socket down, which is the main process's too.
+    """
+
+    close_after_fork = False
+
+    @classmethod
+    def of(cls, app: Any) -> _Connections:
+        return cls(app.connection_for_write(), limit=app.conf.broker_pool_limit)
+
+    def take_over(self) -> None:
+        """Be what ``app.pool`` answers, unless that has been asked for before."""
+        pools.connections[self.connection] = self
+
+
+class _Thread:
+    """Ticks beside the worker, also while a solo worker is inside a task.
+
+    A thread; a greenlet where the pool has patched threads.
+    """
+
+    def __init__(self, extension: Any, store: Store, worker: Any) -> None:
+        self._clock = extension.clock
+        self._interval = extension.settings.relay_interval
+        self._relay = Relay(
+            extension.app, store, extension.settings, tells=lambda: _sends_events(worker)
+        )
+        self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
+        self._nudges = store.nudges()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="celery-defer-relay", daemon=True)
+
+    def start(self) -> None:
+        _warn_of_risks(self._relay.store)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if not self._tick():
+                self._rest()
+
+    def _tick(self) -> int:
+        try:
+            self._revoked.look()
+            return self._relay.tick(self._clock())
+        except Exception:  # the store or the backend is away; nothing is lost by that
+            logger.exception("the relay could not look into the outbox; it tries again")
+            return 0
+
+    def _rest(self) -> None:
+        """Wait until the next look, or until something is due; runs that park say when they are."""
+        until = self._clock() + self._interval
+        try:
+            until = min(until, self._relay.next_due() or until)
+        except Exception:  # as the next look will tell
+            logger.debug("the outbox does not tell what is due next", exc_info=True)
+        while not self._stopping.is_set() and (left := until - self._clock()) > 0:
+            due = self._nudges.wait(min(left, _LONGEST_REST))
+            until = until if due is None else min(until, due)
+
+
+def _sends_events(worker: Any) -> bool:
+    """Whether the worker tells of its tasks, which ``celery control`` may turn on and off."""
+    events = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
+    # celery.worker.consumer.events.Events: without -E there are those of heartbeats alone.
+    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
+
+
+def _warn_of_no_store() -> None:
+    logger.warning(
+        "celery_defer finds no Redis in the app's settings: a worker that is killed "
+        "between a task's success and the publication of what it deferred loses those "
+        "calls; set defer_store_url = 'redis://…' to keep them"
+    )
+
+
+def _warn_of_risks(store: Store) -> None:
+    try:
+        for risk in store.risks():
+            logger.warning("%s", risk)
+    except Exception:
+        logger.exception("the store does not answer; the relay will try it again")

@@ -1,0 +1,113 @@
+"""``Defer(app)``: the package, for one Celery app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from time import time
+from typing import Any
+from urllib.parse import urlencode
+
+from celery.app.backends import by_url
+
+from celery_defer import current as apps
+from celery_defer.app import tracer as hooks
+from celery_defer.app.bootstep import RelayStep
+from celery_defer.settings import STORES, Settings
+from celery_defer.store import RedisStore, Store
+
+__all__ = ["Defer", "extension_of"]
+
+_FIXUP = "celery_defer.app.extension:Defer"
+
+
+class Defer:
+    """Let the tasks of *app* defer follow-up work.
+
+    Call it once, where the app is made, before or after its configuration. Settings come
+    from ``app.conf.defer_*``; SettingsError tells of a wrong one when a worker starts or
+    when a run first defers.
+
+    >>> app = Celery("shop", broker="redis://localhost:6379/0")
+    >>> Defer(app)
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        #: Answers seconds since 1970; a suite may have another one.
+        self.clock: Callable[[], float] = time
+        #: Calls the function of a step, whose id is given; a suite may count that, or let it fail.
+        self.call_step: Callable[[str, Callable[[], Any]], Any] = _call
+        app._celery_defer = self
+        apps.add(app)
+        app.steps["worker"].add(RelayStep)
+        # A pool that spawns its children rebuilds the app there from what
+        # celery.app.base.Celery.__reduce_keys__ lists; fixups are called with the new app.
+        app.fixups = {*app.fixups, _FIXUP}
+        hooks.install(extension_of)
+
+    def __repr__(self) -> str:
+        return f"Defer({self.app!r})"
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read once; raises SettingsError."""
+        return Settings.read(self.app.conf, self.app.namespace)
+
+    @cached_property
+    def store(self) -> Store | None:
+        """Where deferred calls are kept until they are published; None without a Redis."""
+        for url, options in self._places():
+            if url and _is_redis(url):
+                # Celery's own keys have this prefix where several projects share one Redis.
+                shared = options.get("global_keyprefix", "")
+                client = _client(self.app, url, options)
+                return RedisStore(client, f"{shared}{self.settings.key_prefix}")
+        return None
+
+    def _places(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        conf = self.app.conf
+        of_results = conf.result_backend_transport_options or {}
+        yield self.settings.store_url, of_results
+        yield conf.result_backend, of_results
+        broker = _with_tls(_one_url(conf.broker_write_url), conf.broker_use_ssl)
+        yield broker, conf.broker_transport_options or {}
+
+
+def _call(step: str, function: Callable[[], Any]) -> Any:  # noqa: ARG001
+    return function()
+
+
+def extension_of(app: Any) -> Defer | None:
+    """Answer the Defer of *app*, or None."""
+    return getattr(app, "_celery_defer", None)
+
+
+def _one_url(broker: Any) -> str | None:
+    """Answer what a broker's setting says, which may be several URLs: all of a set of sentinels,
+    or the first of those that take turns."""
+    urls = broker.split(";") if isinstance(broker, str) else list(broker or [])
+    if not urls:
+        return None
+    return ";".join(urls) if urls[0].startswith("sentinel:") else str(urls[0])
+
+
+def _with_tls(url: str | None, settings: Any) -> str | None:
+    """Put the ``broker_use_ssl`` of a Redis into its URL, where its result backend would look."""
+    if not url or not url.startswith("rediss:") or not isinstance(settings, dict):
+        return url
+    query = urlencode({name: getattr(value, "name", value) for name, value in settings.items()})
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
+def _is_redis(url: str) -> bool:
+    return url.partition("://")[0] in STORES
+
+
+def _client(app: Any, url: str, options: dict[str, Any]) -> Any:
+    """A client as Celery's own result backend makes it: TLS, sentinels, passwords, time-outs."""
+    found: Any = by_url(url, app.loader)
+    backend, location = found
+    # The options of celery.backends.redis.RedisBackend, which may be those of the broker here.
+    kind = type(backend.__name__, (backend,), {"_transport_options": options})
+    return kind(app=app, url=location).client

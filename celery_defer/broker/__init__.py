@@ -1,0 +1,1 @@
+"""Messages to Celery's broker, many at once."""

@@ -1,0 +1,1 @@
+"""What a deferred function takes and returns, there and back as JSON."""

@@ -1,0 +1,131 @@
+"""``@deferred``: a Celery task gains a contract."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Concatenate, Literal, Protocol, cast, overload
+
+from celery.app.task import Task
+from celery.local import Proxy
+from pydantic import BaseModel, RootModel
+from typing_extensions import is_typeddict
+
+from celery_defer.contract.function import DeferredTask, P, R, declare
+from celery_defer.errors import ContractError, OptionError
+
+__all__ = ["deferred"]
+
+# What `app.task` takes beside the attributes of a task: the parameters of
+# celery.app.base.Celery.task and _task_from_fun, of celery.app.autoretry, and the routing
+# that celery.app.task.extract_exec_options picks up.
+_TASK_OPTIONS = frozenset(
+    {"base", "bind", "filter", "lazy", "name", "shared"}
+    | {"pydantic", "pydantic_context", "pydantic_dump_kwargs", "pydantic_strict"}
+    | {"autoretry_for", "dont_autoretry_for"}
+    | {"retry_backoff", "retry_backoff_max", "retry_jitter", "retry_kwargs"}
+    | {"compression", "delivery_mode", "exchange", "queue", "routing_key"}
+    | {"immediate", "mandatory"}
+)
+
+
+class CeleryApp(Protocol):
+    """A Celery app; Celery itself publishes no types."""
+
+    def send_task(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+@overload
+def deferred(task: Callable[P, R], /) -> DeferredTask[P, R]: ...
+@overload
+def deferred(*, schema: Callable[P, Any]) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
+@overload
+def deferred(
+    app: CeleryApp, /, *, schema: Callable[P, Any], **options: Any
+) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
+# pyright cannot see a TypedDict as the callable that it is: it takes any call of these.
+@overload
+def deferred(  # pyright: ignore[reportOverlappingOverload]
+    app: CeleryApp = ..., /, *, schema: type[Mapping[str, Any]], **options: Any
+) -> Callable[[Callable[..., R]], DeferredTask[..., R]]: ...
+@overload
+def deferred(
+    app: CeleryApp, /, *, bind: Literal[True], schema: None = None, **options: Any
+) -> Callable[[Callable[Concatenate[Any, P], R]], DeferredTask[P, R]]: ...
+@overload
+def deferred(
+    app: CeleryApp, /, *, bind: Literal[False] = False, schema: None = None, **options: Any
+) -> Callable[[Callable[P, R]], DeferredTask[P, R]]: ...
+def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> Any:
+    """Make a Celery task a deferred function, checked by pydantic and by the type checker.
+
+    On top of any task, the contract is the signature of its function, or the fields of
+    *schema* (a pydantic model, dataclass or TypedDict) where the function takes one payload.
+    The task stays the task it was: ``delay``, ``s``, beat and calls by name keep working.
+
+    >>> @deferred(schema=OrderPlaced)
+    ... @app.task
+    ... def track_analytics(order: OrderPlaced) -> None: ...
+
+    With an app, on a plain function, it makes the task too; *options* are those of
+    ``app.task``. This form keeps the types, which Celery's stubs lose at ``@app.task``.
+
+    >>> @deferred(app, queue="mail")
+    ... def send_receipt(order_id: str) -> None: ...
+
+    Raises OptionError for an unknown option or a schema that is none of these, and
+    ContractError for a target that is no task.
+    """
+    if schema is not None:
+        _check_schema(schema)
+    if target is None:
+        _check_options(options, known=frozenset())
+        return lambda task: _declared(task, schema)
+    if _is_app(target):
+        base = options.get("base") or target.Task
+        _check_options(options, known=_TASK_OPTIONS | _attributes(base))
+        return lambda function: _declared(target.task(**options)(function), schema)
+    _check_options(options, known=frozenset())
+    return _declared(target, schema)
+
+
+def _declared(task: Any, schema: Any) -> DeferredTask[Any, Any]:
+    # `isinstance` would evaluate Celery's lazy proxy: its `__class__` is that of the task.
+    if not issubclass(type(task), Proxy | Task):
+        name = getattr(task, "__qualname__", repr(task))
+        raise ContractError(
+            f"{name} is not a Celery task: put @deferred on top of @app.task or @shared_task, "
+            "or write @deferred(app) to make it one"
+        )
+    declare(task, schema)
+    return cast("DeferredTask[Any, Any]", task)
+
+
+def _is_app(target: Any) -> bool:
+    return hasattr(type(target), "task_cls") and hasattr(type(target), "send_task")
+
+
+def _attributes(base: type) -> frozenset[str]:
+    return frozenset(name for name in dir(base) if not name.startswith("_"))
+
+
+def _check_schema(schema: Any) -> None:
+    if isinstance(schema, type) and (
+        _is_model(schema) or dataclasses.is_dataclass(schema) or is_typeddict(schema)
+    ):
+        return
+    raise OptionError(f"schema {schema!r} is not a pydantic model, a dataclass or a TypedDict")
+
+
+def _is_model(schema: type) -> bool:
+    # A RootModel has no fields that a caller could name.
+    return issubclass(schema, BaseModel) and not issubclass(schema, RootModel)
+
+
+def _check_options(options: dict[str, Any], known: frozenset[str]) -> None:
+    for name in options.keys() - known:
+        near = get_close_matches(name, {*known, "schema"}, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        rest = "" if known else "; options of the task go to @app.task, or use @deferred(app, …)"
+        raise OptionError(f"@deferred has no option {name!r}{hint}{rest}")

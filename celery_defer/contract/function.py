@@ -1,0 +1,205 @@
+"""A deferred function: a Celery task with a contract, and how its runs are published."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from pydantic import ValidationError
+from typing_extensions import TypedDict, Unpack
+
+from celery_defer.contract.contract import Contract, contract
+from celery_defer.errors import ContractError, NotDeferredError, OptionError
+from celery_defer.model import Options, When
+
+__all__ = ["Deferrable", "DeferredTask", "declare", "deferrable", "find", "name_of"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CallOptions(TypedDict, total=False):
+    """What ``with_options`` takes."""
+
+    countdown: float | None
+    eta: datetime | None
+    expires: float | timedelta | datetime | None
+    queue: str | None
+    priority: int | None
+    headers: Mapping[str, Any] | None
+    when: When
+    experiment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferrable(Generic[P, R]):
+    """What ``defer`` takes: a contract, and how its runs are published."""
+
+    contract: Contract
+    options: Options = field(default_factory=Options)
+
+    def with_options(self, **options: Unpack[CallOptions]) -> Deferrable[P, R]:
+        """Answer the same contract with other publishing options.
+
+        ``countdown`` and ``expires`` are in seconds and count from publication, that is
+        from the parent's success; ``priority`` is the broker's, 0 to 255; ``headers`` go
+        with the message. Raises OptionError for an unknown or impossible option.
+
+        >>> defer("remind", remind.with_options(countdown=60, queue="mail"), user_id=7)
+        """
+        given = {**self.options.model_dump(exclude_unset=True), **options}
+        try:
+            return replace(self, options=Options(**given))
+        except ValidationError as error:
+            problems = "; ".join(map(_problem, error.errors(include_url=False)))
+            raise OptionError(f"with_options of {self.contract.task}: {problems}") from error
+
+
+if TYPE_CHECKING:
+    # Celery publishes no types, and its stubs may or may not be installed; so this says
+    # itself what a task has. At run time a deferred function is the Celery task it was.
+
+    class DeferredTask(Deferrable[P, R]):
+        """A Celery task that carries a contract."""
+
+        name: str
+        app: Any
+        request: Any
+
+        def __call__(self, *args: Any, **kwargs: Any) -> R: ...
+        def run(self, *args: Any, **kwargs: Any) -> R: ...
+        def delay(self, *args: Any, **kwargs: Any) -> Any: ...
+        def apply_async(self, args: Any = ..., kwargs: Any = ..., **options: Any) -> Any: ...
+        def apply(self, args: Any = ..., kwargs: Any = ..., **options: Any) -> Any: ...
+        def s(self, *args: Any, **kwargs: Any) -> Any: ...
+        def si(self, *args: Any, **kwargs: Any) -> Any: ...
+        def signature(self, args: Any = ..., **options: Any) -> Any: ...
+        def retry(self, *args: Any, **options: Any) -> Any: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+
+    class DeferredTask(Generic[P, R]):
+        """The type of what ``@deferred`` answers, for annotations; there are no instances."""
+
+
+@dataclass(eq=False, slots=True)
+class _Declaration:
+    """One use of ``@deferred``: the task, or the lazy proxy that Celery gave for it."""
+
+    target: Any
+    schema: Any
+    _deferrable: Deferrable[..., Any] | None = field(default=None)
+
+    def read(self, task: Any = None) -> Deferrable[..., Any]:
+        """Answer the contract; made when first asked for, of *task* or of what was declared."""
+        if self._deferrable is None:
+            task = task or _evaluated(self.target)
+            self._deferrable = Deferrable(contract(task.name, task.run, self.schema))
+        return self._deferrable
+
+
+# `defer` is given the very object that the decorator saw, so its address finds it fast, and
+# without evaluating a proxy; the declaration keeps the object, so the address stays its own.
+_by_target: dict[int, _Declaration] = {}
+# A worker knows its tasks by name, and every app has its own clone of a shared one; but all
+# clones are made of one function.
+_by_function: dict[tuple[str, Any], _Declaration] = {}
+_unknown: list[_Declaration] = []
+
+
+def declare(target: Any, schema: Any = None) -> None:
+    """Remember that *target* is a deferred function; raise ContractError if it is one already."""
+    if id(target) in _by_target:
+        raise ContractError("@deferred stands twice on one task")
+    declaration = _Declaration(target, schema)
+    _by_target[id(target)] = declaration
+    _unknown.append(declaration)
+
+
+def deferrable(function: object) -> Deferrable[..., Any]:
+    """Answer the contract of what ``defer`` was given; raise NotDeferredError."""
+    if isinstance(function, Deferrable):
+        return function
+    if declaration := _by_target.get(id(function)):
+        return declaration.read()
+    if declaration := find(function):
+        return declaration.read(_evaluated(function))
+    raise NotDeferredError(
+        f"{name_of(function)} is not a deferred function: put @deferred on top of it"
+    )
+
+
+def find(task: Any) -> _Declaration | None:
+    """Answer the declaration of *task*, whichever app's clone it is."""
+    _unknown[:] = [declaration for declaration in _unknown if not _made_known(declaration)]
+    try:
+        key = _key(_evaluated(task))
+    except (AttributeError, TypeError):  # not a task at all
+        return None
+    return _by_function.get(key) or _of_sleeping_app(key[1])
+
+
+def name_of(function: object) -> str:
+    """Answer how to call, in a message, whatever was given for a task."""
+    try:
+        return str(getattr(function, "name", None) or repr(function))
+    except Exception:
+        return f"<{type(function).__qualname__}>"
+
+
+def _made_known(declaration: _Declaration) -> bool:
+    if _is_asleep(declaration.target):
+        return False
+    try:
+        _by_function[_key(_evaluated(declaration.target))] = declaration
+    except Exception:  # a task of another app, which is not ready for it yet
+        return False
+    return True
+
+
+def _is_asleep(target: Any) -> bool:
+    """Whether *target* is a lazy task that its own app has not made yet.
+
+    To evaluate it here would be too early: it would miss what the app is still to be told.
+    """
+    is_evaluated = getattr(type(target), "__evaluated__", None)  # celery.local.PromiseProxy
+    return is_evaluated is not None and not is_evaluated(target)
+
+
+def _of_sleeping_app(function: Any) -> _Declaration | None:
+    """Answer the declaration of a clone whose original is still asleep, by their function."""
+    for declaration in _unknown:
+        if _is_asleep(declaration.target) and _sleeper(declaration.target) is function:
+            return declaration
+    return None
+
+
+def _sleeper(target: Any) -> Any:
+    # celery.app.base.Celery.task gives its PromiseProxy the function as the one argument.
+    return object.__getattribute__(target, "_Proxy__args")[0]
+
+
+def _evaluated(target: Any) -> Any:
+    # Celery's lazy tasks are proxies; `_get_current_object` of celery.local.Proxy answers the task.
+    proxy = getattr(type(target), "_get_current_object", None)
+    return proxy(target) if proxy else target
+
+
+def _key(task: Any) -> tuple[str, Any]:
+    # celery.app.base.Celery._task_from_fun keeps the function as `__wrapped__`; a class-based
+    # task has none, and is known by its class.
+    function = getattr(task, "__wrapped__", None)
+    if function is None:
+        return task.name, type(task)
+    return task.name, inspect.unwrap(getattr(function, "__func__", function))
+
+
+def _problem(problem: Any) -> str:
+    path = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{path} is not an option; there are: {', '.join(Options.model_fields)}"
+    return f"{path or 'options'}: {problem['msg']}"

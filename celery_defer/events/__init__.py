@@ -1,0 +1,1 @@
+"""Named payloads, sent from anywhere, that waiting runs receive."""

@@ -1,0 +1,1 @@
+"""What has still to leave: committed with the result, or staged, published, settled, recovered."""

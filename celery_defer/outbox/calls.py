@@ -1,0 +1,153 @@
+"""A call of ``defer``: checked, packed, buffered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery_defer import ids
+from celery_defer.contract.function import Deferrable, P, deferrable, name_of
+from celery_defer.errors import (
+    DeferError,
+    DepthError,
+    IdError,
+    LimitError,
+    NoRunError,
+    NotDeferredError,
+)
+from celery_defer.model import Call, CallState, Options
+from celery_defer.outbox import publish as outbox
+from celery_defer.outbox import withdrawal
+from celery_defer.run.scope import Scope, current
+from celery_defer.text import safe_repr
+
+__all__ = ["DeferHandle", "defer"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DeferHandle:
+    """What ``defer`` answers; ``skipped`` has the reason where the call was refused."""
+
+    _scope: Scope
+    _defer_id: str
+    skipped: str | None = None
+
+    def __repr__(self) -> str:
+        return f"DeferHandle(id={self.id!r}, skipped={self.skipped!r})"
+
+    @property
+    def id(self) -> ids.RunId:
+        """The task id of the deferred run: ``AsyncResult(handle.id)`` reads it.
+
+        A skipped or aborted call has no run that could end: read its ``state``, for
+        ``get()`` would wait.
+        """
+        return ids.run_id(self._scope.run.id, self._defer_id)
+
+    def abort(self) -> None:
+        """Withdraw the call: its run never starts, and the id stays used up in this run.
+
+        May be called again, and on a skipped call, without effect; once the deferred run has
+        started it is too late, and a warning says so.
+        """
+        if self.skipped is not None or self._scope.abort(self._defer_id):
+            return
+        if not withdrawal.withdraw_from(self._scope, self._defer_id):
+            logger.warning(
+                "defer %r of run %s has been published: too late to abort",
+                self._defer_id,
+                self._scope.run.id,
+            )
+
+
+def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> DeferHandle:
+    """Run *task* after the run in progress has succeeded; answer a handle at once.
+
+    *id* names the call within its parent run. The arguments are checked against the
+    contract of *task* and copied now; nothing is sent before the parent's result is
+    stored as SUCCESS.
+
+    A bad call (arguments, id, a task without ``@deferred``, a limit) is skipped: logged,
+    recorded under the handle's id with state SKIPPED, and told by ``handle.skipped``;
+    with ``defer_strict`` it raises the DeferError instead. Raises NoRunError outside a
+    running task.
+
+    >>> defer("receipt", send_receipt, order_id=order.id)
+    """
+    parent = current()
+    if isinstance(id, str) and id in parent.replayed:
+        parent.replayed -= {id}
+        return DeferHandle(parent, id)
+    try:
+        call = _checked(parent, id, task, args, kwargs)
+        if call.options.when == "now":
+            call = call.to(outbox.publish_now(parent, call))
+        _buffer(parent, call)
+    except DeferError as problem:
+        if parent.settings.strict or isinstance(problem, NoRunError):
+            raise
+        return _skipped(parent, id, task, problem)
+    return DeferHandle(parent, id)
+
+
+def _buffer(parent: Scope, call: Call) -> None:
+    # Another thread of the run may have been faster, and its body may have ended meanwhile.
+    if not parent.takes_calls:
+        raise NoRunError(f"run {parent.run.id} ({parent.run.task}) has left its body")
+    if parent.calls.setdefault(call.id, call) is not call:
+        raise IdError(_used(parent.calls[call.id]))
+
+
+def _checked(
+    parent: Scope, id: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Call:
+    ids.check(id)
+    if id in parent.calls:
+        raise IdError(_used(parent.calls[id]))
+    if len(parent.calls) >= parent.settings.max_per_run:
+        raise LimitError(
+            f"the run has deferred {len(parent.calls)} calls; defer_max_per_run is the limit"
+        )
+    if parent.run.depth >= parent.settings.max_depth:
+        raise DepthError(
+            f"the run is {parent.run.depth} deferred runs deep; defer_max_depth is the limit"
+        )
+    function = deferrable(task)
+    if function.contract.task not in parent.app.tasks:
+        raise NotDeferredError(
+            f"{function.contract.task} belongs to another app than the run: {parent.app.main!r} "
+            "does not know it"
+        )
+    payload = function.contract.pack(args, kwargs)
+    if len(payload) > parent.settings.max_payload_bytes:
+        raise LimitError(
+            f"the payload has {len(payload)} bytes; "
+            f"defer_max_payload_bytes = {parent.settings.max_payload_bytes} is the limit"
+        )
+    return Call(id, function.contract.task, payload, parent.now(), function.options)
+
+
+def _used(call: Call) -> str:
+    if call.state is CallState.ABORTED:
+        return f"defer id {call.id!r} was aborted in this run, which is final"
+    return f"defer id {call.id!r} is used already in this run; its first payload stays"
+
+
+def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> DeferHandle:
+    reason = str(problem)
+    target = name_of(task)
+    logger.warning(
+        "defer %s of run %s (%s) is skipped: %s",
+        safe_repr(id),
+        parent.run.id,
+        parent.run.task,
+        reason,
+        extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
+    )
+    call = Call(ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason)
+    parent.skipped.append(call)
+    return DeferHandle(parent, call.id, reason)

@@ -1,0 +1,121 @@
+"""How a step's function is called: once, or again after a pause."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import uniform
+from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
+from celery.utils.time import get_exponential_backoff_interval
+
+from celery_defer import durations
+from celery_defer.contract import returns as answers
+from celery_defer.contract.contract import JsonType
+from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayError
+from celery_defer.model import Call
+from celery_defer.run import memo
+from celery_defer.run.memo import Memo
+from celery_defer.steps.base import Step
+from celery_defer.steps.failure import failure_of, shown, survivor
+from celery_defer.steps.wait import Wait
+from celery_defer.text import safe_repr, text_of
+
+__all__ = ["check", "tried"]
+
+# By these a body is left on purpose, because its time is over, or for want of a store.
+_PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
+# Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
+_LONGEST_BACKOFF = 600
+
+
+def check(step: Step, fn: object, retries: object) -> None:
+    """Raise StepError for what is no function, or no number of tries, before it is called."""
+    if not callable(fn):
+        if inspect.iscoroutine(fn):
+            fn.close()  # else Python warns of it, at some other place
+        given = "None" if fn is None else type(fn).__qualname__
+        raise StepError(
+            f"step {step.key!r}: {given} is no function: give the function and its arguments, "
+            f"step.run({step.key!r}, fetch, url), not what it has answered, fetch(url)",
+            step.key,
+        )
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise StepError(
+            f"step {step.key!r}: retries={safe_repr(retries)} is no number of tries: give 0, "
+            "or how many more tries there may be",
+            step.key,
+        )
+
+
+def tried(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
+    """Call the step's function, and answer what the step comes to."""
+    try:
+        with _apart(step) as calls:
+            value = step.scope.app._celery_defer.call_step(step.key, call)
+            retries = 0  # it has done its work: another try would do that again
+            result = answers.pack(step.key, kind, value)
+            _check_size(step, result)
+    except _PASSING:
+        raise
+    except Exception as error:
+        return _failed(step, error, retries)
+    return step.keep(Memo(result, calls=tuple(calls)))
+
+
+def _failed(step: Step, error: Exception, retries: int) -> Memo:
+    tries = (step.note.tries if step.note else 0) + 1
+    is_over = isinstance(error, NonRetriable) or tries > retries
+    if not is_over:
+        now = step.scope.now()
+        at = now + _pause(step, error, tries)
+        about = {"error": text_of(error), "try": tries + 1}
+        return memo.unpack(step.park(Wait("retry", at, about, tries=tries)))
+    is_final = retries > 0 or isinstance(error, NonRetriable)
+    failure = failure_of(error, is_final=is_final)
+    again = survivor(error, failure)
+    if is_final:
+        step.keep(Memo(failure=failure))
+    else:  # kept if the body catches it: with the next step, or when the run parks
+        step.replay.pending[step.key] = memo.pack(Memo(failure=failure))
+    if again is None:
+        raise step.error(failure) from shown(error)
+    if is_final:
+        raise step.error(failure) from again
+    raise again
+
+
+def _pause(step: Step, error: Exception, tries: int) -> float:
+    if isinstance(error, RetryAfter):
+        return durations.seconds(step.key, error.delay)
+    longest = get_exponential_backoff_interval(1, tries - 1, _LONGEST_BACKOFF)
+    return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
+
+
+def _check_size(step: Step, result: str) -> None:
+    limit, size = step.scope.settings.max_payload_bytes, len(result.encode())
+    if size > limit:
+        raise StepError(
+            f"step {step.key!r} answered {size} bytes; defer_max_payload_bytes = "
+            f"{limit} is the limit: keep it elsewhere, and answer where",
+            step.key,
+        )
+
+
+@contextmanager
+def _apart(step: Step) -> Iterator[list[Call]]:
+    """Gather what the step's function defers; if it fails, it has deferred nothing."""
+    run, calls = step.scope, list[Call]()
+    before = set(run.calls)
+    run.step = step.key
+    try:
+        yield calls
+        calls += [call for id, call in run.calls.items() if id not in before]
+    except BaseException:
+        for id in run.calls.keys() - before:
+            del run.calls[id]
+        raise
+    finally:
+        run.step = None

@@ -1,0 +1,40 @@
+"""How long a run may wait that is a part of a chord."""
+
+from __future__ import annotations
+
+from celery_defer.durations import shown
+from celery_defer.errors import StepError
+from celery_defer.run.scope import Scope
+from celery_defer.run.telling import lifetime
+from celery_defer.steps.wait import Wait
+
+__all__ = ["check_chord", "chord_end"]
+
+# A part of the time that a chord's count lives: the count was begun a little before the run.
+_SURE = 0.9
+
+
+def chord_end(run: Scope) -> float | None:
+    """Answer until when the chord that the run is a part of is sure to count it.
+
+    Celery's Redis backend counts a chord's parts in keys that expire.
+    """
+    request, backend = run.task.request, run.task.backend
+    if not (request.chord and request.group):
+        return None
+    set_for_chords = run.app.conf.get("result_chord_expires")
+    expires = lifetime(set_for_chords or getattr(backend, "expires", None))
+    since = run.journal.since if run.journal else run.now()
+    return since + expires * _SURE if expires else None
+
+
+def check_chord(run: Scope, step: str, wait: Wait) -> None:
+    end = chord_end(run)
+    if end is None or wait.until <= end:
+        return
+    raise StepError(
+        f"step {step!r} of run {run.run.id} would wait until {shown(wait.until)} inside a chord, "
+        f"whose count expires at {shown(end)}: set result_chord_expires (before Celery 5.7: "
+        "result_expires) to more than all waits of a run together",
+        step,
+    )

@@ -1,0 +1,211 @@
+"""How a run leaves its worker: what it waits for is told and kept, and its message is over."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from secrets import token_hex
+from typing import Any
+
+from pydantic_core import from_json
+
+from celery_defer.errors import Cancelled, StepError, Suspended
+from celery_defer.outbox import parked
+from celery_defer.outbox.parked import Parked
+from celery_defer.outbox.wake import LEASE, wake
+from celery_defer.run import memo, telling
+from celery_defer.run.headers import WAKE
+from celery_defer.run.scope import Phase, Scope
+from celery_defer.steps import recall as recalling
+from celery_defer.steps.chord import check_chord
+from celery_defer.steps.replay import Note
+from celery_defer.steps.storage import ask, store_of
+from celery_defer.steps.wait import Wait
+from celery_defer.store import Arrival, Parking, SentEvent, Subscription, Told, Verdict
+from celery_defer.store import match as matching
+
+__all__ = ["cancelled", "left", "park"]
+
+logger = logging.getLogger(__name__)
+
+_OF_THE_MESSAGE = frozenset(
+    {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}
+)
+
+
+def park(run: Scope, step: str, wait: Wait) -> bytes:
+    """Let the run leave its worker until *wait* is over.
+
+    Raises Suspended, which ends the turn; or answers the memo of an event that came before.
+    """
+    check_chord(run, step, wait)
+    parking, told = _parking(run, step, wait), _told(run, step, wait)
+    arrival = _attempt(run, step, wait, parking, told)
+    if arrival.verdict is Verdict.ARRIVED:
+        if told is None:
+            telling.show_started(run)
+        return arrival.memo or b""
+    run.drop(Phase.PARKED)
+    if arrival.verdict is Verdict.CANCELLED:
+        raise cancelled(run)
+    if arrival.verdict is Verdict.SUPERSEDED:
+        raise Suspended(f"run {run.run.id} goes on in another delivery of it")
+    run.waits_for = wait.about
+    _check_over(run, step, wait)
+    raise Suspended(f"run {run.run.id} waits at step {step!r} {wait.words}")
+
+
+def cancelled(run: Scope) -> Cancelled:
+    """Answer what ends a run that was cancelled, here and where its body swallows it."""
+    run.drop(Phase.PARKED)
+    recalling.journal_of(run).is_cancelled = True
+    return Cancelled(f"run {run.run.id} was cancelled")
+
+
+def left(run: Scope) -> Suspended:
+    """Answer what ends a body that goes on though its run has left the worker."""
+    if run.journal is not None and run.journal.is_cancelled:
+        return cancelled(run)
+    return Suspended(f"run {run.run.id} has left its worker")
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _told(run: Scope, step: str, wait: Wait) -> Told | None:
+    """Tell that the run waits; answer what the store is to tell itself when it parks the run."""
+    store, keeps = store_of(run), run.settings.claim_keeps
+    # The step may have taken its time, and the run may have ended elsewhere meanwhile.
+    recalling.check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
+    telling.send_waiting(run, f"waiting at step {step!r} {wait.words}", wait.shown)
+    # A run that comes again may have a result, which Celery would not let us write over.
+    told = None if run.came_again else telling.waiting(run, wait.meta(step), wait.until)
+    if told is not None and store.tells(told):
+        return told
+    telling.show_waiting(run, wait.meta(step), wait.until)
+    return None
+
+
+def _attempt(run: Scope, step: str, wait: Wait, parking: Parking, told: Told | None) -> Arrival:
+    store, now = store_of(run), run.now()
+    # Past its time it waits for a worker, as all of the outbox does.
+    keep = wait.until - now + run.settings.outbox_keeps
+
+    def attempt(parking: Parking) -> Arrival:
+        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep, told))
+
+    arrival = attempt(parking)
+    if arrival.verdict is not Verdict.LOOK:
+        return arrival
+    return attempt(replace(parking, early=_early(run, step, wait, arrival.known)))
+
+
+def _parking(run: Scope, step: str, wait: Wait) -> Parking:
+    replay = recalling.journal_of(run)
+    args, kwargs = _given(run)
+    record = Parked(
+        parked=run.run.id,
+        task=run.task.name,
+        turn=replay.turn + 1,
+        args=args,
+        kwargs=kwargs,
+        options=_options(run),
+        child=wait.child,
+        until=wait.until if wait.child else None,
+        headers=_headers(run),
+        hostname=run.task.request.hostname,
+    )
+    try:
+        body = parked.pack(record)
+        _check_args(run, record, body)
+    except Exception as error:
+        raise StepError(
+            f"step {step!r} cannot park run {run.run.id}: its arguments are not JSON ({error}); "
+            "use the serializer 'json' for tasks that wait",
+            step,
+        ) from error
+    due = min(wait.until, wait.look or wait.until)
+    return Parking(
+        turn=replay.turn,
+        step=step,
+        note=Note(wait.tries, run.run.attempt, replay.turn, wait.strays).pack(),
+        token=token_hex(4),  # told from others of this run alone
+        body=body,
+        due=due,
+        subscription=wait.subscription,
+    )
+
+
+def _check_args(run: Scope, record: Parked, body: bytes) -> None:
+    """Raise ValueError for arguments that JSON would change, as those of a pickle may be."""
+    if (getattr(run.task, "serializer", None) or run.app.conf.task_serializer) == "json":
+        return
+    back = parked.unpack(record.parked, body)
+    if [list(back.args), dict(back.kwargs)] != [list(record.args), dict(record.kwargs)]:
+        raise ValueError("they would come back otherwise: tuples as lists, other keys as text")
+
+
+def _given(run: Scope) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Answer the arguments as they came: the body may have changed what it was given."""
+    request = run.task.request
+    if run.given:
+        return pickle.loads(run.given)  # type: ignore[no-any-return]  # noqa: S301  # never left here
+    return request.args or (), request.kwargs or {}
+
+
+def _options(run: Scope) -> dict[str, Any]:
+    """What Celery would publish a retry of the run with, but for the message's own."""
+    options = {
+        **_declared(run),
+        **run.task.signature_from_request(run.task.request).options,
+        "ignore_result": run.ignores_result,  # which Celery before 5.7 forgets
+    }
+    return {
+        name: value
+        for name, value in options.items()
+        if value is not None and name not in _OF_THE_MESSAGE and name != "headers"
+    }
+
+
+def _declared(run: Scope) -> dict[str, Any]:
+    """How the task has its messages written: celery.app.task.extract_exec_options."""
+    names = ("serializer", "compression", "delivery_mode")
+    given = {name: getattr(run.task, name, None) for name in names}
+    if given["serializer"] == run.app.conf.task_serializer:
+        del given["serializer"]
+    return given
+
+
+def _headers(run: Scope) -> dict[str, Any]:
+    headers = run.task.request.headers or {}
+    return {name: value for name, value in headers.items() if name != WAKE}
+
+
+def _early(run: Scope, step: str, wait: Wait, known: float) -> list[SentEvent]:
+    """Answer the events that came before anybody had waited for such values.
+
+    Since *known* events are kept by their values; those before are kept by their name.
+    """
+    about, store = wait.subscription, store_of(run)
+    assert about is not None  # noqa: S101
+    by_name = matching.match(about.name, None).digest
+    came = ask(run, step, lambda: store.past(about.name, by_name, about.since, known))
+    return [event for event in came if _digest(event, about) == about.digest]
+
+
+def _digest(event: SentEvent, wait: Subscription) -> str:
+    data = from_json(memo.unpack(event.memo).result)["data"]
+    return matching.digests(wait.name, data, [wait.shape])[wait.shape]
+
+
+def _check_over(run: Scope, step: str, wait: Wait) -> None:
+    """Wake the run at once if what it waits for has come while it was not parked yet."""
+    try:
+        if wait.is_over():
+            store, now = store_of(run), run.now()
+            taken = store.arrive(run.run.id, step, now, now + LEASE)
+            wake(run.app, store, [taken] if taken else [])
+    except Exception:
+        logger.exception("run %s: it may have missed what it waits for", run.run.id)

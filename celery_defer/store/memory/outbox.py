@@ -1,0 +1,94 @@
+"""The store as a plain program: what each method does, and nothing about how to do it fast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from celery_defer.ids import RunId
+from celery_defer.store.memory.events import MemoryEvents
+from celery_defer.store.memory.runs import MemorySteps
+from celery_defer.store.memory.state import MemoryRecord
+from celery_defer.store.protocol import Claim, Quarantined, Taken
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore(MemorySteps, MemoryEvents):
+    """Keeps everything in this process, for tests; nothing outlives it, and nothing expires."""
+
+    def stage(
+        self,
+        id: RunId,
+        token: str,
+        body: bytes,
+        due: float,
+        keep: float,  # noqa: ARG002
+    ) -> Callable[[], None]:
+        with self._lock:
+            self._outbox[id] = MemoryRecord(token, body, due)
+        return lambda: None
+
+    def stage_in(
+        self,
+        connection: Mapping[str, Any],  # noqa: ARG002
+        id: RunId,  # noqa: ARG002
+        token: str,  # noqa: ARG002
+        body: bytes,  # noqa: ARG002
+        *,
+        due: float,  # noqa: ARG002
+        keep: float,  # noqa: ARG002
+    ) -> None:
+        return None
+
+    def settle(self, id: RunId, token: str | None) -> None:
+        with self._lock:
+            if token is None or self._has(id, token):
+                self._outbox.pop(id, None)
+
+    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
+        for id, token in records:
+            self.settle(id, token)
+
+    def settle_in(self, broker: Mapping[str, Any], id: RunId, token: str) -> None:  # noqa: ARG002
+        return None
+
+    def take(self, now: float, until: float, limit: int) -> list[Taken]:
+        with self._lock:
+            due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
+            return [self._lease(id, until) for _, id in sorted(due)[:limit]]
+
+    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
+        with self._lock:
+            if self._has(id, token):
+                kept = self._outbox[id]
+                self._outbox[id] = replace(
+                    kept,
+                    due=due if kept.over is None else kept.over,
+                    body=kept.body if body is None else body,
+                    lease=0.0,
+                    over=None,
+                )
+
+    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:  # noqa: ARG002
+        with self._lock:
+            if self._has(id, token):
+                self._aside[id] = Quarantined(id, reason, self._outbox.pop(id).body)
+
+    def quarantined(self) -> list[Quarantined]:
+        return sorted(self._aside.values(), key=lambda entry: entry.id)
+
+    def waiting(self, until: float = math.inf) -> int:
+        return sum(record.due <= until for record in self._outbox.values())
+
+    def risks(self) -> list[str]:
+        return ["the store is in this process, and ends with it"]
+
+    def claim(self, id: RunId, owner: str, keep: float) -> Claim:  # noqa: ARG002
+        with self._lock:
+            if id in self._runs and self._runs[id].turn:
+                return Claim("", is_mine=False)
+            has = self._owners.setdefault(id, owner)
+            return Claim(has, has == owner)

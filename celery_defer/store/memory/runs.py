@@ -1,0 +1,141 @@
+"""The part of the memory store that knows of runs with steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from celery_defer.ids import RunId
+from celery_defer.store.events import DRIFT, NO_SHAPE, SentEvent, Subscription
+from celery_defer.store.memory.nudges import MemoryNudges
+from celery_defer.store.memory.state import MemoryRecord, MemoryRun, MemoryState
+from celery_defer.store.protocol import Claim
+from celery_defer.store.runs import Arrival, Parking, Recalled, Resumed, Told, Verdict
+
+__all__ = ["MemorySteps"]
+
+
+class MemorySteps(MemoryState):
+    """Keeps what a run remembers beside its record in the outbox."""
+
+    def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:  # noqa: ARG002
+        with self._lock:
+            run = self._runs[id]
+            run.since = now if run.since is None else run.since
+            return run.recalled()
+
+    def resume(
+        self,
+        id: RunId,
+        turn: int,
+        owner: str,
+        keep: float,  # noqa: ARG002
+        told: Told | None = None,  # noqa: ARG002
+    ) -> Resumed:
+        with self._lock:
+            run = self._runs[id]
+            if run.turn != turn:
+                return Resumed(Claim("", is_mine=False), run.recalled())
+            run.owner = run.owner or owner
+            return Resumed(Claim(run.owner, run.owner == owner), run.recalled())
+
+    def remember(
+        self,
+        id: RunId,
+        memos: Mapping[str, bytes],
+        keep: float,  # noqa: ARG002
+    ) -> bytes:
+        with self._lock:
+            if self._runs[id].is_cancelled:
+                return b""
+            kept = [self._runs[id].memos.setdefault(step, memo) for step, memo in memos.items()]
+            return kept[-1]
+
+    def tells(self, told: Told) -> bool:  # noqa: ARG002
+        return False
+
+    def park(
+        self,
+        id: RunId,
+        parking: Parking,
+        now: float,
+        keep: float,  # noqa: ARG002
+        told: Told | None = None,  # noqa: ARG002
+    ) -> Arrival:
+        with self._lock:
+            run, wait = self._runs[id], parking.subscription
+            if run.is_cancelled:
+                return Arrival(Verdict.CANCELLED)
+            if run.turn != parking.turn:
+                return Arrival(Verdict.SUPERSEDED)
+            if wait and parking.step not in run.memos:
+                known = self._known_since(wait, now)
+                if parking.early is None and known > wait.since:
+                    return Arrival(Verdict.LOOK, known=known)
+                self._receive_one(run, parking.step, [*(parking.early or ()), *self._since(wait)])
+            if parking.step in run.memos:
+                return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
+            run.turn, run.owner = run.turn + 1, None
+            run.waits[parking.step] = parking.note
+            self._outbox[id] = MemoryRecord(
+                parking.token,
+                parking.body,
+                parking.due,
+                step=parking.step,
+                digest=wait.digest if wait else "",
+            )
+            self._parks += 1
+            self._parked.notify_all()
+            return Arrival(Verdict.PARKED)
+
+    def give_up(
+        self,
+        id: RunId,
+        step: str,
+        wait: Subscription,
+        nothing: bytes,
+        keep: float,  # noqa: ARG002
+    ) -> bytes:
+        with self._lock:
+            run = self._runs[id]
+            self._receive_one(run, step, self._since(wait))
+            return run.memos.setdefault(step, nothing)
+
+    def cancel(
+        self,
+        id: RunId,
+        keep: float,  # noqa: ARG002
+        until: float,
+        *,
+        only_parked: bool = False,
+    ) -> bytes | None:
+        with self._lock:
+            record = self._outbox.get(id)
+            is_parked = record is not None and record.step is not None
+            if only_parked and not is_parked:
+                return None
+            self._runs[id].is_cancelled = True
+            if record is None or not is_parked:
+                return None
+            self._outbox[id] = replace(record, step=None, digest="", due=until, lease=until)
+            return record.body
+
+    def next_due(self) -> float | None:
+        with self._lock:
+            return min((record.due for record in self._outbox.values()), default=None)
+
+    def nudges(self) -> MemoryNudges:
+        return MemoryNudges(self._parked, lambda: self._parks, self.next_due)
+
+    def _known_since(self, wait: Subscription, now: float) -> float:
+        """Answer since when events are kept by the values of a wait; from now on they are."""
+        if wait.shape == NO_SHAPE:
+            return 0.0
+        return self._shapes.setdefault(wait.name, {}).setdefault(wait.shape, now + DRIFT)
+
+    def _since(self, wait: Subscription) -> list[SentEvent]:
+        return [event for event in self._kept(wait.digest) if event.at >= wait.since]
+
+    def _receive_one(self, run: MemoryRun, step: str, came: Iterable[SentEvent]) -> None:
+        """Let the step answer the first event that the run has not received."""
+        next((event for event in came if run.receive(step, event)), None)

@@ -1,0 +1,5 @@
+"""The store in Redis 6.2 or newer: one script an operation, in the folder ``lua``."""
+
+from celery_defer.store.redis.store import RedisStore
+
+__all__ = ["RedisStore"]

@@ -1,0 +1,56 @@
+"""The part of the Redis store that knows of events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery_defer.ids import RunId
+from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent
+from celery_defer.store.protocol import Taken
+from celery_defer.store.redis.answers import emitted, sent, taken
+from celery_defer.store.redis.base import RedisBase, number, seconds
+
+__all__ = ["RedisEvents"]
+
+
+class RedisEvents(RedisBase):
+    """Keeps events by what stands for their values, and waits in one index of all."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        super().__init__(client, prefix)
+        self._emit = self._script("record", "lease", "wake", "emit")
+        self._arrive = self._script("record", "lease", "arrive")
+
+    def emit(
+        self,
+        event: SentEvent,
+        digests: Mapping[str, str],
+        *,
+        now: float,
+        until: float,
+        limit: int,
+        keep: float,
+        rest: Rest | None = None,
+    ) -> Emitted:
+        wanted = [digest for digest in dict.fromkeys(digests.values()) if digest]
+        keys = [self._due, self._waits, self._shapes(event.name)]
+        keys += [f"{self._prefix}event-id:{event.id}", self._record(rest.id if rest else RunId(""))]
+        keys += map(self._came, wanted)
+        known = "\n".join(shape for shape in digests if shape != NO_SHAPE)
+        start, end = self._record(RunId("\0")).split("\0")
+        _, end_of_run = self._run(RunId("\0")).split("\0")
+        args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
+        args += [known, start, end, end_of_run, int(event.is_named)]
+        args += [rest.id, rest.token, rest.body, seconds(rest.keep)] if rest else [""] * 4
+        args += [part for digest in wanted for part in (digest, number(digest))]
+        return emitted(self._emit(keys, args))
+
+    def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
+        rows = self._client.zrangebyscore(self._came(digest), since, f"({before}", withscores=True)
+        return [sent(name, member, at) for member, at in rows]
+
+    def arrive(self, id: RunId, step: str, now: float, until: float) -> Taken | None:
+        keys = [self._record(id), self._due, self._waits]
+        row = self._arrive(keys, [id, step, now, until])
+        return taken(row) if row else None

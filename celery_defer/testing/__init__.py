@@ -1,0 +1,18 @@
+"""What suites import: an app that runs inside a test, and the contract of a store."""
+
+from __future__ import annotations
+
+from celery_defer.store import MemoryStore
+from celery_defer.testing.run import DeferredCall, SimulatedRun, SimulationError, Waiting
+from celery_defer.testing.simulation import Simulation
+from celery_defer.testing.store_contract import StoreContract
+
+__all__ = [
+    "DeferredCall",
+    "MemoryStore",
+    "SimulatedRun",
+    "Simulation",
+    "SimulationError",
+    "StoreContract",
+    "Waiting",
+]

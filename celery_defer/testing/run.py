@@ -1,0 +1,247 @@
+"""What a test sees of a run: its end, its steps, what it waits for, what it has deferred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Generic, TypeVar
+
+from celery.states import FAILURE, SUCCESS
+from pydantic_core import from_json
+
+from celery_defer.contract import function
+from celery_defer.contract.arguments import SchemaLayout
+from celery_defer.ids import RunId, run_id
+from celery_defer.model import Call, CallState, Options
+from celery_defer.outbox.parked import unpack
+from celery_defer.steps.replay import Note
+from celery_defer.testing.tracks import Track, World
+
+__all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Waiting", "find"]
+
+R = TypeVar("R")
+
+
+class SimulationError(AssertionError):
+    """A simulation is not as the test expects: the message says what, and often why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a parked run waits for."""
+
+    step: str
+    kind: str
+    until: datetime | None
+    event: str | None = None
+    match: Mapping[str, Any] | None = field(default=None, hash=False)
+    run: str | None = None
+
+
+class SimulatedRun(Generic[R]):
+    """One run of a task in a simulation, always as it is now."""
+
+    __slots__ = ("_track", "_world")
+
+    def __init__(self, world: World, track: Track) -> None:
+        self._world = world
+        self._track = track
+
+    def __repr__(self) -> str:
+        return f"<run of {self.task}: {self._world.state(self._track)}, {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SimulatedRun) and other._track is self._track
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def id(self) -> RunId:
+        """The run's Celery task id."""
+        return self._track.id
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self._track.task
+
+    @property
+    def state(self) -> str:
+        """PENDING, WAITING, RETRY, SUCCESS, FAILURE, REVOKED, ABORTED, IGNORED or REJECTED."""
+        self._track.is_seen = True
+        return self._world.state(self._track)
+
+    @property
+    def result(self) -> R:
+        """What the body answered.
+
+        Raises what the run failed with; and SimulationError if it has not ended, which says
+        what it waits for.
+        """
+        self._track.is_seen = True
+        if self._track.state == FAILURE and self._track.exception is not None:
+            raise self._track.exception
+        if self._world.state(self._track) != SUCCESS:
+            wait = self.waits_for
+            raise SimulationError(f"{self!r} has no result{_because(wait and _told(wait))}")
+        answer: R = self._track.answer
+        return answer
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the run failed with, or, while its state is RETRY, why it is tried again."""
+        self._track.is_seen = True
+        return self._track.exception
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the failure, as Celery stores it."""
+        self._track.is_seen = True
+        return self._track.traceback
+
+    @property
+    def passes(self) -> int:
+        """How often the body has begun: one more for each wake-up and for each retry."""
+        return self._track.passes
+
+    @property
+    def steps(self) -> Mapping[str, int]:
+        """How often the function of each step was called, or what takes its place."""
+        return dict(self._track.steps)
+
+    @property
+    def waits_for(self) -> Waiting | None:
+        """What a run that is WAITING waits for."""
+        return _waiting(self._world, self._track)
+
+    @property
+    def deferred(self) -> Mapping[str, DeferredCall]:
+        """What the run has deferred, by defer id, as soon as the body has ended."""
+        calls = self._world.store.calls.get(self.id, {})
+        return {id: DeferredCall(self._world, self._track, call) for id, call in calls.items()}
+
+    @property
+    def skipped(self) -> list[DeferredCall]:
+        """The calls that were refused, also those with an id that was used before."""
+        return [DeferredCall(self._world, self._track, call) for call in self._track.skipped]
+
+    @property
+    def parent(self) -> SimulatedRun[Any] | None:
+        """The run that deferred this one, or sent it in another way."""
+        return find(self._world, self._track.headers.get("parent_id") or "")
+
+    @property
+    def children(self) -> list[SimulatedRun[Any]]:
+        """The runs that this one has deferred or sent, in order of their publication."""
+        tracks = self._world.tracks.values()
+        own = [track for track in tracks if track.headers.get("parent_id") == self.id]
+        return [SimulatedRun(self._world, track) for track in own]
+
+
+class DeferredCall:
+    """One call of ``defer``, and the run that came of it."""
+
+    __slots__ = ("_call", "_parent", "_world")
+
+    def __init__(self, world: World, parent: Track, call: Call) -> None:
+        self._world = world
+        self._parent = parent
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"<defer {self.id!r} of {self.task}: {self.state}>"
+
+    @property
+    def id(self) -> str:
+        """The defer id."""
+        return self._call.id
+
+    @property
+    def task(self) -> str:
+        """The name of the deferred function."""
+        return self._call.task
+
+    @property
+    def options(self) -> Options:
+        """How it is published: ``countdown``, ``queue``, ``when`` and the others."""
+        return self._call.options
+
+    @property
+    def reason(self) -> str | None:
+        """Why the call was skipped."""
+        return self._call.reason
+
+    @property
+    def state(self) -> str:
+        """PUBLISHED, SKIPPED, ABORTED, or DROPPED if its parent did not end as it asked."""
+        if self._call.state in (CallState.SKIPPED, CallState.ABORTED):
+            return str(self._call.state.value)
+        if self._world.is_aborted(self._run_id):
+            return CallState.ABORTED.value
+        if self._run_id in self._world.tracks:
+            return CallState.PUBLISHED.value
+        is_over = self._world.is_over(self._parent)
+        return CallState.DROPPED.value if is_over else CallState.BUFFERED.value
+
+    @property
+    def payload(self) -> Any:
+        """What the function is given: the schema's object, or the arguments by their names.
+
+        None for a call that was skipped.
+        """
+        if not self._call.payload:
+            return None
+        contract = function.deferrable(self._world.app.tasks[self.task]).contract
+        args, kwargs = contract.unpack(*from_json(self._call.payload))
+        if isinstance(contract.layout, SchemaLayout):
+            return next(iter([*args, *kwargs.values()]))
+        return dict(contract.layout.sent(args, kwargs))
+
+    @property
+    def run(self) -> SimulatedRun[Any]:
+        """The deferred run; raises SimulationError if the call was not published."""
+        found = find(self._world, self._run_id)
+        if found is None:
+            raise SimulationError(f"{self!r} has no run{_because(self.reason)}")
+        return found
+
+    @property
+    def _run_id(self) -> RunId:
+        return run_id(self._parent.id, self._call.id)
+
+
+def find(world: World, id: str) -> SimulatedRun[Any] | None:
+    """Answer the run with this id; None if none was published."""
+    return SimulatedRun(world, world.tracks[id]) if id in world.tracks else None
+
+
+def _waiting(world: World, track: Track) -> Waiting | None:
+    parking = world.store.parking(track.id)
+    if parking is None:
+        return None
+    child = unpack(track.id, parking.body).child
+    until = None if child else datetime.fromtimestamp(parking.due, timezone.utc)
+    if child:
+        return Waiting(parking.step, "run", until, run=child[0])
+    if parking.subscription:
+        name, match = parking.subscription.name, track.about.get("match")
+        return Waiting(parking.step, "event", until, event=name, match=match)
+    kind = "retry" if Note.unpack(parking.note).tries else "sleep"
+    return Waiting(parking.step, kind, until)
+
+
+def _told(wait: Waiting) -> str:
+    at, until = f"it waits at step {wait.step!r}", wait.until and wait.until.isoformat()
+    if wait.kind == "run":
+        return f"{at} for run {wait.run}"
+    if wait.kind == "event":
+        wanted = " and ".join(f"{path} = {value!r}" for path, value in (wait.match or {}).items())
+        return f"{at} for event {wait.event!r}{wanted and f' with {wanted}'} until {until}"
+    why = ", to try it again," if wait.kind == "retry" else ""
+    return f"{at}{why} until {until}"
+
+
+def _because(reason: object) -> str:
+    return f": {reason}" if reason else ""

@@ -1,0 +1,131 @@
+"""Records that wait to be published, as tests."""
+
+from __future__ import annotations
+
+from celery_defer.ids import RunId
+from celery_defer.store import Quarantined, Store, Taken
+from celery_defer.testing.store_contract.shorthand import KEEP, stage
+
+__all__ = ["OutboxContract"]
+
+
+class OutboxContract:
+    """Tests of records: staged, taken, settled, postponed, put aside."""
+
+    def test_a_staged_record_is_taken_when_it_is_due(self, store: Store) -> None:
+        stage(store, "run", due=10)
+
+        assert store.take(9.9, 99, 10) == []
+        assert store.take(10, 99, 10) == [Taken(RunId("run"), "token", b"body", 1)]
+
+    def test_a_taken_record_is_nobody_elses_until_its_lease_ends(self, store: Store) -> None:
+        stage(store, "run", due=10)
+        store.take(10, 20, 10)
+
+        assert store.take(19.9, 99, 10) == []
+        assert [taken.tries for taken in store.take(20, 99, 10)] == [2]
+
+    def test_the_longest_due_are_taken_first(self, store: Store) -> None:
+        for due in (3, 1, 2):
+            stage(store, f"run-{due}", due=due)
+
+        assert [taken.id for taken in store.take(9, 99, 2)] == ["run-1", "run-2"]
+        assert [taken.id for taken in store.take(9, 99, 2)] == ["run-3"]
+
+    def test_a_later_record_of_a_run_takes_the_place_of_the_earlier(self, store: Store) -> None:
+        stage(store, "run", due=10, token="first", body=b"first")
+        store.take(10, 20, 10)
+        stage(store, "run", due=15, token="second", body=b"second")
+
+        assert store.take(15, 99, 10) == [Taken(RunId("run"), "second", b"second", 1)]
+
+    def test_a_body_of_any_bytes_comes_back(self, store: Store) -> None:
+        body = bytes(range(256)) * 100
+        stage(store, "run", due=10, body=body)
+
+        assert [taken.body for taken in store.take(10, 99, 10)] == [body]
+
+    def test_a_settled_record_is_gone(self, store: Store) -> None:
+        stage(store, "run", due=10)
+        store.settle(RunId("run"), "token")
+
+        assert store.take(99, 999, 10) == []
+        assert store.waiting() == 0
+
+    def test_settling_an_earlier_record_leaves_the_later_one(self, store: Store) -> None:
+        stage(store, "run", due=10, token="first")
+        stage(store, "run", due=10, token="second")
+        store.settle(RunId("run"), "first")
+
+        assert [taken.token for taken in store.take(10, 99, 10)] == ["second"]
+
+    def test_settling_twice_does_nothing(self, store: Store) -> None:
+        stage(store, "run", due=10)
+        store.settle(RunId("run"), "token")
+        store.settle(RunId("run"), "token")
+        store.settle(RunId("unknown"), "token")
+
+        assert store.waiting() == 0
+
+    def test_settling_without_a_token_removes_whatever_is_there(self, store: Store) -> None:
+        stage(store, "run", due=10)
+        store.settle(RunId("run"), None)
+        store.settle(RunId("unknown"), None)
+
+        assert store.waiting() == 0
+        assert store.take(99, 999, 10) == []
+
+    def test_settling_nothing_is_no_mistake(self, store: Store) -> None:
+        store.settle_all([])
+
+        assert store.waiting() == 0
+
+    def test_a_postponed_record_is_due_later(self, store: Store) -> None:
+        stage(store, "run", due=10)
+        store.take(10, 99, 10)
+        store.postpone(RunId("run"), "token", 30)
+
+        assert store.take(29.9, 99, 10) == []
+        assert [taken.body for taken in store.take(30, 99, 10)] == [b"body"]
+
+    def test_a_postponed_record_may_get_another_body(self, store: Store) -> None:
+        stage(store, "run", due=10)
+        store.postpone(RunId("run"), "token", 30, b"other")
+
+        assert [taken.body for taken in store.take(30, 99, 10)] == [b"other"]
+
+    def test_an_earlier_or_settled_record_cannot_be_postponed(self, store: Store) -> None:
+        stage(store, "run", due=10, token="second", body=b"second")
+        store.postpone(RunId("run"), "first", 99, b"first")
+        store.postpone(RunId("gone"), "token", 1)
+
+        assert [taken.body for taken in store.take(10, 99, 10)] == [b"second"]
+
+    def test_a_quarantined_record_is_shown_and_taken_no_more(self, store: Store) -> None:
+        stage(store, "run", due=10, body=b"\xff bad")
+        store.quarantine(RunId("run"), "token", "it is bad", KEEP)
+
+        assert store.take(99, 999, 10) == []
+        (entry,) = store.quarantined()
+        assert (entry.id, entry.reason) == ("run", "it is bad")
+        assert entry.body == b"\xff bad"
+
+    def test_an_earlier_record_cannot_be_quarantined(self, store: Store) -> None:
+        stage(store, "run", due=10, token="second")
+        store.quarantine(RunId("run"), "first", "it is bad", KEEP)
+
+        assert store.quarantined() == list[Quarantined]()
+        assert store.waiting() == 1
+
+    def test_waiting_counts_what_is_not_settled(self, store: Store) -> None:
+        stage(store, "one", due=10)
+        stage(store, "two", due=99)
+        store.take(10, 99, 10)
+
+        assert store.waiting() == 2
+
+    def test_waiting_counts_what_is_due_by_a_time(self, store: Store) -> None:
+        stage(store, "one", due=10)
+        stage(store, "two", due=99)
+
+        assert [store.waiting(until) for until in (9.9, 10, 99)] == [0, 1, 2]

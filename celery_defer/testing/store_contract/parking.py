@@ -1,0 +1,125 @@
+"""How runs park, and how parked ones are cancelled, as tests."""
+
+from __future__ import annotations
+
+from celery_defer.ids import RunId
+from celery_defer.store import Arrival, Store, Taken, Verdict
+from celery_defer.testing.store_contract.shorthand import (
+    KEEP,
+    NOBODY,
+    PARKED,
+    RUN,
+    UNTIL,
+    emit,
+    event,
+    park,
+    wait_for,
+)
+
+__all__ = ["ParkingContract"]
+
+
+class ParkingContract:
+    """Tests of runs that park for a time, of who is told, and of ``cancel``."""
+
+    # -- park -----------------------------------------------------------------------
+
+    def test_a_parked_run_is_due_as_any_record_is(self, store: Store) -> None:
+        assert park(store, due=15) == PARKED
+
+        assert store.waiting() == 1
+        assert store.take(14.9, 99, 10) == []
+        assert store.take(15, 99, 10) == [Taken(RUN, "token", b"body", 1)]
+
+    def test_a_run_parks_in_its_own_turn_only(self, store: Store) -> None:
+        park(store, due=15)
+
+        assert park(store, due=1, token="old").verdict is Verdict.SUPERSEDED
+        assert park(store, turn=2, due=1, token="early").verdict is Verdict.SUPERSEDED
+        assert store.recall(RUN, 10, KEEP).turn == 1
+        assert [taken.token for taken in store.take(15, 99, 10)] == ["token"]
+
+    def test_each_step_that_has_parked_leaves_its_note(self, store: Store) -> None:
+        park(store, step="one", note=b"1")
+        park(store, turn=1, step="two", note=b"2")
+        park(store, turn=2, step="one", note=b"3")
+
+        known = store.recall(RUN, 10, KEEP)
+        assert (known.turn, known.waits) == (3, {"one": b"3", "two": b"2"})
+
+    def test_a_run_that_parks_again_has_one_record(self, store: Store) -> None:
+        park(store, due=15)
+        store.take(15, 99, 10)
+        park(store, turn=1, step="again", due=16, token="second")
+
+        assert [(each.token, each.tries) for each in store.take(16, 99, 10)] == [("second", 1)]
+        assert store.waiting() == 1
+
+    def test_a_cancelled_run_does_not_park(self, store: Store) -> None:
+        store.cancel(RUN, KEEP, UNTIL)
+
+        assert park(store).verdict is Verdict.CANCELLED
+        assert store.waiting() == 0
+
+    def test_a_step_that_has_a_memo_does_not_park(self, store: Store) -> None:
+        store.remember(RUN, {"wait": b"faster"}, KEEP)
+
+        assert park(store) == Arrival(Verdict.ARRIVED, memo=b"faster")
+        assert store.recall(RUN, 10, KEEP).turn == 0
+        assert store.waiting() == 0
+
+    # -- next_due, nudges -----------------------------------------------------------
+
+    def test_the_next_due_is_the_earliest(self, store: Store) -> None:
+        assert store.next_due() is None
+
+        store.stage(RunId("staged"), "token", b"body", 20, KEEP)()
+        park(store, due=15.5)
+        assert store.next_due() == 15.5
+
+        store.take(15.5, 99, 10)
+        assert store.next_due() == 20
+
+    def test_a_run_that_parks_for_a_short_time_wakes_who_rests(self, store: Store) -> None:
+        nudges = store.nudges()
+        while nudges.wait(0.05) is not None:  # what it has missed before
+            pass
+
+        park(store, now=10, due=15.5)
+
+        assert nudges.wait(5) == 15.5
+        assert nudges.wait(0.05) is None
+        nudges.close()
+
+    # -- cancel ---------------------------------------------------------------------
+
+    def test_a_parked_run_that_is_cancelled_answers_its_record(self, store: Store) -> None:
+        park(store, due=15, wait=wait_for())
+
+        assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) == b"body"
+        assert store.recall(RUN, 10, KEEP).is_cancelled
+        assert store.take(99, 999, 10) == []
+        assert emit(store, event()) == NOBODY
+        assert store.cancel(RUN, KEEP, UNTIL) is None
+
+    def test_who_cancels_settles_or_else_a_relay_takes_the_record(self, store: Store) -> None:
+        park(store, due=15, wait=wait_for())
+        store.cancel(RUN, KEEP, UNTIL)
+
+        assert [taken.body for taken in store.take(UNTIL, 9_999, 10)] == [b"body"]
+        store.settle(RUN, None)
+        assert store.waiting() == 0
+
+    def test_a_run_at_work_is_cancelled_too_unless_only_parked_ones_are(self, store: Store) -> None:
+        assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None
+        assert not store.recall(RUN, 10, KEEP).is_cancelled
+
+        assert store.cancel(RUN, KEEP, UNTIL) is None
+        assert store.recall(RUN, 10, KEEP).is_cancelled
+
+    def test_what_a_cancelled_run_has_staged_stays(self, store: Store) -> None:
+        store.stage(RUN, "token", b"calls", 10, KEEP)()
+
+        assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None
+        assert store.cancel(RUN, KEEP, UNTIL) is None
+        assert [taken.body for taken in store.take(10, 99, 10)] == [b"calls"]

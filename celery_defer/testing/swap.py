@@ -1,0 +1,126 @@
+"""An app in this process alone: its broker, results, store and clock, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from celery import _state
+from celery.app.backends import by_url
+from celery.app.task import Task
+from celery.backends.base import DisabledBackend
+from celery.signals import task_postrun
+
+from celery_defer.testing.broker import Letters, SimulatedBackend, connect, producers
+from celery_defer.testing.store import SimulatedStore
+
+__all__ = ["Ports", "placed", "swapped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What takes the place of what an app has in production."""
+
+    letters: Letters
+    store: SimulatedStore
+    clock: Callable[[], float]
+    now: Callable[[], Any]
+    drain: Callable[[], object]
+    call_step: Callable[[str, Callable[[], Any]], Any]
+    ended: Callable[..., None]
+
+
+@contextmanager
+def placed(app: Any, ports: Ports) -> Iterator[None]:
+    """Let *app* use *ports*; put everything back at the end.
+
+    What is replaced are attributes of the app itself, where Celery keeps or makes its
+    connections, so no setting is read or changed but ``task_always_eager``.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_broker(app, ports.letters))
+        stack.enter_context(_results(app, ports.drain))
+        stack.enter_context(_extension(app._celery_defer, ports))
+        stack.enter_context(swapped(vars(app), {"now": ports.now}))
+        stack.enter_context(swapped(app.conf.changes, {"task_always_eager": False}))
+        stack.enter_context(_current(app))
+        task_postrun.connect(ports.ended, weak=False)
+        stack.callback(task_postrun.disconnect, ports.ended)
+        yield
+
+
+@contextmanager
+def swapped(names: Any, values: Mapping[str, Any], without: tuple[str, ...] = ()) -> Iterator[None]:
+    """Put *values* into a mapping and take *without* out, for the length of the block."""
+    before = {name: names[name] for name in (*values, *without) if name in names}
+    names.update(values)
+    for name in without:
+        names.pop(name, None)
+    try:
+        yield
+    finally:
+        for name in (*values, *without):
+            names.pop(name, None)
+        names.update(before)
+
+
+@contextmanager
+def _broker(app: Any, letters: Letters) -> Iterator[None]:
+    """celery.app.base.Celery._connection makes every connection; two pools keep them."""
+
+    def connection(*_: Any, **__: Any) -> Any:
+        return connect(letters)
+
+    pool = producers(connect(letters))
+    with (
+        swapped(vars(app), {"_connection": connection, "_pool": pool.connections}),
+        swapped(vars(app.amqp), {"_producer_pool": pool}),
+    ):
+        try:
+            yield
+        finally:
+            pool.connections.force_close_all()
+
+
+@contextmanager
+def _results(app: Any, drain: Callable[[], object]) -> Iterator[None]:
+    """celery.app.base.Celery.backend keeps it here; an app that has none is left so."""
+    with ExitStack() as stack:
+        if not _keeps_none(app):
+            backend = SimulatedBackend(app, drain)
+            stack.enter_context(swapped(vars(app), {"_backend_cache": backend}))
+        for task in app.tasks.values():
+            if task.backend is not app.backend:
+                own = SimulatedBackend(app, drain)
+                stack.enter_context(swapped(vars(task), {_backend_of(task): own}))
+        yield
+
+
+def _keeps_none(app: Any) -> bool:
+    found: Any = by_url(app.backend_cls or app.conf.result_backend, app.loader)
+    return issubclass(found[0], DisabledBackend)
+
+
+def _backend_of(task: Any) -> str:
+    """The name under which a task keeps a backend of its own: celery.app.task.Task.backend."""
+    return "_backend" if type(task).backend is Task.backend else "backend"
+
+
+@contextmanager
+def _extension(extension: Any, ports: Ports) -> Iterator[None]:
+    ours = {"store": ports.store, "clock": ports.clock, "call_step": ports.call_step}
+    with swapped(vars(extension), ours, without=("settings",)):
+        yield
+
+
+@contextmanager
+def _current(app: Any) -> Iterator[None]:
+    state: Any = _state  # its stubs leave this out
+    before = state._tls.current_app
+    app.set_current()
+    try:
+        yield
+    finally:
+        state._tls.current_app = before

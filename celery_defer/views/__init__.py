@@ -1,0 +1,1 @@
+"""A run's record as plain rows, and who shows them: the command line, Flower."""

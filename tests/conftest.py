@@ -1,0 +1,52 @@
+"""An app whose broker and backend are in this process, and a worker that can be read."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from celery import Celery, _state
+
+from celery_defer import Defer
+from tests.support.inside import WatchedStore, Worker, ship_of
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
+    # Celery makes the tasks of every app in every later one; here each test has its own.
+    monkeypatch.setattr("celery._state._on_app_finalizers", set(_state._on_app_finalizers))
+    name = f"unit-{uuid.uuid4().hex}"
+    app = Celery(name, broker="memory://", backend="cache+memory://", set_as_current=True)
+    app.conf.task_default_queue = name
+    app.backend.client.cache.clear()  # one for all apps of a process
+    Defer(app)
+    return app
+
+
+@pytest.fixture
+def worker(app: Celery) -> Worker:
+    return Worker(app)
+
+
+@pytest.fixture
+def store(app: Celery) -> WatchedStore:
+    """The store of the app: what is asked of it can be read, and it can be away."""
+    app._celery_defer.store = store = WatchedStore()
+    return store
+
+
+@pytest.fixture
+def ship(app: Celery) -> Any:
+    """A deferred task that answers its number."""
+    return ship_of(app)
+
+
+@pytest.fixture
+def nowhere() -> Celery:
+    """An app with the same task whose broker is away."""
+    away = Celery("nowhere", broker="redis://127.0.0.1:1/0", backend="cache+memory://")
+    Defer(away)
+    away._celery_defer.store = WatchedStore()
+    ship_of(away)
+    return away

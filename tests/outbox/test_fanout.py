@@ -1,0 +1,96 @@
+"""An event that many wait for is sent in waves; if its sender dies, a relay goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_defer import StoreError, send_event
+from celery_defer.errors import RecordError
+from celery_defer.ids import RunId
+from celery_defer.outbox import fanout as waves
+from celery_defer.outbox import parked
+from celery_defer.outbox.parked import Parked
+from celery_defer.outbox.relay import Relay
+from celery_defer.outbox.wake import LEASE
+from celery_defer.store import MemoryStore, Parking, Subscription
+from celery_defer.store import match as matching
+from tests.support.inside import Worker
+
+MANY = 1_100
+
+
+class Dying(MemoryStore):
+    """Is away once so many waves are sent."""
+
+    waves = 99
+
+    def emit(self, *args: Any, **kwargs: Any) -> Any:
+        self.waves -= 1
+        if self.waves < 0:
+            raise ConnectionError
+        return super().emit(*args, **kwargs)
+
+
+@pytest.fixture
+def store(app: Celery) -> Dying:
+    app._celery_defer.store = store = Dying()
+    wait = Subscription("spring", "[]", matching.match("spring", None).digest, 0)
+    for number in range(MANY):
+        id = RunId(f"run-{number}")
+        body = parked.pack(Parked(id, "nap", 1, options={"queue": app.conf.task_default_queue}))
+        store.park(id, Parking(0, "wait", b"[]", "token", body, 9e9, wait), 1, 600)
+    return store
+
+
+def relay_of(app: Celery) -> Relay:
+    return Relay(app, app._celery_defer.store, app._celery_defer.settings)
+
+
+def test_all_are_woken_and_nothing_is_left(app: Celery, worker: Worker, store: Dying) -> None:
+    assert send_event("spring") == MANY
+    assert len(worker.published()) == MANY
+    assert store.waiting() == 0
+
+
+def test_a_relay_goes_on_where_a_sender_has_died(app: Celery, worker: Worker, store: Dying) -> None:
+    store.waves = 1
+    with pytest.raises(StoreError):
+        send_event("spring")
+    woken_by_the_sender = len(worker.published())
+    store.waves = 99
+
+    now = app._celery_defer.clock()
+    relay_of(app).tick(now)
+    too_early = len(worker.published())
+    relay_of(app).tick(now + LEASE)
+
+    assert (woken_by_the_sender, too_early) == (500, 0)
+    assert len(worker.published()) == MANY - 500
+    assert store.waiting() == 0
+
+
+def test_what_is_no_event_is_an_error() -> None:
+    with pytest.raises(RecordError, match="the event cannot be read"):
+        waves.unpack(b"\x02{}")
+
+
+def test_what_is_left_is_in_the_outbox_before_the_first_wave_is_published(
+    app: Celery, worker: Worker, store: Dying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:  # as if by SIGKILL, with the broker's connection in hand
+        patch.setattr(type(app.producer_pool), "acquire", die)
+        with pytest.raises(Killed):
+            send_event("spring")
+
+    for _ in range(20):
+        relay_of(app).tick(app._celery_defer.clock() + LEASE)
+    assert len(worker.published()) == MANY

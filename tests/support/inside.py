@@ -1,0 +1,122 @@
+"""A worker and a store that are in the process of the test, and can be read."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from celery import Celery
+from celery.app import trace
+
+from celery_defer import deferred
+from celery_defer.model import HEADER, Record
+from celery_defer.outbox import records
+from celery_defer.store import MemoryStore
+
+__all__ = ["WatchedStore", "Worker", "ids_of", "ship_of"]
+
+
+class Worker:
+    """Does with a message what a pool's process does, but when the test says so."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.apart = f"{app.main}-apart"
+
+    def run(self, task: Any, *args: Any, **options: Any) -> Any:
+        """Send *task*, run it and nothing else, and answer its result."""
+        result = task.apply_async(args, **{"queue": self.apart, **options})
+        (message,) = self._received(self.apart)
+        self.trace(message)
+        return self.app.AsyncResult(result.id)
+
+    def perform(self, task: Any) -> Any:
+        """Run *task* as if a message of it had come, and answer its result."""
+        id = str(uuid.uuid4())
+        request = {"id": id, "task": task.name, "delivery_info": {}, "is_eager": False}
+        trace.build_tracer(task.name, self.app.tasks[task.name], app=self.app)(id, (), {}, request)
+        return self.app.AsyncResult(id)
+
+    def published(self) -> list[Any]:
+        """Take the waiting messages off the queues, unrun."""
+        return [*self._received(), *self._received(self.apart)]
+
+    def drain(self) -> list[Any]:
+        """Run what waits, and what that publishes in turn; answer the results in order."""
+        results = []
+        while messages := self.published():
+            for message in messages:
+                self.trace(message)
+                results.append(self.app.AsyncResult(message.headers["id"]))
+        return results
+
+    def _received(self, name: str | None = None) -> Iterator[Any]:
+        with self.app.connection_for_read() as connection:
+            queue = connection.SimpleQueue(name or self.app.conf.task_default_queue)
+            while True:
+                try:
+                    message = queue.get_nowait()
+                except queue.Empty:
+                    return
+                message.ack()
+                yield message
+
+    def trace(self, message: Any) -> Any:
+        """Run *message*, and answer what Celery's tracer answers the pool."""
+        task = self.app.tasks[message.headers["task"]]
+        args, kwargs, embed = message.payload
+        request = {
+            **message.headers,
+            "delivery_info": {
+                **message.delivery_info,
+                "priority": message.properties.get("priority"),
+            },
+            "reply_to": message.properties.get("reply_to"),
+            "correlation_id": message.properties.get("correlation_id"),
+            "hostname": "unit@test",
+            "args": args,
+            "kwargs": kwargs,
+            "is_eager": False,
+            **embed,
+        }
+        tracer = trace.build_tracer(task.name, task, app=self.app)
+        return tracer(message.headers["id"], args, kwargs, request)
+
+
+class WatchedStore:
+    """A memory store that keeps what it was asked, and is away for the methods in ``away``."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.away: set[str] = set()
+        self._store = MemoryStore()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            self.asked.append(name)
+            if name in self.away:
+                raise ConnectionError("the store is away")
+            return method(*args, **kwargs)
+
+        return ask
+
+    def records(self) -> list[Record]:
+        """Answer what is in the outbox, and leave it there."""
+        return [records.unpack(kept.body) for kept in self._store._outbox.values()]
+
+
+def ship_of(app: Celery) -> Any:
+    @deferred
+    @app.task(name="ship", shared=False)
+    def ship(n: int) -> int:
+        return n
+
+    return ship
+
+
+def ids_of(messages: Iterable[Any]) -> list[str]:
+    """Answer the defer ids of messages."""
+    return [message.headers[HEADER]["id"] for message in messages]
