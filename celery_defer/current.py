@@ -1,4 +1,4 @@
-"""The apps of this process that have a Defer, for calls that are given no app."""
+"""What Celery has here: the apps with a Defer, and the task in progress."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 from weakref import WeakSet
 
 from celery import current_app
+from celery.app.task import Task
+from celery.local import Proxy
 
 from celery_defer.errors import StoreError
 
-__all__ = ["add", "in_use", "task_in_progress"]
+__all__ = ["add", "in_use", "is_task", "task_in_progress"]
 
 _apps: WeakSet[Any] = WeakSet()
 
@@ -22,6 +24,12 @@ def add(app: Any) -> None:
 def task_in_progress() -> Any:
     """Answer the task that Celery runs here, of any app; None if there is none."""
     return current_app.current_task
+
+
+def is_task(target: object) -> bool:
+    """Whether *target* is a Celery task; one that is lazy stays asleep."""
+    # `isinstance` would evaluate Celery's lazy proxy: its `__class__` is that of the task.
+    return issubclass(type(target), Proxy | Task)
 
 
 def in_use() -> Any:

@@ -7,10 +7,9 @@ import threading
 from typing import Any
 
 from celery import bootsteps
-from kombu import pools
-from kombu.connection import ConnectionPool
 
 from celery_defer.app.revoked import Revoked
+from celery_defer.broker.pool import MainConnections
 from celery_defer.outbox.relay import Relay
 from celery_defer.store import Store
 
@@ -31,7 +30,7 @@ class RelayStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         # Read here, so that a wrong one stops the worker at its start.
         extension = worker.app._celery_defer
-        self._connections = _Connections.of(worker.app)
+        self._connections = MainConnections.of(worker.app)
         store = extension.store
         self._relay = _Thread(extension, store, worker) if store else None
 
@@ -47,24 +46,6 @@ class RelayStep(bootsteps.StartStopStep):
             self._relay.stop()
 
     terminate = stop
-
-
-class _Connections(ConnectionPool):
-    """The main process's connections for publishing, which its children leave alone.
-
-    A child closes what it has inherited (kombu.resource registers that with billiard), and
-    amqp closes a connection by shutting its socket down, which is the main process's too.
-    """
-
-    close_after_fork = False
-
-    @classmethod
-    def of(cls, app: Any) -> _Connections:
-        return cls(app.connection_for_write(), limit=app.conf.broker_pool_limit)
-
-    def take_over(self) -> None:
-        """Be what ``app.pool`` answers, unless that has been asked for before."""
-        pools.connections[self.connection] = self
 
 
 class _Thread:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, Concatenate, Literal, Protocol, cast, overload
 
-from celery.app.task import Task
-from celery.local import Proxy
 from pydantic import BaseModel, RootModel
 from typing_extensions import is_typeddict
 
 from celery_defer.contract.function import DeferredTask, P, R, declare
+from celery_defer.current import is_task
 from celery_defer.errors import ContractError, OptionError
 
 __all__ = ["deferred"]
@@ -91,8 +90,7 @@ def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> An
 
 
 def _declared(task: Any, schema: Any) -> DeferredTask[Any, Any]:
-    # `isinstance` would evaluate Celery's lazy proxy: its `__class__` is that of the task.
-    if not issubclass(type(task), Proxy | Task):
+    if not is_task(task):
         name = getattr(task, "__qualname__", repr(task))
         raise ContractError(
             f"{name} is not a Celery task: put @deferred on top of @app.task or @shared_task, "

@@ -10,9 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from kombu.utils import json
 from pydantic import TypeAdapter
 
+from celery_defer.broker.encoding import dumps, loads
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
@@ -91,7 +91,7 @@ def pack(parked: Parked) -> bytes:
         "child": parked.child,
         "until": parked.until,
     }
-    plain = json.dumps(_without_empty(known), separators=(",", ":")).encode()
+    plain = dumps(_without_empty(known), separators=(",", ":")).encode()
     lean = _UUID.sub(lambda found: b"\0" + UUID(found[1].decode()).bytes, plain)
     packer = zlib.compressobj(wbits=_RAW, zdict=_COMMON)
     return _MARK + packer.compress(lean) + packer.flush()
@@ -128,7 +128,7 @@ def unpack(id: RunId, body: bytes) -> Parked:
     try:
         lean = zlib.decompressobj(_RAW, _COMMON).decompress(body.removeprefix(_MARK))
         plain = _RAW_UUID.sub(lambda found: b'"%b"' % str(UUID(bytes=found[1])).encode(), lean)
-        read = _adapter.validate_python({**json.loads(plain), "parked": id})
+        read = _adapter.validate_python({**loads(plain), "parked": id})
         return replace(
             read, options=_whole_options(id, read.options), headers=_whole_headers(read.headers)
         )

@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from celery.app.routes import MapRoute
-from kombu.utils import json
 from pydantic_core import from_json
 
 from celery_defer.broker.batch import Batch
+from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Wire, is_direct, is_usual, shown
 from celery_defer.broker.shortcuts import is_unwatched
 from celery_defer.outbox.parked import Parked
@@ -127,7 +127,7 @@ def _headers(run: Parked, token: str) -> dict[str, Any]:
 
 def _written(wire: Wire, run: Parked, token: str) -> Wire:
     """Write the message of another run of the same kind."""
-    body = json.dumps((run.args, run.kwargs, _EMBED)).encode()
+    body = dumps((run.args, run.kwargs, _EMBED)).encode()
     headers = {
         **wire.headers,
         "id": run.parked,

@@ -10,8 +10,8 @@ from traceback import format_exception
 from typing import Any, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
-from kombu.utils.json import dumps, loads
 
+from celery_defer.broker.encoding import dumps, loads
 from celery_defer.run.memo import Failure
 from celery_defer.text import text_of
 
