@@ -22,6 +22,12 @@ def test_each_line_that_is_logged_is_explained() -> None:
     assert set(rows) == set(_logged())
 
 
+def test_a_line_of_a_guard_is_found() -> None:
+    code = ast.parse("with guard.logged(logger, 'run %s: lost', run.id): pass")
+
+    assert list(_lines(code)) == [("ERROR", "run …: lost")]
+
+
 def test_a_line_with_holes_is_found() -> None:
     code = ast.parse("logger.error('run %s: ' 'is %r', a, b)\nlogger.log(x)\nother.info('y')")
 
@@ -40,6 +46,8 @@ def _lines(code: ast.AST) -> Iterator[tuple[str, str]]:
         if isinstance(call, ast.Call) and _is_logging(call.func) and call.func.attr != "debug":
             level = call.func.attr
             yield _LEVELS.get(level, level), re.sub(r"%\w", _HOLE, _text(call.args[0]))
+        elif isinstance(call, ast.Call) and ast.unparse(call.func) == "guard.logged":
+            yield "ERROR", re.sub(r"%\w", _HOLE, _text(call.args[1]))
 
 
 def _is_logging(function: ast.expr) -> bool:

@@ -1,0 +1,99 @@
+"""How the package treats an error of somebody else's code; a soft time limit always gets through.
+
+Celery raises ``SoftTimeLimitExceeded`` in the middle of whatever the task does, and it is an
+``Exception``. An ``except Exception`` would swallow it, and the task would run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from logging import Logger
+from typing import TypeGuard, TypeVar, overload
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+__all__ = ["attempt", "logged", "translated"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_Errors = type[Exception] | tuple[type[Exception], ...]
+
+
+@overload
+def attempt(make: Callable[[], T]) -> T | None: ...
+@overload
+def attempt(make: Callable[[], T], default: D) -> T | D: ...
+def attempt(make: Callable[[], T], default: D | None = None) -> T | D | None:
+    """Return what *make* returns; *default* where it raises."""
+    try:
+        return make()
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        return default
+
+
+def logged(
+    logger: Logger, message: str, *args: object, unless: _Errors = ()
+) -> AbstractContextManager[None, bool]:
+    """Log an error of the block with its traceback, and go on after the block.
+
+    Errors of the classes *unless* get through.
+
+    >>> with guard.logged(logger, "run %s: its links are not stored", run.id):
+    ...     backend.store(links)
+    """
+    return _Logged(logger, message, args, unless)
+
+
+def translated(
+    make_error: Callable[[Exception], Exception], *, unless: _Errors = ()
+) -> AbstractContextManager[None, None]:
+    """Raise what *make_error* makes of an error of the block, with that error as its cause.
+
+    Errors of the classes *unless* get through.
+
+    >>> with guard.translated(lambda error: StoreError(f"no store: {error}")):
+    ...     store.stage(record)
+    """
+    return _Translated(make_error, unless)
+
+
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    logger: Logger
+    message: str
+    args: tuple[object, ...]
+    unless: _Errors
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if not _is_met(error, self.unless):
+            return False
+        # The line in the log names the `with` statement, not this file.
+        self.logger.exception(self.message, *self.args, stacklevel=2)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Translated:
+    make_error: Callable[[Exception], Exception]
+    unless: _Errors
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if _is_met(error, self.unless):
+            raise self.make_error(error) from error
+
+
+def _is_met(error: BaseException | None, unless: _Errors) -> TypeGuard[Exception]:
+    return (
+        isinstance(error, Exception)
+        and not isinstance(error, SoftTimeLimitExceeded)
+        and not isinstance(error, unless)
+    )
