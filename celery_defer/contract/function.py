@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
-from celery_defer.contract.contract import Contract, contract
+from celery_defer.contract.contract import Contract
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
 
@@ -98,7 +98,7 @@ class _Declaration:
         """Answer the contract; made when first asked for, of *task* or of what was declared."""
         if self._deferrable is None:
             task = task or _evaluated(self.target)
-            self._deferrable = Deferrable(contract(task.name, task.run, self.schema))
+            self._deferrable = Deferrable(Contract.of(task.name, task.run, self.schema))
         return self._deferrable
 
 

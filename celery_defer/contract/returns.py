@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from billiard.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter
 
-from celery_defer.contract.contract import JsonType
+from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import StepError
 from celery_defer.text import safe_repr
 

@@ -12,7 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
 from celery_defer import ids
 from celery_defer.contract import returns as answers
-from celery_defer.contract.contract import JsonType
+from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import (
     EventError,
     IdError,

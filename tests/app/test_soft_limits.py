@@ -12,7 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import AfterValidator
 
 from celery_defer import defer, deferred
-from celery_defer.contract.contract import contract
+from celery_defer.contract.contract import Contract
 from tests.support.inside import WatchedStore, Worker, ids_of
 
 
@@ -202,7 +202,7 @@ def test_in_the_body_it_can_be_caught_while_a_payload_is_checked(
 def test_in_the_body_it_can_be_caught_while_a_payload_is_packed() -> None:
     def weigh(grams: int) -> None: ...
 
-    kept = contract("weigh", weigh)
+    kept = Contract.of("weigh", weigh)
 
     with pytest.raises(SoftTimeLimitExceeded):
         replace(kept, layout=LateToCarry(kept.layout)).pack([1], {})

@@ -18,7 +18,7 @@ from pydantic.version import version_short
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
-from celery_defer.contract.contract import contract
+from celery_defer.contract.contract import Contract
 from celery_defer.errors import ContractError, PayloadError
 
 
@@ -57,7 +57,7 @@ class Everything(BaseModel):
     maybe: Inner | None
 
 
-# What pydantic could not do before: see `_ANEW` in celery_defer/codec.py.
+# What pydantic could not do before: see `_ANEW` in celery_defer/contract/json_type.py.
 nested_bytes = st.binary() if version_short() >= "2.13" else st.just(b"")
 nested_floats = st.floats(allow_nan=False, allow_infinity=version_short() >= "2.13")
 any_bytes = pytest.mark.skipif(version_short() < "2.13", reason="pydantic before 2.13")
@@ -92,7 +92,7 @@ everything = st.builds(
 
 def arrive(function: Any, *args: Any, schema: Any = None, **kwargs: Any) -> Any:
     """Send a call through the wire and answer what the function is called with."""
-    agreed = contract("task", function, schema)
+    agreed = Contract.of("task", function, schema)
     sent_args, sent_kwargs = from_json(agreed.pack(args, kwargs))
     return agreed.unpack(sent_args, sent_kwargs)
 
@@ -152,7 +152,7 @@ def test_a_later_change_does_not_reach_the_payload() -> None:
     def take(items: list[int]) -> None: ...
 
     items = [1]
-    payload = contract("task", take).pack([items], {})
+    payload = Contract.of("task", take).pack([items], {})
     items.append(2)
 
     assert from_json(payload) == [[], {"items": [1]}]
@@ -193,7 +193,7 @@ class Hex(BaseModel):
 
 
 def test_a_model_that_says_how_its_bytes_travel_is_believed() -> None:
-    payload = contract("task", take_schema, Hex).pack([], {"raw": b"\xff"})
+    payload = Contract.of("task", take_schema, Hex).pack([], {"raw": b"\xff"})
 
     assert payload == b'[[{"raw":"ff"}],{}]'
 
@@ -260,7 +260,7 @@ def needs(order_id: int, raw: bytes) -> None: ...
 )
 def test_a_bad_call_is_told_every_problem(args: Any, kwargs: Any, problems: list[str]) -> None:
     with pytest.raises(PayloadError) as caught:
-        contract("shop.needs", needs).pack(args, kwargs)
+        Contract.of("shop.needs", needs).pack(args, kwargs)
 
     assert "shop.needs" in str(caught.value)
     assert all(problem in str(caught.value) for problem in problems)
@@ -268,19 +268,19 @@ def test_a_bad_call_is_told_every_problem(args: Any, kwargs: Any, problems: list
 
 def test_a_field_that_the_model_would_ignore_is_refused() -> None:
     with pytest.raises(PayloadError, match=r"usr: Inner has no such field"):
-        contract("task", take_schema, Inner).pack([], {"raw": b"", "ratio": 1, "usr": 3})
+        Contract.of("task", take_schema, Inner).pack([], {"raw": b"", "ratio": 1, "usr": 3})
 
 
 def test_a_schema_takes_no_positional_argument() -> None:
     with pytest.raises(PayloadError, match="fields of Inner by name"):
-        contract("task", take_schema, Inner).pack([Inner(raw=b"", ratio=1)], {})
+        Contract.of("task", take_schema, Inner).pack([Inner(raw=b"", ratio=1)], {})
 
 
 def test_a_value_that_json_cannot_hold_is_refused_with_the_task_named() -> None:
     def take(value: Any) -> None: ...
 
     with pytest.raises(PayloadError, match="payload of task is not JSON"):
-        contract("task", take).pack([object()], {})
+        Contract.of("task", take).pack([object()], {})
 
 
 def test_a_validator_that_raises_anything_makes_a_payload_error() -> None:
@@ -291,12 +291,12 @@ def test_a_validator_that_raises_anything_makes_a_payload_error() -> None:
             raise KeyError("odd")
 
     with pytest.raises(PayloadError, match="KeyError"):
-        contract("task", take_schema, Odd).pack([], {"n": 1})
+        Contract.of("task", take_schema, Odd).pack([], {"n": 1})
 
 
 def test_a_message_that_does_not_fit_lists_every_problem_as_plain_text() -> None:
     with pytest.raises(PayloadError) as caught:
-        contract("shop.needs", needs).unpack([], {"order_id": "x", "more": 1})
+        Contract.of("shop.needs", needs).unpack([], {"order_id": "x", "more": 1})
 
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "order_id",
@@ -310,7 +310,7 @@ def test_a_message_that_does_not_fit_lists_every_problem_as_plain_text() -> None
 )
 def test_a_message_without_its_one_payload_is_refused(args: Any, kwargs: Any) -> None:
     with pytest.raises(PayloadError, match="does not carry one Click"):
-        contract("task", take_schema, Click).unpack(args, kwargs)
+        Contract.of("task", take_schema, Click).unpack(args, kwargs)
 
 
 def test_the_payload_of_a_keyword_only_parameter_travels_under_its_name() -> None:
@@ -356,4 +356,4 @@ def test_a_signature_that_cannot_be_a_contract_is_refused(
     function: Any, schema: Any, words: str
 ) -> None:
     with pytest.raises(ContractError, match=words):
-        contract("shop.task", function, schema)
+        Contract.of("shop.task", function, schema)

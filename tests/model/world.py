@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from kombu.exceptions import OperationalError
 
-from celery_defer.contract.contract import contract
+from celery_defer.contract.contract import Contract
 from celery_defer.contract.function import Deferrable
 from celery_defer.ids import RunId
 from celery_defer.run import scope
@@ -37,7 +37,7 @@ def _function(attempt: int) -> None: ...
 
 
 #: What parents defer; the payload tells which attempt did it.
-TARGET: Deferrable[..., None] = Deferrable(contract("target", _function))
+TARGET: Deferrable[..., None] = Deferrable(Contract.of("target", _function))
 
 
 @dataclass(frozen=True, slots=True)
