@@ -2,8 +2,7 @@
 
 from celery_defer.app.control import abort, cancel
 from celery_defer.app.extension import Defer
-from celery_defer.contract.decorator import deferred
-from celery_defer.contract.function import DeferredTask
+from celery_defer.contract import DeferredTask, deferred
 from celery_defer.errors import (
     ContractError,
     DeferError,

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from celery_defer.contract.contract import Contract
+from celery_defer.contract import Contract
 from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
 from celery_defer.outbox import stage as staging

@@ -21,7 +21,7 @@ from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
 from celery_defer.app import receive
-from celery_defer.contract.function import Deferrable, deferrable, find
+from celery_defer.contract import Deferrable, deferrable, find
 from celery_defer.errors import Cancelled, StoreAwayError, Suspended
 from celery_defer.model import HEADER, Outcome
 from celery_defer.outbox import cancellation, links

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from celery_defer import current as apps
-from celery_defer.contract.json_type import JsonType
+from celery_defer.contract import JsonType
 from celery_defer.errors import EventError, StepError, StoreError
 from celery_defer.events import schema as schemas
 from celery_defer.outbox import fanout as waves

@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 from typing_extensions import NotRequired, ReadOnly, Required, is_typeddict
 
-from celery_defer.contract.json_type import JsonType
+from celery_defer.contract import JsonType
 from celery_defer.errors import EventError
 
 __all__ = ["typed"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery_defer import ids
-from celery_defer.contract.function import Deferrable, P, deferrable, name_of
+from celery_defer.contract import Deferrable, P, deferrable, name_of
 from celery_defer.errors import (
     DeferError,
     DepthError,

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
 from celery_defer import durations, ids
+from celery_defer.contract import Deferrable
 from celery_defer.contract import returns as answers
-from celery_defer.contract.function import Deferrable
 from celery_defer.durations import Duration
 from celery_defer.errors import StoreAwayError, StoreError
 from celery_defer.events import event as events

@@ -12,8 +12,8 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from celery.utils.time import get_exponential_backoff_interval
 
 from celery_defer import durations
+from celery_defer.contract import JsonType
 from celery_defer.contract import returns as answers
-from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayError
 from celery_defer.model import Call
 from celery_defer.run import memo

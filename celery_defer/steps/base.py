@@ -11,8 +11,8 @@ from typing import Any
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
 from celery_defer import ids
+from celery_defer.contract import JsonType
 from celery_defer.contract import returns as answers
-from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import (
     EventError,
     IdError,

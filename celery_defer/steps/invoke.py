@@ -8,9 +8,8 @@ from typing import Any
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
+from celery_defer.contract import JsonType, deferrable
 from celery_defer.contract import returns as answers
-from celery_defer.contract.function import deferrable
-from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import StepError
 from celery_defer.ids import run_id
 from celery_defer.model import Call, CallState, Options, When

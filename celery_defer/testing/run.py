@@ -10,8 +10,7 @@ from typing import Any, Generic, TypeVar
 from celery.states import FAILURE, SUCCESS
 from pydantic_core import from_json
 
-from celery_defer.contract import function
-from celery_defer.contract.arguments import SchemaLayout
+from celery_defer.contract import SchemaLayout, deferrable
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Options
 from celery_defer.outbox.parked import unpack
@@ -193,7 +192,7 @@ class DeferredCall:
         """
         if not self._call.payload:
             return None
-        contract = function.deferrable(self._world.app.tasks[self.task]).contract
+        contract = deferrable(self._world.app.tasks[self.task]).contract
         args, kwargs = contract.unpack(*from_json(self._call.payload))
         if isinstance(contract.layout, SchemaLayout):
             return next(iter([*args, *kwargs.values()]))

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from celery_defer import durations
 from celery_defer.app.extension import extension_of
+from celery_defer.contract import Deferrable, DeferredTask, deferrable, name_of
 from celery_defer.contract import returns as answers
-from celery_defer.contract.function import Deferrable, DeferredTask, deferrable, name_of
 from celery_defer.durations import Duration
 from celery_defer.events.event import Event, Received, received, send_event
 from celery_defer.ids import RunId

@@ -12,7 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import AfterValidator
 
 from celery_defer import defer, deferred
-from celery_defer.contract.contract import Contract
+from celery_defer.contract import Contract
 from tests.support.inside import WatchedStore, Worker, ids_of
 
 

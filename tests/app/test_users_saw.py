@@ -11,7 +11,7 @@ from celery import Celery
 from pydantic import BaseModel, RootModel
 
 from celery_defer import Defer, OptionError, current_run, defer, deferred
-from celery_defer.contract.function import deferrable, find
+from celery_defer.contract import deferrable, find
 from celery_defer.settings import Settings
 from tests.support.inside import Worker
 

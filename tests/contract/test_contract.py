@@ -18,7 +18,7 @@ from pydantic.version import version_short
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
-from celery_defer.contract.contract import Contract
+from celery_defer.contract import Contract
 from celery_defer.errors import ContractError, PayloadError
 
 

@@ -22,7 +22,7 @@ from celery_defer import (
     run_id,
     send_event,
 )
-from celery_defer.contract.function import Deferrable
+from celery_defer.contract import Deferrable
 from celery_defer.testing import MemoryStore
 
 EXAMPLES = {

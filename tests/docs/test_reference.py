@@ -11,7 +11,7 @@ import pytest
 
 import celery_defer
 from celery_defer import testing
-from celery_defer.contract.function import CallOptions
+from celery_defer.contract import CallOptions
 from celery_defer.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
-from celery_defer.contract.json_type import JsonType
+from celery_defer.contract import JsonType
 from celery_defer.errors import EventError
 from celery_defer.events.schema import typed
 

@@ -16,8 +16,7 @@ from typing import Any, ClassVar
 
 from kombu.exceptions import OperationalError
 
-from celery_defer.contract.contract import Contract
-from celery_defer.contract.function import Deferrable
+from celery_defer.contract import Contract, Deferrable
 from celery_defer.ids import RunId
 from celery_defer.run import scope
 from celery_defer.run.scope import Scope
