@@ -1,7 +1,6 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
-from celery_defer.app.control import abort, cancel
-from celery_defer.app.extension import Defer
+from celery_defer.app import Defer, abort, cancel
 from celery_defer.contract import DeferredTask, deferred
 from celery_defer.errors import (
     ContractError,
@@ -21,12 +20,12 @@ from celery_defer.errors import (
     StepError,
     StoreError,
 )
-from celery_defer.events.event import Event, Received, send_event
+from celery_defer.events import Event, Received, send_event
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Parent, Run
-from celery_defer.outbox.calls import DeferHandle, defer
-from celery_defer.run.scope import current_run
-from celery_defer.steps.api import Steps, step
+from celery_defer.outbox import DeferHandle, defer
+from celery_defer.run import current_run
+from celery_defer.steps import Steps, step
 
 __all__ = [
     "ContractError",

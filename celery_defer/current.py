@@ -11,7 +11,7 @@ from celery.local import Proxy
 
 from celery_defer.errors import StoreError
 
-__all__ = ["add", "in_use", "is_task", "task_in_progress"]
+__all__ = ["add", "extension_of", "in_use", "is_task", "task_in_progress"]
 
 _apps: WeakSet[Any] = WeakSet()
 
@@ -21,8 +21,13 @@ def add(app: Any) -> None:
     _apps.add(app)
 
 
+def extension_of(app: Any) -> Any:
+    """Return the Defer of *app*, or None."""
+    return getattr(app, "_celery_defer", None)
+
+
 def task_in_progress() -> Any:
-    """Answer the task that Celery runs here, of any app; None if there is none."""
+    """Return the task that Celery runs here, of any app; None if there is none."""
     return current_app.current_task
 
 
@@ -33,13 +38,13 @@ def is_task(target: object) -> bool:
 
 
 def in_use() -> Any:
-    """Answer Celery's current app, or the one app that has a Defer; raise StoreError.
+    """Return Celery's current app, or the one app that has a Defer; raise StoreError.
 
     Each thread has a current app of its own: in those of a web server it may be none of the
     user's, unless `app.set_default()` says otherwise.
     """
     current = current_app._get_current_object()  # type: ignore[attr-defined]
-    if getattr(current, "_celery_defer", None) is not None:
+    if extension_of(current) is not None:
         return current
     apps = list(_apps)
     if len(apps) == 1:

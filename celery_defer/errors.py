@@ -30,6 +30,7 @@ __all__ = [
     "StoreAwayError",
     "StoreError",
     "Suspended",
+    "UnknownRecordError",
 ]
 
 
@@ -94,6 +95,10 @@ class SettingsError(DeferError, ValueError):
 
 class RecordError(DeferError):
     """A record in the outbox is not one of ours."""
+
+
+class UnknownRecordError(RecordError):
+    """A record in the outbox is of a later version of the package, which will see to it."""
 
 
 class StoreError(DeferError):

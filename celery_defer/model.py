@@ -21,7 +21,6 @@ __all__ = [
     "Options",
     "Outcome",
     "Parent",
-    "Record",
     "Run",
     "When",
 ]
@@ -164,26 +163,6 @@ class Outcome(str, Enum):
     def starts(self, when: When) -> bool:
         """Whether a call that waits for *when* is to be published now."""
         return when in ("always", "now", self.value.lower())
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a run has deferred, as the outbox keeps it until it is published.
-
-    Without a ``verdict`` Celery stores the run's result, which decides; else the verdict, what
-    the body's end promised, decides alone. ``unknown_since`` is when a worker first was to
-    publish a call whose task it does not know.
-    """
-
-    parent: RunId
-    root: RunId
-    task: str
-    depth: int
-    verdict: Outcome | None
-    at: float
-    inherited: Mapping[str, Any]
-    calls: tuple[Call, ...]
-    unknown_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

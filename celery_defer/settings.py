@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -39,6 +39,10 @@ class Settings(BaseModel):
     relay_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     result_expires: Seconds = _DAY
     event_retention: Seconds = _DAY
+    #: "signal" forces the general way: publication from Celery's ``task_success``.
+    commit: Literal["result", "signal"] = "result"
+    #: Whether messages may be written on the pattern of one that Celery has made.
+    fast_messages: bool = True
 
     @field_validator("store_url")
     @classmethod

@@ -9,8 +9,9 @@ from typing import Any
 from celery import bootsteps
 
 from celery_defer.app.revoked import Revoked
-from celery_defer.broker.pool import MainConnections
-from celery_defer.outbox.relay import Relay
+from celery_defer.broker import MainConnections
+from celery_defer.current import extension_of
+from celery_defer.outbox import Relay
 from celery_defer.store import Store
 
 __all__ = ["RelayStep"]
@@ -29,7 +30,7 @@ class RelayStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         # Read here, so that a wrong one stops the worker at its start.
-        extension = worker.app._celery_defer
+        extension = extension_of(worker.app)
         self._connections = MainConnections.of(worker.app)
         store = extension.store
         self._relay = _Thread(extension, store, worker) if store else None
@@ -58,10 +59,10 @@ class _Thread:
         self._clock = extension.clock
         self._interval = extension.settings.relay_interval
         self._relay = Relay(
-            extension.app, store, extension.settings, tells=lambda: _sends_events(worker)
+            extension.app, store, extension.settings, announces=lambda: _sends_events(worker)
         )
         self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
-        self._nudges = store.nudges()
+        self._alarm = store.alarm()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="celery-defer-relay", daemon=True)
 
@@ -93,9 +94,9 @@ class _Thread:
         try:
             until = min(until, self._relay.next_due() or until)
         except Exception:  # as the next look will tell
-            logger.debug("the outbox does not tell what is due next", exc_info=True)
+            logger.debug("the outbox does not say what is due next", exc_info=True)
         while not self._stopping.is_set() and (left := until - self._clock()) > 0:
-            due = self._nudges.wait(min(left, _LONGEST_REST))
+            due = self._alarm.wait(min(left, _LONGEST_REST))
             until = until if due is None else min(until, due)
 
 
@@ -119,4 +120,4 @@ def _warn_of_risks(store: Store) -> None:
         for risk in store.risks():
             logger.warning("%s", risk)
     except Exception:
-        logger.exception("the store does not answer; the relay will try it again")
+        logger.exception("the store does not reply; the relay will try it again")

@@ -10,13 +10,13 @@ from urllib.parse import urlencode
 
 from celery.app.backends import by_url
 
-from celery_defer import current as apps
-from celery_defer.app import tracer as hooks
+from celery_defer.app import tracer
 from celery_defer.app.bootstep import RelayStep
+from celery_defer.current import add, extension_of
 from celery_defer.settings import STORES, Settings
 from celery_defer.store import RedisStore, Store
 
-__all__ = ["Defer", "extension_of"]
+__all__ = ["Defer"]
 
 _FIXUP = "celery_defer.app.extension:Defer"
 
@@ -34,17 +34,17 @@ class Defer:
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        #: Answers seconds since 1970; a suite may have another one.
+        #: Returns seconds since 1970; a suite may have another one.
         self.clock: Callable[[], float] = time
         #: Calls the function of a step, whose id is given; a suite may count that, or let it fail.
         self.call_step: Callable[[str, Callable[[], Any]], Any] = _call
         app._celery_defer = self
-        apps.add(app)
+        add(app)
         app.steps["worker"].add(RelayStep)
         # A pool that spawns its children rebuilds the app there from what
         # celery.app.base.Celery.__reduce_keys__ lists; fixups are called with the new app.
         app.fixups = {*app.fixups, _FIXUP}
-        hooks.install(extension_of)
+        tracer.install(extension_of)
 
     def __repr__(self) -> str:
         return f"Defer({self.app!r})"
@@ -78,13 +78,8 @@ def _call(step: str, function: Callable[[], Any]) -> Any:  # noqa: ARG001
     return function()
 
 
-def extension_of(app: Any) -> Defer | None:
-    """Answer the Defer of *app*, or None."""
-    return getattr(app, "_celery_defer", None)
-
-
 def _one_url(broker: Any) -> str | None:
-    """Answer what a broker's setting says, which may be several URLs: all of a set of sentinels,
+    """Return what a broker's setting says, which may be several URLs: all of a set of sentinels,
     or the first of those that take turns."""
     urls = broker.split(";") if isinstance(broker, str) else list(broker or [])
     if not urls:
@@ -106,8 +101,8 @@ def _is_redis(url: str) -> bool:
 
 def _client(app: Any, url: str, options: dict[str, Any]) -> Any:
     """A client as Celery's own result backend makes it: TLS, sentinels, passwords, time-outs."""
-    found: Any = by_url(url, app.loader)
-    backend, location = found
+    resolved: Any = by_url(url, app.loader)
+    backend, location = resolved
     # The options of celery.backends.redis.RedisBackend, which may be those of the broker here.
     kind = type(backend.__name__, (backend,), {"_transport_options": options})
     return kind(app=app, url=location).client

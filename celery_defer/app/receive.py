@@ -7,24 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-from billiard.exceptions import SoftTimeLimitExceeded
-
+from celery_defer import guard
 from celery_defer.contract import Contract
 from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
-from celery_defer.outbox import stage as staging
-from celery_defer.run import telling
-from celery_defer.run.headers import Envelope, Wake
-from celery_defer.run.scope import Phase, Scope
-from celery_defer.steps import park as parking
-from celery_defer.steps import recall as recalling
+from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
+from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
+from celery_defer.steps import know, left, restore
 from celery_defer.store import Claim, Store
 
 __all__ = ["is_duplicate", "perform", "unpack"]
 
 logger = logging.getLogger(__name__)
 
-_TELLING = frozenset(
+# These mark what they deliver once more; kombu's other transports do not.
+_MARKING = frozenset(
     {"amqp", "amqps", "pyamqp", "librabbitmq", "memory", "py-amqp"}
     | {"redis", "rediss", "redis+socket", "sentinel"}
 )
@@ -39,26 +36,18 @@ def is_duplicate(run: Scope) -> bool:
     """
     if run.store is None or run.is_eager:
         return False
-    envelope, wake = Envelope.open(run.request), Wake.open(run.request)
-    if envelope and envelope.step and run.run.parent:
-        run.invoker = (run.run.parent.id, envelope.step)
-    if wake:
-        run.turn = wake.turn
-    token = wake.token if wake else envelope.token if envelope else None
-    if token is None:
+    named = run.wake or run.header
+    if named is None:
         return False
-    try:
-        claim = _claim(run, run.store, token, wake)
-    except SoftTimeLimitExceeded:  # as before Celery's tracer begins: the pool reports a failure
-        raise
-    except Exception:
-        logger.exception("run %s: the store is away, so it starts unclaimed", run.run.id)
-        return False
+    claim = Claim("", is_mine=True)
+    # As before Celery's tracer begins, a soft time limit makes the pool report a failure.
+    with guard.logged(logger, "run %s: the store is away, so it starts unclaimed", run.run.id):
+        claim = _claim(run, run.store, named.token)
     if claim.is_mine:
         return False
-    if claim.owner.partition("/")[0] != token:
+    if claim.owner.partition("/")[0] != named.token:
         return True
-    return _tells_of_redelivery(run.app) and not run.came_again
+    return _marks_redelivery(run.app) and not run.came_again
 
 
 def perform(
@@ -72,11 +61,9 @@ def perform(
 
     *undecided* are the exceptions by which Celery's run goes on or leaves no result.
     """
-    run.phase = Phase.IN_BODY
-    if run.turn and not run.is_shown:
-        telling.show_started(run)
+    run.ending.phase = Phase.IN_BODY
     try:
-        answer = body(*args, **kwargs)
+        result = body(*args, **kwargs)
     except Suspended:  # or Cancelled, which ends the run
         raise
     except Exception as error:
@@ -91,89 +78,89 @@ def perform(
         run.drop()
         raise
     _check_parked(run)
-    _returned(run, answer)
-    return answer
+    _returned(run)
+    return result
 
 
 def unpack(
     run: Scope, contract: Contract, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Answer what the function takes, from what the message carries; raise PayloadError.
+    """Return what the function takes, from what the message carries; raise PayloadError.
 
     A run that was not deferred came by ``delay`` or by name, and gets what it was sent.
     """
-    if run.unpacked or run.run.parent is None:
+    if run.is_unpacked or run.header is None:
         return args, kwargs
-    run.unpacked = True
+    run.is_unpacked = True
     return contract.unpack(args, kwargs)
 
 
-def _claim(run: Scope, store: Store, token: str, wake: Wake | None) -> Claim:
-    # Named anew each time, so that a claim whose answer was lost can be asked again.
+def _claim(run: Scope, store: Store, token: str) -> Claim:
+    # Named anew each time, so that a claim whose reply was lost can be asked again.
     owner, keep = f"{token}/{uuid4().hex}", run.settings.claim_keeps
-    if wake is None:
+    if run.wake is None:
         return store.claim(run.run.id, owner, keep)
-    # A run that comes again may have a result, which Celery would not let us write over.
-    told = telling.started(run) if not run.came_again else None
-    resumed = store.resume(run.run.id, wake.turn, owner, keep, told)
-    run.is_shown = resumed.has_told
+    return _resume(run, store, run.wake, owner, keep)
+
+
+def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float) -> Claim:
+    report = started_commands(run)
+    resumed = store.resume(run.run.id, wake.turn, owner, keep, report)
     if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
-        recalling.know(run, resumed.recalled)
+        know(run, resumed.recalled)
+    if resumed.claim.is_mine and not resumed.has_reported:
+        report_started(run)
     return resumed.claim
 
 
 def _check_parked(run: Scope) -> None:
     """A body that was told to end has ended, also where it has swallowed that."""
-    if run.phase is Phase.PARKED:
-        raise parking.left(run)
-    if run.lost_store:
+    if run.ending.phase is Phase.PARKED:
+        raise left(run)
+    if run.journal and run.journal.lost_store:
         run.drop()
-        raise run.lost_store
+        raise run.journal.lost_store
 
 
-def _tells_of_redelivery(app: Any) -> bool:
-    """Whether the broker marks what it delivers once more; kombu's other transports do not."""
+def _marks_redelivery(app: Any) -> bool:
+    """Whether the broker marks what it delivers once more."""
     broker = app.conf.broker_read_url
     url = broker if isinstance(broker, str) else next(iter(broker or []), "")
-    return url.partition("://")[0] in _TELLING
+    return url.partition("://")[0] in _MARKING
 
 
-def _returned(run: Scope, answer: object) -> None:
+def _returned(run: Scope) -> None:
     _restore(run)
-    run.phase = Phase.RETURNED
-    if run.journal:
-        staging.link_again(run, run.journal.calls())
-    if run.buffered():
-        staging.stage(run, Outcome.SUCCESS, answer)
+    run.ending.phase = Phase.RETURNED
+    if run.buffer.waiting() or (run.journal and any(run.journal.calls())):
+        with guard.logged(
+            logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task
+        ):
+            commit(run)
     elif run.came_again:
         # What an attempt before this one has staged, and could not publish, is out of date.
-        staging.forget(run)
+        forget(run)
 
 
 def _raised(run: Scope) -> None:
     """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
     _restore(run)
-    starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffered())
-    if run.came_again and staging.has_succeeded(run):
+    starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffer.waiting())
+    if run.came_again and has_succeeded(run):
         run.drop()
     elif starts:
-        run.phase = Phase.RAISED
-        staging.stage(run, Outcome.FAILURE)
+        run.ending.phase = Phase.RAISED
+        commit_failure(run)
     else:
         run.drop()
         if run.came_again:
-            staging.forget(run)
+            forget(run)
 
 
 def _restore(run: Scope) -> None:
     """What a finished step has deferred is the run's, also if this attempt had no use for it."""
-    if not run.came_again:
-        return
-    try:
-        recalling.restore(run)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
-        logger.exception("run %s: what its steps have deferred is not known", run.run.id)
+    if run.came_again:
+        with guard.logged(logger, "run %s: what its steps have deferred is not known", run.run.id):
+            restore(run)

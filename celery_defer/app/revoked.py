@@ -8,7 +8,7 @@ from typing import Any
 from celery.worker import state
 
 from celery_defer.ids import RunId
-from celery_defer.outbox import cancellation
+from celery_defer.outbox import cancel_run
 from celery_defer.store import Store
 
 __all__ = ["Revoked"]
@@ -43,5 +43,5 @@ class Revoked:
         return is_longer or any(id not in state.revoked for id in self._seen)
 
     def _end(self, id: RunId) -> None:
-        if cancellation.cancel(self._app, self._store, id, only_parked=True):
+        if cancel_run(self._app, self._store, id, only_parked=True):
             logger.info("run %s was revoked while it was parked", id)

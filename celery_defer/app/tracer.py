@@ -20,16 +20,15 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.signals import task_failure, task_success
 from celery.states import IGNORED
 
+from celery_defer import guard
 from celery_defer.app import receive
 from celery_defer.contract import Deferrable, deferrable, find
 from celery_defer.errors import Cancelled, StoreAwayError, Suspended
 from celery_defer.model import HEADER, Outcome
-from celery_defer.outbox import cancellation, links
-from celery_defer.outbox import publish as outbox
-from celery_defer.run import scope
-from celery_defer.run.headers import WAKE
-from celery_defer.run.scope import Phase, Scope
-from celery_defer.steps import invoke as invocation
+from celery_defer.outbox import publish
+from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
+from celery_defer.run import find as find_run
+from celery_defer.steps import report_to_invoker
 
 __all__ = ["install"]
 
@@ -38,12 +37,13 @@ logger = logging.getLogger(__name__)
 # Re-entrant: to find a declaration may finalize the app, whose handlers may run a task.
 _wrapping = threading.RLock()
 
-#: Answers the Defer of an app, or None for an app without one.
+#: Returns the Defer of an app, or None for an app without one.
 ExtensionOf = Callable[[Any], Any]
 
 # Seconds until a run looks again for its store: 2, 4, 8 … up to a minute.
 _MOST_DOUBLINGS = 6
 _LONGEST_PAUSE = 60.0
+_UNPUBLISHED = "run %s (%s): its calls are not published"
 
 #: By these Celery's run goes on, or ends without a result.
 _UNDECIDED = (Retry, Ignore, Reject, StoreAwayError)
@@ -51,7 +51,7 @@ _UNDECIDED = (Retry, Ignore, Reject, StoreAwayError)
 
 def install(extension_of: ExtensionOf) -> None:
     """Put the package into Celery, once in a process; apps without Defer(app) feel nothing."""
-    if hasattr(trace.build_tracer, "_celery_defer"):
+    if hasattr(trace.build_tracer, "_defer_wrapped"):
         return
     celery_trace: Any = trace
     build_tracer = _building(celery_trace.build_tracer, extension_of)
@@ -60,7 +60,8 @@ def install(extension_of: ExtensionOf) -> None:
     consumer: Any = sys.modules.get("celery.worker.consumer.consumer")
     if consumer is not None:
         consumer.build_tracer = build_tracer
-    # `@deferred` answers the task itself, so the task needs the method; a lazy proxy and the
+    celery_trace.ExceptionInfo = _exception_info
+    # `@deferred` returns the task itself, so the task needs the method; a lazy proxy and the
     # clone of another app find it on their class.
     task_class: Any = Task
     task_class.with_options = _with_options
@@ -81,13 +82,13 @@ def _building(build: Any, extension_of: ExtensionOf) -> Callable[..., Any]:
         if extension is None:
             return build(name, task, *args, **kwargs)
         with _wrapping:
-            if "_celery_defer" not in vars(task):
+            if "_defer_wrapped" not in vars(task):
                 _wrap_function(task)
                 _wrap_body(task)
-                task._celery_defer = True
+                task._defer_wrapped = True
         return _tracing(build(name, task, *args, **kwargs), task, extension)
 
-    build_tracer._celery_defer = True  # type: ignore[attr-defined]
+    build_tracer._defer_wrapped = True  # type: ignore[attr-defined]
     return build_tracer
 
 
@@ -100,27 +101,50 @@ def _tracing(trace_task: Callable[..., Any], task: Any, extension: Any) -> Calla
         own = Scope(task, known, settings, store)
         if (HEADER in known or WAKE in known) and receive.is_duplicate(own):
             return _ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
-        # A deferred function is given objects of its own.
-        if store is not None and HEADER not in known and not own.is_eager:
-            own.given = scope.copied(args, kwargs)
-        token = scope.enter(own)
+        own.keep_arguments(args, kwargs)
+        token = enter(own)
         try:
             return trace_task(uuid, args, kwargs, request)
         finally:
-            scope.leave(token)
-            if own.arrival:
-                outbox.await_arrival(own)
+            leave(token)
 
     return tracer
 
 
+class _Left(Ignore):
+    """Tells Celery that a run has left its worker, or was never to start."""
+
+
+class _LeftInfo:
+    """What billiard.einfo.ExceptionInfo says of an exception, without a traceback.
+
+    That takes a quarter of the time in which a run parks, and nobody reads it.
+    """
+
+    tb = None
+    traceback = ""
+
+    def __init__(self, error: BaseException, internal: bool) -> None:
+        self.type, self.exception, self.internal = type(error), error, internal
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, None]:
+        return self.type, self.exception, None
+
+
+def _exception_info(exc_info: Any = None, internal: bool = False) -> Any:
+    """Take the place of ExceptionInfo in celery.app.trace, which calls it and no more."""
+    error = (exc_info or sys.exc_info())[1]
+    if isinstance(error, _Left):
+        return _LeftInfo(error, internal)
+    return ExceptionInfo(exc_info, internal)
+
+
 def _ignored(reason: str) -> Any:
-    """Answer what trace_task answers when a body raises Ignore: the message is acknowledged."""
+    """Return what trace_task returns when a body raises Ignore: the message is acknowledged."""
     logger.info("%s: this message is ignored", reason)
-    try:
-        raise Ignore(reason)
-    except Ignore as error:
-        return trace.trace_ok_t(ExceptionInfo(), trace.TraceInfo(IGNORED, error), 0.0, None)
+    error = _Left(reason)
+    return trace.trace_ok_t(_LeftInfo(error, True), trace.TraceInfo(IGNORED, error), 0.0, None)
 
 
 def _wrap_body(task: Any) -> None:
@@ -133,7 +157,7 @@ def _wrap_body(task: Any) -> None:
     kind: Any = type(task)
     if not trace.task_has_custom(task, "__call__"):
         task.run = _performing(task.run, task)
-    elif not hasattr(kind.__call__, "_celery_defer"):
+    elif not hasattr(kind.__call__, "_defer_wrapped"):
         kind.__call__ = _performing(kind.__call__)
 
 
@@ -142,11 +166,11 @@ def _performing(body: Callable[..., Any], task: Any = None) -> Callable[..., Any
 
     @wraps(body)
     def perform(*args: Any, **kwargs: Any) -> Any:
-        own = scope.find()
+        own = find_run()
         # A task called as a plain function joins the run that calls it.
         if (
             own is None
-            or own.phase is not Phase.RECEIVED
+            or own.ending.phase is not Phase.RECEIVED
             or own.task is not (args[0] if task is None else task)
         ):
             return body(*args, **kwargs)
@@ -156,12 +180,12 @@ def _performing(body: Callable[..., Any], task: Any = None) -> Callable[..., Any
             return _later(own, error)
         except Suspended as ended:
             if isinstance(ended, Cancelled):
-                cancellation.end(own.app, own.task.backend, own.task.request)
+                report_revoked(own.app, own.task.backend, own.task.request)
             logger.info("%s", ended)
-            # Acknowledged, and nothing stored: what the run has come to is told already.
-            raise Ignore(str(ended)) from None
+            # Acknowledged, and nothing stored: the run's state is shown already.
+            raise _Left(str(ended)) from None
 
-    perform._celery_defer = True  # type: ignore[attr-defined]
+    perform._defer_wrapped = True  # type: ignore[attr-defined]
     return perform
 
 
@@ -190,7 +214,7 @@ def _wrap_function(task: Any) -> None:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        own = scope.find()
+        own = find_run()
         if own is not None and own.task is task:
             args, kwargs = receive.unpack(own, contract, args, kwargs)  # type: ignore[assignment]
         return function(*args, **kwargs)
@@ -204,46 +228,41 @@ def _with_options(self: Any, **options: Any) -> Deferrable[..., Any]:
 
 def _on_success(sender: Any, result: Any, **_: Any) -> None:
     """Celery stores the result before it sends `task_success`, so a deferred run can read it."""
-    own = scope.find()
+    own = find_run()
     if own is None or own.task is not sender:
         return
-    if own.invoker:
-        _tell_invoker(own)
-    if not (own.calls or own.skipped):
+    _report_to_invoker(own)
+    if own.ending.commit is None and not own.buffer.skipped and not own.buffer.calls:
         return
-    own.result = result
-    try:
-        outbox.publish(own, Outcome.SUCCESS)
-    except Exception:
-        logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)
+    own.ending.result = result
+    with guard.logged(logger, _UNPUBLISHED, own.run.id, own.run.task):
+        publish(own, Outcome.SUCCESS)
 
 
-def _on_failure(sender: Any, exception: Any, einfo: Any, **_: Any) -> None:
-    """A run has failed in its body or after it: its answer has no JSON, its link no broker.
+def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
+    """A run has failed in its body or after it: its result has no JSON, its link no broker.
 
     Celery also sends this signal for a worker that was lost, in a process where no run is in
     progress: the relay reads the stored state and decides.
     """
-    own = scope.find()
+    own = find_run()
     if own is None or own.task is not sender:
         return
-    if own.invoker:
-        _tell_invoker(own)
-    if own.phase not in (Phase.RETURNED, Phase.RAISED):
+    _report_to_invoker(own)
+    if own.ending.phase not in (Phase.RETURNED, Phase.RAISED):
         return
-    own.result = exception
+    own.ending.result = exception
     try:
-        if own.phase is Phase.RETURNED:
-            links.unlink(own, exception, einfo.traceback)
-        outbox.publish(own, Outcome.FAILURE)
-    except Exception:
-        logger.exception("run %s (%s): its calls are not published", own.run.id, own.run.task)
+        with guard.logged(logger, _UNPUBLISHED, own.run.id, own.run.task):
+            publish(own, Outcome.FAILURE)
     finally:
         own.drop()
 
 
-def _tell_invoker(own: Scope) -> None:
-    try:
-        invocation.tell_invoker(own)
-    except Exception:  # the relay of any worker looks after it
-        logger.exception("run %s: the run that invoked it is not told of its end", own.run.id)
+def _report_to_invoker(own: Scope) -> None:
+    if own.invoker:
+        # The relay of any worker looks after it.
+        with guard.logged(
+            logger, "run %s: the run that invoked it does not know of its end", own.run.id
+        ):
+            report_to_invoker(own)

@@ -1,1 +1,18 @@
 """Messages to Celery's broker, many at once."""
+
+from celery_defer.broker.delivery import Delivery
+from celery_defer.broker.encoding import dumps, loads
+from celery_defer.broker.message import Message
+from celery_defer.broker.pool import MainConnections
+from celery_defer.broker.publish import capture, is_there, send
+
+__all__ = [
+    "Delivery",
+    "MainConnections",
+    "Message",
+    "capture",
+    "dumps",
+    "is_there",
+    "loads",
+    "send",
+]

@@ -1,11 +1,10 @@
-"""What one channel would have sent to a Redis, gathered to be sent as one."""
+"""The commands by which kombu would publish to a Redis, captured to be sent as one."""
 
 from __future__ import annotations
 
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -14,73 +13,75 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from pydantic_core import from_json, to_json
 
-from celery_defer.broker.batch import Arrival, Batch, Ride
+from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Wire
+from celery_defer.commands import Commands, database_of, server_of
 
-__all__ = ["Gathering", "gather"]
-
-
-def gather(producer: Any) -> Gathering | None:
-    """Begin a batch on the channel of *producer*; None where kombu cannot send many as one."""
-    channel = producer.channel
-    gathering: Gathering | None = getattr(channel, "_celery_defer", None)
-    if gathering is not None:
-        gathering.begin()
-    elif getattr(producer, "supports_batch_publish", False):  # kombu 5.7 with Redis
-        gathering = channel._celery_defer = Gathering(producer)
-    return gathering
+__all__ = ["Capture"]
 
 
-class Gathering:
-    """What one channel would have sent, gathered to be sent as one.
+class Capture(Batch):
+    """What one channel would have sent to a Redis.
 
     kombu's own ``Producer.batch`` makes a client and a pipeline each time, which takes longer
-    than the rest of a publication. Here its batch stays open, and puts into us what it would
-    put into its pipeline.
+    than the rest of a publication. Here its batch (kombu.transport.redis.PublishBatch) stays
+    open, and puts into us what it would put into its pipeline.
     """
 
     def __init__(self, producer: Any) -> None:
         self._channel = channel = producer.channel
-        self._commands: list[Any] = []
+        self._rows: list[tuple[str, str, Any]] = []
         self._latest = 0
         self._open()
-        ours = type(producer)(
-            _Redirected(channel, self._publish), auto_declare=False, serializer=producer.serializer
+        redirected: Any = _Redirected(channel, self._publish)
+        super().__init__(
+            type(producer)(redirected, auto_declare=False, serializer=producer.serializer)
         )
-        self.opened = Batch(ours, self.send_with, self.last, self.put)
 
-    def begin(self) -> None:
-        self._commands.clear()
-        self._pipeline.reset()
+    @classmethod
+    def on(cls, producer: Any) -> Capture | None:
+        """Begin a batch on the channel of *producer*; None where kombu cannot send many as one."""
+        channel = producer.channel
+        capture: Capture | None = getattr(channel, "_defer_capture", None)
+        if capture is not None:
+            capture._rows.clear()
+            capture._pipeline.reset()
+        elif getattr(producer, "supports_batch_publish", False):  # kombu 5.7 with Redis
+            capture = channel._defer_capture = cls(producer)
+        return capture
 
-    def _open(self) -> None:
-        self._session = self._channel.create_publish_batch(sys.maxsize)
-        self._pipeline, self._session.pipeline = self._session.pipeline, self
+    @property
+    def server(self) -> Any:
+        """Where the messages go; None where a sentinel says so each time."""
+        return server_of(self._channel.pool.connection_kwargs)
 
-    def _publish(self, message: Any, **where: Any) -> None:
-        self._latest = len(self._commands)
+    def take(self) -> Commands:
+        """Return the commands so far, for somebody else to send."""
+        prefix = self._channel.global_keyprefix
+        rows = [(name, f"{prefix}{key}", value) for name, key, value in self._rows]
+        self._rows.clear()
+        return Commands(self.server, database_of(self._channel.pool.connection_kwargs), rows)
+
+    def finish(self) -> None:
+        if not self._rows:
+            return
+        for name, key, value in self._rows:
+            getattr(self._pipeline, name)(key, value)
         try:
-            self._session.publish(message, **where)
-        except BaseException:
-            del self._commands[self._latest :]
-            self._open()  # kombu's batch takes nothing more after a failure
+            self._pipeline.execute()
+        except SoftTimeLimitExceeded:
             raise
-
-    def __getattr__(self, command: str) -> Callable[[str, Any], None]:
-        return partial(self._add, command)
-
-    def _add(self, command: str, key: str, value: Any) -> None:
-        self._commands += (command, key, value)
-
-    def reset(self) -> None:
-        """Keep what is there: one message that fails holds back no other."""
+        except Exception as error:
+            raise OperationalError(f"the messages may have arrived or not: {error!r}") from error
+        finally:
+            self._rows.clear()
 
     def last(self) -> Wire | None:
-        latest = self._commands[self._latest :]
+        latest = self._rows[self._latest :]
         # A message may be several commands: into several queues, or into one that expires.
-        if latest[::3] != ["lpush"]:
+        if [name for name, _, _ in latest] != ["lpush"]:
             return None
-        _, key, value = latest
+        [(_, key, value)] = latest
         message = from_json(value)
         body, headers, properties = (
             message.pop(part) for part in ("body", "headers", "properties")
@@ -91,58 +92,35 @@ class Gathering:
         return Wire(b64decode(body), headers, properties, (key, message))
 
     def put(self, wire: Wire) -> None:
-        key, rest = wire.way
+        key, rest = wire.route
         tag = {"body_encoding": "base64", "delivery_tag": str(uuid4())}
         body, properties = b64encode(wire.body).decode(), {**wire.properties, **tag}
         message = {**rest, "body": body, "headers": wire.headers, "properties": properties}
-        self._add("lpush", key, to_json(message))
+        self._rows.append(("lpush", key, to_json(message)))
 
-    def send_with(self, ride: Ride) -> Arrival | None:
-        """Send all so far by what *ride* answers, if it answers something."""
-        send = ride(self._channel.pool.connection_kwargs)
-        if send is None:
-            return None
-        with self._sending():
-            arrive = send(self._with_prefix())
+    # -- what kombu's batch takes for its pipeline -----------------------------------------
 
-        def wait() -> None:
-            with _telling_of_doubt():
-                arrive()
+    def __getattr__(self, command: str) -> Callable[[str, Any], None]:
+        return partial(self._add, command)
 
-        return wait
+    def _add(self, command: str, key: str, value: Any) -> None:
+        self._rows.append((command, key, value))
 
-    def send(self) -> None:
-        """Send all so far in a pipeline of kombu's."""
-        if not self._commands:
-            return
-        for start in range(0, len(self._commands), 3):
-            name, key, value = self._commands[start : start + 3]
-            getattr(self._pipeline, name)(key, value)
-        with self._sending():
-            self._pipeline.execute()
+    def reset(self) -> None:
+        """Keep what is there: one message that fails holds back no other."""
 
-    @contextmanager
-    def _sending(self) -> Iterator[None]:
+    def _open(self) -> None:
+        self._session = self._channel.create_publish_batch(sys.maxsize)
+        self._pipeline, self._session.pipeline = self._session.pipeline, self
+
+    def _publish(self, message: Any, **route: Any) -> None:
+        self._latest = len(self._rows)
         try:
-            with _telling_of_doubt():
-                yield
-        finally:
-            self._commands.clear()
-
-    def _with_prefix(self) -> list[Any]:
-        if prefix := self._channel.global_keyprefix:
-            self._commands[1::3] = [f"{prefix}{key}" for key in self._commands[1::3]]
-        return self._commands
-
-
-@contextmanager
-def _telling_of_doubt() -> Iterator[None]:
-    try:
-        yield
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:
-        raise OperationalError(f"the messages may have arrived or not: {error!r}") from error
+            self._session.publish(message, **route)
+        except BaseException:
+            del self._rows[self._latest :]
+            self._open()  # kombu's batch takes nothing more after a failure
+            raise
 
 
 class _Redirected:

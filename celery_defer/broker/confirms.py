@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,35 +11,25 @@ from kombu.utils.encoding import str_to_bytes
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Wire
 
-__all__ = ["Confirms", "confirmed"]
+__all__ = ["Confirms"]
 
 _CONFIRM_SECONDS = 10.0
 
-_confirming: WeakKeyDictionary[Any, Confirms] = WeakKeyDictionary()
+_on_connections: WeakKeyDictionary[Any, Confirms] = WeakKeyDictionary()
 
 
-@contextmanager
-def confirmed(producer: Any) -> Iterator[Confirms]:
-    """Publish on a channel of our own, where the broker confirms what it has taken.
+class Confirms(Batch):
+    """Counts what one channel has published, and what the broker has confirmed of it.
 
-    py-amqp's own ``confirm_publish`` waits after each message.
+    The channel is our own: py-amqp's ``confirm_publish`` waits after each message.
     """
-    connection = producer.connection.default_channel.connection
-    confirms = _confirming.get(connection)
-    if confirms is None or not confirms.is_usable:
-        confirms = _confirming[connection] = Confirms(producer)
-    confirms.begin()
-    yield confirms
-    confirms.wait(connection)
 
-
-class Confirms:
-    """Counts what one channel has published, and what the broker has confirmed of it."""
-
-    def __init__(self, producer: Any) -> None:
+    def __init__(self, producer: Any, connection: Any) -> None:
+        self._connection = connection
         self.channel = channel = producer.connection.channel()
-        ours = type(producer)(channel, auto_declare=False, serializer=producer.serializer)
-        self.opened = Batch(ours, last=self.last, put=self.put)
+        super().__init__(
+            type(producer)(channel, auto_declare=False, serializer=producer.serializer)
+        )
         self._published = self._refused = 0
         self._open: set[int] = set()
         self._latest: Any = None
@@ -53,42 +41,49 @@ class Confirms:
         channel.events["basic_ack"].add(self._on_ack)
         channel.events["basic_nack"].add(self._on_nack)
 
+    @classmethod
+    def on(cls, producer: Any) -> Confirms:
+        """Begin a batch on the connection of *producer*."""
+        connection = producer.connection.default_channel.connection
+        confirms = _on_connections.get(connection)
+        if confirms is None or not confirms.is_usable:
+            confirms = _on_connections[connection] = cls(producer, connection)
+        confirms._open.clear()
+        confirms._refused = 0
+        return confirms
+
     @property
     def is_usable(self) -> bool:
         # A message that the broker cannot bear closes the channel; amqp.Channel._do_revive
         # then opens it anew, without confirms.
         return bool(self.channel.is_open and self.channel._confirm_selected)
 
-    def begin(self) -> None:
-        self._open.clear()
-        self._refused = 0
-
-    def wait(self, connection: Any) -> None:
+    def finish(self) -> None:
         while self._open:
             self._check()
-            connection.drain_events(timeout=_CONFIRM_SECONDS)
+            self._connection.drain_events(timeout=_CONFIRM_SECONDS)
         if self._refused:
             raise OperationalError(f"the broker has refused {self._refused} messages")
 
     def last(self) -> Wire | None:
-        message, where = self._latest
+        message, route = self._latest
         parts = dict(message.properties)
         headers = parts.pop("application_headers")
         kind = [parts.pop(part) for part in ("priority", "content_type", "content_encoding")]
-        return Wire(str_to_bytes(message.body), headers, parts, (kind, where))
+        return Wire(str_to_bytes(message.body), headers, parts, (kind, route))
 
     def put(self, wire: Wire) -> None:
-        kind, where = wire.way
+        kind, route = wire.route
         self._publish(
-            self.channel.prepare_message(wire.body, *kind, wire.headers, wire.properties), **where
+            self.channel.prepare_message(wire.body, *kind, wire.headers, wire.properties), **route
         )
 
-    def _publish(self, message: Any, **where: Any) -> Any:
+    def _publish(self, message: Any, **route: Any) -> Any:
         self._check()
         self._published += 1
         self._open.add(self._published)
-        self._latest = message, where
-        return self.channel._basic_publish(message, **where)
+        self._latest = message, route
+        return self.channel._basic_publish(message, **route)
 
     def _check(self) -> None:
         if not self.is_usable:

@@ -1,33 +1,42 @@
-"""How a message gets into a batch: by its task, by parts of Celery, or on another's pattern."""
+"""How one message gets into a batch: by its task, by Celery's own parts, or by a template."""
 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_defer.broker.batch import Batch
-from celery_defer.broker.message import Draft, Message, is_direct, shown, shows_as_usual
-from celery_defer.broker.routes import Route, Routes
-from celery_defer.broker.shortcuts import has_no_shadow, is_unwatched, needs_apply_async
+from celery_defer.broker.message import Message
+from celery_defer.broker.template import TemplateSet, is_replaced, write
+from celery_defer.current import extension_of
 
 __all__ = ["Sender"]
 
 logger = logging.getLogger(__name__)
 
+# Parameters of celery.app.amqp.AMQP.as_task_v2 that travel in the message; what else Celery
+# publishes a task with says where the message goes.
+_CARRIED = frozenset(
+    {"group_id", "group_index", "shadow", "chord", "chain", "retries", "origin", "reply_to"}
+    | {"soft_time_limit", "time_limit", "replaced_task_nesting", "ignore_result"}
+    | {"stamped_headers"}
+)
+_TIMED = frozenset({"countdown", "eta", "expires"})
 
-@dataclass
+
 class Sender:
-    """One producer, and what the messages of one batch have in common."""
+    """One open batch, and what its messages have in common."""
 
-    app: Any
-    opened: Batch
+    def __init__(self, app: Any, batch: Batch) -> None:
+        self._app = app
+        self._batch = batch
+        self._is_fast = extension_of(app).settings.fast_messages
+        self._templates = TemplateSet(app, batch)
 
-    def sent(self, message: Message, errors: tuple[type[BaseException], ...]) -> bool:
+    def sends(self, message: Message, errors: tuple[type[BaseException], ...]) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
         try:
             self._publish(message)
@@ -36,94 +45,113 @@ class Sender:
         except errors:
             raise
         except Exception:
-            logger.exception("deferred run %s (%s) cannot be sent", message.id, message.task.name)
+            logger.exception("run %s (%s) cannot be published", message.id, message.task)
             return False
         return True
 
     def _publish(self, message: Message) -> None:
-        if needs_apply_async(message):
+        if message.retried_by is not None:
+            self._announce(message)
+        if message.target is not None and self._needs_apply_async(message):
             self._publish_by_task(message)
             return
-        route = self._routes.of(message)
-        if route.draft and self._is_unwatched and has_no_shadow(message):
-            self.opened.put(route.draft.filled(message, self.app.thread_oid))
-        else:
-            self._publish_directly(message, route)
-            self._learn(message, route)
+        kind = self._templates.kind_of(message)
+        template = self._templates.find(kind)
+        if template is not None:
+            self._batch.put(write(message, template))
+            return
+        headers, queue = self._publish_by_celery(message)
+        if kind is not None:
+            self._templates.learn(kind, message, headers, queue)
+
+    def _needs_apply_async(self, message: Message) -> bool:
+        """Whether Celery's whole way is needed.
+
+        It knows what countdown, eta and expires mean to each broker, and it is where a task
+        class, or a tool that watches Celery, has put itself in between.
+        """
+        task, app = message.target, self._app
+        if not self._is_fast or task.expires is not None or _TIMED & message.options.keys():
+            return True
+        return _is_patched(task, "apply_async") or _is_patched(app, "send_task")
 
     def _publish_by_task(self, message: Message) -> None:
-        message.task.apply_async(
+        options = {name: each for name, each in message.options.items() if name != "reply_to"}
+        message.target.apply_async(
             message.args,
-            message.kwargs,
+            dict(message.kwargs),
             task_id=message.id,
-            producer=self.opened.producer,
+            root_id=message.root_id,
+            parent_id=message.parent_id,
+            headers=dict(message.headers),
+            producer=self._batch.producer,
             add_to_parent=False,
             retry=False,
-            **message.options,
+            **options,
         )
 
-    def _publish_directly(self, message: Message, route: Route) -> None:
+    def _publish_by_celery(self, message: Message) -> tuple[frozenset[str], Any]:
         """Do what celery.app.base.Celery.send_task does, for a message without a clock.
 
-        Much of its time goes into what the messages of a batch share: their route, their
-        queue's declaration. It leaves out `Backend.on_task_call`, for nobody here waits.
+        Return its headers and its queue. send_task would make the run a child of the task in
+        progress here, and listen for its result.
         """
-        amqp, task = self.app.amqp, message.task
-        stamped = message.options.get("stamped_headers") or ()
-        task_message = amqp.create_task_message(
+        amqp, target = self._app.amqp, message.target
+        options = {**_declared(message), **message.options}
+        callbacks, errbacks = options.pop("link", None), options.pop("link_error", None)
+        carried = {name: options.pop(name) for name in _CARRIED & options.keys()}
+        stamps = {name: options.pop(name, None) for name in carried.get("stamped_headers") or ()}
+        made = amqp.create_task_message(
             message.id,
-            task.name,
-            message.args,
-            message.kwargs,
-            reply_to=self.app.thread_oid,
-            create_sent_event=self._tells_that_it_sends,
-            root_id=message.options["root_id"],
-            parent_id=message.options["parent_id"],
-            shadow=task.shadow_name(message.args, message.kwargs, message.options),
-            **self._shown(message),
-            stamped_headers=stamped or None,
-            **{name: message.options[name] for name in stamped},
-            **route.limits,
+            message.task,
+            tuple(message.args),
+            dict(message.kwargs),
+            callbacks=callbacks,
+            errbacks=errbacks,
+            root_id=message.root_id,
+            parent_id=message.parent_id,
+            create_sent_event=target is not None and self._app.conf.task_send_sent_event,
+            **carried,
+            **stamps,
         )
+        route = amqp.router.route(options, message.task, message.args, message.kwargs, target)
+        headers = frozenset(made.headers) | message.headers.keys()
         amqp.send_task_message(
-            self.opened.producer,
-            task.name,
-            task_message,
-            headers=message.options["headers"],
+            self._batch.producer,
+            message.task,
+            made,
+            headers=dict(message.headers),
             retry=False,
-            **route.options,
+            **route,
+        )
+        return headers, route.get("queue")
+
+    def _announce(self, message: Message) -> None:
+        """Let Flower show again what Celery tells of a run that has waited.
+
+        Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). The
+        event goes with the message, and before it.
+        """
+        self._events.hostname = message.retried_by or self._events.hostname
+        self._events.publish("task-retried", {"uuid": message.id}, self._batch.producer)
+
+    @cached_property
+    def _events(self) -> Any:
+        return self._app.events.Dispatcher(
+            self._batch.producer.connection, enabled=False, buffer_while_offline=False
         )
 
-    def _shown(self, message: Message) -> dict[str, str]:
-        if not shows_as_usual(self.app.amqp):
-            return {}
-        size = len(message.call.payload)
-        return {
-            "argsrepr": shown(message.args, size),
-            "kwargsrepr": shown(message.kwargs, size),
-        }
 
-    def _learn(self, message: Message, route: Route) -> None:
-        """Spare the next message of this route what this one has had done."""
-        if not route.is_new:
-            return
-        route.is_new = False
-        queue = route.options.get("queue")
-        if not getattr(queue, "can_cache_declaration", False):
-            return
-        route.options["declare"] = []  # once on this connection is enough
-        if message.is_plain and is_direct(queue) and self._is_unwatched and has_no_shadow(message):
-            with suppress(Exception):  # this one has gone; the next goes the same way then
-                route.draft = Draft.of(self.opened.last(), message, self.app.thread_oid)
+def _declared(message: Message) -> dict[str, Any]:
+    """Return the publishing options of the task itself: celery.app.task.Task.apply_async."""
+    task = message.target
+    if task is None:
+        return {}
+    shadow = task.shadow_name(message.args, message.kwargs, message.options)
+    options = {"ignore_result": task.ignore_result, "shadow": shadow, **task._get_exec_options()}
+    options.pop("expires", None)
+    return options
 
-    @cached_property
-    def _routes(self) -> Routes:
-        return Routes(self.app, self.opened.known)
 
-    @cached_property
-    def _is_unwatched(self) -> bool:
-        return not self._tells_that_it_sends and is_unwatched(self.app.amqp, self.opened.producer)
-
-    @cached_property
-    def _tells_that_it_sends(self) -> bool:
-        return bool(self.app.conf.task_send_sent_event)
+def _is_patched(owner: Any, name: str) -> bool:
+    return name in vars(owner) or is_replaced(getattr(type(owner), name))

@@ -18,9 +18,9 @@ from celery_defer.errors import (
     NotDeferredError,
 )
 from celery_defer.model import Call, CallState, Options
-from celery_defer.outbox import publish as outbox
-from celery_defer.outbox import withdrawal
-from celery_defer.run.scope import Scope, current
+from celery_defer.outbox.cancel import abort_from
+from celery_defer.outbox.publish import publish_now
+from celery_defer.run import Scope, current
 from celery_defer.text import safe_repr
 
 __all__ = ["DeferHandle", "defer"]
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DeferHandle:
-    """What ``defer`` answers; ``skipped`` has the reason where the call was refused."""
+    """What ``defer`` returns; ``skipped`` has the reason where the call was refused."""
 
     _scope: Scope
     _defer_id: str
@@ -54,9 +54,12 @@ class DeferHandle:
         May be called again, and on a skipped call, without effect; once the deferred run has
         started it is too late, and a warning says so.
         """
-        if self.skipped is not None or self._scope.abort(self._defer_id):
+        scope = self._scope
+        if self.skipped is not None or scope.buffer.abort(
+            self._defer_id, may_change=scope.ending.is_open
+        ):
             return
-        if not withdrawal.withdraw_from(self._scope, self._defer_id):
+        if not abort_from(scope, self._defer_id):
             logger.warning(
                 "defer %r of run %s has been published: too late to abort",
                 self._defer_id,
@@ -65,27 +68,28 @@ class DeferHandle:
 
 
 def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> DeferHandle:
-    """Run *task* after the run in progress has succeeded; answer a handle at once.
+    """Run *task* after the run in progress has succeeded; return a handle at once.
 
     *id* names the call within its parent run. The arguments are checked against the
     contract of *task* and copied now; nothing is sent before the parent's result is
     stored as SUCCESS.
 
     A bad call (arguments, id, a task without ``@deferred``, a limit) is skipped: logged,
-    recorded under the handle's id with state SKIPPED, and told by ``handle.skipped``;
+    recorded under the handle's id with state SKIPPED, and explained by ``handle.skipped``;
     with ``defer_strict`` it raises the DeferError instead. Raises NoRunError outside a
     running task.
 
     >>> defer("receipt", send_receipt, order_id=order.id)
     """
     parent = current()
-    if isinstance(id, str) and id in parent.replayed:
-        parent.replayed -= {id}
+    buffer = parent.buffer
+    if isinstance(id, str) and id in buffer.republished:
+        buffer.republished.discard(id)
         return DeferHandle(parent, id)
     try:
         call = _checked(parent, id, task, args, kwargs)
         if call.options.when == "now":
-            call = call.to(outbox.publish_now(parent, call))
+            call = call.to(publish_now(parent, call))
         _buffer(parent, call)
     except DeferError as problem:
         if parent.settings.strict or isinstance(problem, NoRunError):
@@ -96,22 +100,22 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
 
 def _buffer(parent: Scope, call: Call) -> None:
     # Another thread of the run may have been faster, and its body may have ended meanwhile.
-    if not parent.takes_calls:
+    if not parent.ending.is_open:
         raise NoRunError(f"run {parent.run.id} ({parent.run.task}) has left its body")
-    if parent.calls.setdefault(call.id, call) is not call:
-        raise IdError(_used(parent.calls[call.id]))
+    calls = parent.buffer.calls
+    if calls.setdefault(call.id, call) is not call:
+        raise IdError(_used(calls[call.id]))
 
 
 def _checked(
     parent: Scope, id: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Call:
     ids.check(id)
-    if id in parent.calls:
-        raise IdError(_used(parent.calls[id]))
-    if len(parent.calls) >= parent.settings.max_per_run:
-        raise LimitError(
-            f"the run has deferred {len(parent.calls)} calls; defer_max_per_run is the limit"
-        )
+    calls = parent.buffer.calls
+    if id in calls:
+        raise IdError(_used(calls[id]))
+    if len(calls) >= parent.settings.max_per_run:
+        raise LimitError(f"the run has deferred {len(calls)} calls; defer_max_per_run is the limit")
     if parent.run.depth >= parent.settings.max_depth:
         raise DepthError(
             f"the run is {parent.run.depth} deferred runs deep; defer_max_depth is the limit"
@@ -149,5 +153,5 @@ def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> De
         extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
     )
     call = Call(ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason)
-    parent.skipped.append(call)
+    parent.buffer.skipped.append(call)
     return DeferHandle(parent, call.id, reason)

@@ -1,4 +1,4 @@
-"""An event on its way to all who wait for it: in waves, which any relay goes on with."""
+"""An event on its way to all who wait for it: some at a time, which any relay goes on with."""
 
 from __future__ import annotations
 
@@ -7,94 +7,77 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from celery.exceptions import SoftTimeLimitExceeded
-from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from celery_defer.errors import RecordError, StoreError
+from celery_defer import guard
+from celery_defer.errors import StoreError
 from celery_defer.ids import RunId
+from celery_defer.outbox import records
+from celery_defer.outbox.records import FanOut
 from celery_defer.outbox.wake import LEASE, wake
-from celery_defer.run import memo
-from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store
-from celery_defer.store import match as matching
+from celery_defer.run import Memo
+from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store, digests
 from celery_defer.text import text_of
 
-__all__ = ["go_on", "is_unfinished", "send", "unpack"]
+__all__ = ["fan_out", "go_on"]
 
-# So many runs are woken by one question to the store.
+# So many runs are woken by one look into the store.
 _LIMIT = 500
-# So many waves a relay sends before it looks after other records.
-_MOST_WAVES = 20
+# So many times a relay goes on with one event before it looks after other records.
+_MOST_TIMES = 20
 # Names of which the shapes are remembered.
 _MOST_NAMES = 1_000
 
-# What a body begins with, so that those of events are told from others.
-_MARK = b"\x02"
-_adapter = TypeAdapter(SentEvent)
 _shapes: WeakKeyDictionary[Any, dict[str, Sequence[str]]] = WeakKeyDictionary()
 
 
-def send(app: Any, extension: Any, event: SentEvent) -> int:
-    """Wake the runs that wait for *event*; answer how many there were.
+def fan_out(app: Any, extension: Any, event: SentEvent) -> int:
+    """Wake the runs that wait for *event*; return how many there were.
 
     While there are more, a record stands in the outbox for what is left.
     """
-    keep = extension.settings.outbox_keeps
-    rest = Rest(_id_of(event), uuid4().hex, _MARK + _adapter.dump_json(event), keep)
-    waves = [_wave(app, extension, event, rest)]
-    while waves[-1].has_more:
-        waves.append(_wave(app, extension, event, rest))
-    if len(waves) > 1:
+    body = records.pack(FanOut(event))
+    rest = Rest(RunId(f"event:{event.id}"), uuid4().hex, body, extension.settings.outbox_keeps)
+    parts = [_part(app, extension, event, rest)]
+    while parts[-1].has_more:
+        parts.append(_part(app, extension, event, rest))
+    if len(parts) > 1:
         extension.store.settle(rest.id, rest.token)
-    return sum(wave.woken for wave in waves)
+    return sum(part.woken for part in parts)
 
 
 def go_on(app: Any, extension: Any, event: SentEvent) -> bool:
-    """Send some waves of an event whose sender has died; answer whether that was the last."""
-    return any(not _wave(app, extension, event).has_more for _ in range(_MOST_WAVES))
+    """Go on with an event whose sender has died; return whether it has reached all."""
+    return any(not _part(app, extension, event).has_more for _ in range(_MOST_TIMES))
 
 
-def is_unfinished(body: bytes) -> bool:
-    """Whether a record in the outbox is that of an event."""
-    return body.startswith(_MARK)
+def _part(app: Any, extension: Any, event: SentEvent, rest: Rest | None = None) -> Emitted:
+    emitted = _emit(extension, event, rest)
+    while emitted.unknown_shapes is not None:
+        _learn(extension.store, event.name, emitted.unknown_shapes)
+        emitted = _emit(extension, event, rest)
+    if emitted.leased:
+        wake(app, extension.store, emitted.leased)
+    return emitted
 
 
-def unpack(body: bytes) -> SentEvent:
-    """Read an event; raise RecordError for what ``send`` cannot have staged."""
-    try:
-        return _adapter.validate_json(body.removeprefix(_MARK))
-    except ValidationError as error:
-        raise RecordError(f"the event cannot be read: {error}") from error
-
-
-def _wave(app: Any, extension: Any, event: SentEvent, rest: Rest | None = None) -> Emitted:
-    found = _emitted(extension, event, rest)
-    while found.unknown_shapes is not None:
-        _learn(extension.store, event.name, found.unknown_shapes)
-        found = _emitted(extension, event, rest)
-    wake(app, extension.store, found.taken)
-    return found
-
-
-def _emitted(extension: Any, event: SentEvent, rest: Rest | None) -> Emitted:
+def _emit(extension: Any, event: SentEvent, rest: Rest | None) -> Emitted:
     store: Store = extension.store
-    data = from_json(memo.unpack(event.memo).result)["data"]
-    known = _shapes.setdefault(store, {}).get(event.name, ())
+    data = from_json(Memo.unpack(event.memo).result)["data"]
+    shapes = _shapes.setdefault(store, {}).get(event.name, ())
     now = extension.clock()
-    try:
+    with guard.translated(
+        lambda error: StoreError(f"event {event.name!r} finds no store: {text_of(error)}")
+    ):
         return store.emit(
             event,
-            matching.digests(event.name, data, [NO_SHAPE, *known]),
+            digests(event.name, data, [NO_SHAPE, *shapes]),
             now=now,
             until=now + LEASE,
             limit=_LIMIT,
             keep=extension.settings.event_retention,
             rest=rest,
         )
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:
-        raise StoreError(f"event {event.name!r} finds no store: {text_of(error)}") from error
 
 
 def _learn(store: Store, name: str, shapes: Sequence[str]) -> None:
@@ -102,7 +85,3 @@ def _learn(store: Store, name: str, shapes: Sequence[str]) -> None:
     if len(names) >= _MOST_NAMES:
         names.clear()
     names[name] = list(shapes)
-
-
-def _id_of(event: SentEvent) -> RunId:
-    return RunId(f"event:{event.id}")

@@ -1,125 +1,99 @@
-"""A record on its way to the broker: its calls as messages, and what came of them."""
+"""A record's calls, and a parked run, as messages."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 
-from celery_defer.broker import publish as broker
-from celery_defer.broker.batch import Arrival, Ride
-from celery_defer.broker.message import Message
-from celery_defer.ids import run_id
-from celery_defer.model import HEADER, Call, Options, Outcome, Record
-from celery_defer.run.headers import seal
+from celery_defer.broker import Message
+from celery_defer.ids import RunId, run_id
+from celery_defer.model import HEADER, Call, Options, Outcome
+from celery_defer.outbox.records import DeferredCalls, ParkedRun
+from celery_defer.run import WAKE, DeferHeader, WakeHeader
 
-__all__ = ["Delivery", "deliver", "run_inline"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["messages_of", "starting", "unknown_calls", "wake_up"]
 
 _OURS = {"when", "experiment", "headers"}
 
 
-def _nothing(_: Any) -> None:
-    return None
+def messages_of(app: Any, record: DeferredCalls, outcome: Outcome, token: str) -> list[Message]:
+    """Return the messages of the calls that wait for *outcome*, and whose task is known here.
 
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What came of publishing a record: how many calls went, and why the others did not."""
-
-    #: No broker will take them.
-    refused: tuple[Call, ...] = ()
-    #: This worker does not know their task; another may, as while a new version is rolled out.
-    unknown: tuple[Call, ...] = ()
-    #: The broker was away.
-    unsent: tuple[Call, ...] = ()
-    sent: int = 0
-    #: Waits for the reply, where the record was settled with the messages.
-    arrival: Arrival | None = None
-
-    @property
-    def reason(self) -> str:
-        """What is wrong with the calls that cannot be published."""
-        calls = (*self.refused, *self.unknown)
-        return "cannot be published: " + ", ".join(f"{c.id!r} ({c.task})" for c in calls)
-
-
-def deliver(
-    app: Any,
-    kept: Record,
-    outcome: Outcome,
-    token: str,
-    *,
-    is_durable: bool = False,
-    ride: Ride = _nothing,
-) -> Delivery:
-    """Publish the calls of a record that wait for *outcome*.
-
-    *token* goes with each message; two messages of one run that bear different ones are
-    duplicates, of which one will run. *ride* goes with the messages if all of them go, and
-    if their broker can take it.
+    *token* goes with each; two messages of one run that bear different ones are duplicates, of
+    which one will run.
     """
-    known = app.tasks
-    unknown = [call for call in _starting(kept, outcome) if call.task not in known]
-    messages = _messages(app, kept, outcome, token)
-    with_them: Ride = ride if not unknown else _nothing
-    sent = broker.send(app, messages, is_durable=is_durable, ride=with_them)
-    return Delivery(
-        refused=tuple(message.call for message in sent.refused),
-        unknown=tuple(unknown),
-        unsent=tuple(message.call for message in sent.unsent),
-        sent=len(messages) - len(sent.refused) - len(sent.unsent),
-        arrival=sent.arrival,
+    tasks = app.tasks
+    calls = [call for call in starting(record, outcome) if call.task in tasks]
+    return [_message(app, record, call, tasks[call.task], token) for call in calls]
+
+
+def unknown_calls(app: Any, record: DeferredCalls, outcome: Outcome) -> frozenset[RunId]:
+    """Return the ids of the runs whose task is not known here."""
+    tasks = app.tasks
+    return frozenset(
+        run_id(record.parent, call.id)
+        for call in starting(record, outcome)
+        if call.task not in tasks
     )
 
 
-def run_inline(app: Any, kept: Record, outcome: Outcome) -> None:
-    """Run the calls of a record that wait for *outcome* here, one after the other."""
-    for message in _messages(app, kept, outcome, token=""):
-        _apply(message)
+def starting(record: DeferredCalls, outcome: Outcome) -> list[Call]:
+    """Return the calls that wait for *outcome*."""
+    return [call for call in record.calls if outcome.starts(call.options.when)]
 
 
-def _starting(kept: Record, outcome: Outcome) -> list[Call]:
-    return [call for call in kept.calls if outcome.starts(call.options.when)]
+def wake_up(run: ParkedRun, token: str) -> Message:
+    """Return the message that wakes a parked run; *token* names this publication."""
+    options = dict(run.options)
+    header = WakeHeader(run.turn, token).pack()
+    return Message(
+        id=run.id,
+        task=run.task,
+        args=run.args,
+        kwargs=run.kwargs,
+        root_id=options.pop("root_id", None) or run.id,
+        parent_id=options.pop("parent_id", None),
+        headers={**run.headers, WAKE: header},
+        options=options,
+    )
 
 
-def _messages(app: Any, kept: Record, outcome: Outcome, token: str) -> list[Message]:
-    tasks = app.tasks
-    starting = [call for call in _starting(kept, outcome) if call.task in tasks]
-    return [_message(kept, call, tasks[call.task], token) for call in starting]
-
-
-def _message(kept: Record, call: Call, task: Any, token: str) -> Message:
+def _message(app: Any, record: DeferredCalls, call: Call, task: Any, token: str) -> Message:
     args, kwargs = from_json(call.payload)
-    given = _given(call.options)
-    inherited = kept.inherited
+    inherited = record.inherited
     if task.priority is not None:  # a task's own comes before its parent's
         inherited = {name: value for name, value in inherited.items() if name != "priority"}
-    options = {
-        **inherited,
-        **given,
-        "headers": {**(call.options.headers or {}), HEADER: seal(call, kept, token)},
-        "parent_id": kept.parent,
-        "root_id": kept.root,
-    }
-    return Message(call, run_id(kept.parent, call.id), task, tuple(args), kwargs, options)
+    return Message(
+        id=run_id(record.parent, call.id),
+        task=call.task,
+        args=args,
+        kwargs=kwargs,
+        root_id=record.root,
+        parent_id=record.parent,
+        headers={**(call.options.headers or {}), HEADER: _header(record, call, token).pack()},
+        options={"reply_to": app.thread_oid, **inherited, **_given(call.options)},
+        target=task,
+        payload=call.payload,
+    )
+
+
+def _header(record: DeferredCalls, call: Call, token: str) -> DeferHeader:
+    return DeferHeader(
+        defer_id=call.step or call.id,
+        parent_task=record.task,
+        when=call.options.when,
+        experiment=call.options.experiment,
+        at=call.at,
+        depth=record.depth + 1,
+        token=token,
+        step=call.step,
+    )
 
 
 def _given(options: Options) -> dict[str, Any]:
+    """Return the publishing options that a call was made with."""
     if not options.model_fields_set:
         return {}
-    given = ((name, getattr(options, name)) for name in options.model_fields_set - _OURS)
-    return {name: value for name, value in given if value is not None}
-
-
-def _apply(message: Message) -> None:
-    try:
-        # Not `throw`: a deferred run that fails never touches its parent.
-        message.task.apply(
-            message.args, message.kwargs, task_id=message.id, throw=False, **message.options
-        )
-    except Exception:  # a hook of the task raised: Celery lets that through in eager mode
-        logger.exception("deferred run %s (%s) failed", message.id, message.task.name)
+    own = ((name, getattr(options, name)) for name in options.model_fields_set - _OURS)
+    return {name: value for name, value in own if value is not None}

@@ -1,4 +1,4 @@
-"""A parked run as the outbox keeps it: all that its message needs to be published once more."""
+"""A run that has left its worker: all that its message needs to be published once more."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from uuid import UUID
 from billiard.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter
 
-from celery_defer.broker.encoding import dumps, loads
+from celery_defer.broker import dumps, loads
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
 
-__all__ = ["Parked", "is_parked", "pack", "unpack"]
+__all__ = ["ParkedRun", "pack", "unpack"]
 
-# What a body begins with, so that those of parked runs are told from others.
-_MARK = b"\x01"
 # A million runs may be parked, each with the same names: what is here costs nothing. Bodies in a
-# store are read by it: a later one must be told from it by another mark.
+# store are read by it: another dictionary is another version of the record.
 _COMMON = (
     b'{"__type__":"datetime","__value__":"+00:00"}"hostname":"celery@"child":["args":[["stamps":{"stamped_headers":["retries":"chord":{'
     b'"chain":["link":["link_error":["subtask_type":null,"immutable":false,"task_id":"'
@@ -40,7 +38,7 @@ _RAW = -zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class ParkedRun:
     """A run that has left its worker; ``turn`` is the one that its wake-up begins.
 
     ``options`` are those that Celery would retry the run with. ``child`` is the run whose end
@@ -48,7 +46,7 @@ class Parked:
     that wait.
     """
 
-    parked: RunId
+    id: RunId
     task: str
     turn: int
     args: Sequence[Any] = ()
@@ -67,38 +65,33 @@ _OPTIONS = {"retries": 0, "replaced_task_nesting": 0, "ignore_result": False}
 # As celery_defer.envelope reads them.
 _HEADER = {"when": "success", "experiment": None, "depth": 1}
 
-_adapter = TypeAdapter(Parked)
+_adapter = TypeAdapter(ParkedRun)
 
 
-def is_parked(body: bytes) -> bool:
-    """Whether a record in the outbox is that of a parked run."""
-    return body.startswith(_MARK)
-
-
-def pack(parked: Parked) -> bytes:
-    """Answer *parked* as packed JSON, with the types that Celery's own JSON carries.
+def pack(run: ParkedRun) -> bytes:
+    """Return *run* as packed JSON, with the types that Celery's own JSON carries; without its id.
 
     Raises what kombu raises for arguments that have no JSON, as those of a pickle may.
     """
-    known = {
-        "task": parked.task,
-        "turn": parked.turn,
-        "args": parked.args,
-        "kwargs": parked.kwargs,
-        "options": _lean_options(parked.parked, parked.options),
-        "headers": _lean_headers(parked.headers),
-        "hostname": parked.hostname,
-        "child": parked.child,
-        "until": parked.until,
+    fields = {
+        "task": run.task,
+        "turn": run.turn,
+        "args": run.args,
+        "kwargs": run.kwargs,
+        "options": _lean_options(run.id, run.options),
+        "headers": _lean_headers(run.headers),
+        "hostname": run.hostname,
+        "child": run.child,
+        "until": run.until,
     }
-    plain = dumps(_without_empty(known), separators=(",", ":")).encode()
+    plain = dumps(_without_empty(fields), separators=(",", ":")).encode()
     lean = _UUID.sub(lambda found: b"\0" + UUID(found[1].decode()).bytes, plain)
     packer = zlib.compressobj(wbits=_RAW, zdict=_COMMON)
-    return _MARK + packer.compress(lean) + packer.flush()
+    return packer.compress(lean) + packer.flush()
 
 
-def _without_empty(known: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in known.items() if value or name in _ALWAYS}
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value or name in _ALWAYS}
 
 
 def _lean_options(id: RunId, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,12 +116,12 @@ def _without(usual: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def unpack(id: RunId, body: bytes) -> Parked:
+def unpack(id: RunId, body: bytes) -> ParkedRun:
     """Read the parked run of that id; raise RecordError for what ``pack`` cannot have made."""
     try:
-        lean = zlib.decompressobj(_RAW, _COMMON).decompress(body.removeprefix(_MARK))
+        lean = zlib.decompressobj(_RAW, _COMMON).decompress(body)
         plain = _RAW_UUID.sub(lambda found: b'"%b"' % str(UUID(bytes=found[1])).encode(), lean)
-        read = _adapter.validate_python({**loads(plain), "parked": id})
+        read = _adapter.validate_python({**loads(plain), "id": id})
         return replace(
             read, options=_whole_options(id, read.options), headers=_whole_headers(read.headers)
         )

@@ -1,91 +1,90 @@
-"""The way out: what a run has deferred is published, and its record settled."""
+"""The general way out: what a run has deferred is published, and its record settled."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from uuid import uuid4
 
-from billiard.exceptions import SoftTimeLimitExceeded
-
-from celery_defer.ids import run_id
+from celery_defer import broker, guard
+from celery_defer.broker import Delivery
+from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Outcome
-from celery_defer.outbox import links
-from celery_defer.outbox import records as record
-from celery_defer.outbox import stage as staging
-from celery_defer.outbox.messages import Delivery, deliver, run_inline
-from celery_defer.run import notice
-from celery_defer.run.scope import Scope, Staged
-from celery_defer.store import Store
+from celery_defer.outbox import records, stage
+from celery_defer.outbox.commit import Commit, State
+from celery_defer.outbox.links import link
+from celery_defer.outbox.messages import messages_of, unknown_calls
+from celery_defer.outbox.records import DeferredCalls
+from celery_defer.run import Scope, report_without_run
+from celery_defer.store import Leased, Store
 
-__all__ = ["await_arrival", "conclude", "publish", "publish_now", "publish_surely"]
+__all__ = ["conclude", "deliver", "publish", "publish_durably", "publish_now"]
 
 logger = logging.getLogger(__name__)
 
 
 def publish(parent: Scope, outcome: Outcome) -> None:
-    """Publish what waits for *outcome*, the end of the parent's run, and settle its record."""
-    staging.stay_behind(parent)
-    kept = parent.staged or Staged(parent.run.id, uuid4().hex, staging.record_of(parent, outcome))
-    if parent.is_eager:
-        run_inline(parent.app, kept.record, outcome)
-    else:
-        _deliver_and_settle(parent, kept, outcome)
-    notice.tell(parent)
-
-
-def await_arrival(parent: Scope) -> None:
-    """Wait for what ``publish`` has sent; without a reply the record is there for the relay."""
-    if parent.arrival is None:
-        return
-    try:
-        parent.arrival()
-    except Exception as error:
-        logger.error("the broker is away: %r", error)
+    """Publish what waits for *outcome*, the end of the parent's run, if that is still to do."""
+    pending: Commit | None = parent.ending.commit
+    if pending is not None:
+        if parent.is_eager:
+            _run_inline(parent, pending.record, outcome)
+        elif pending.state in (State.WAITING, State.RIDING):
+            _deliver_and_settle(parent, pending, outcome)
+    report_without_run(parent)
 
 
 def publish_now(parent: Scope, call: Call) -> CallState:
-    """Publish one call at once, whatever becomes of its parent; answer what it is now."""
-    alone = replace(staging.record_of(parent, Outcome.SUCCESS), calls=(call,))
-    kept = Staged(run_id(parent.run.id, call.id), uuid4().hex, alone)
+    """Publish one call at once, whatever becomes of its parent; return what it is now."""
+    record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
+    lease = stage.lease_of(run_id(parent.run.id, call.id), record)
     if parent.is_eager:
-        links.link(parent, [call])
-        run_inline(parent.app, alone, Outcome.SUCCESS)
+        link(parent, [call])
+        _run_inline(parent, record, Outcome.SUCCESS)
         return CallState.PUBLISHED
-    try:
-        done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:  # the body that defers must not fail by it
-        logger.exception("run %s (%s): its calls are not published", parent.run.id, parent.run.task)
-        done = Delivery(unsent=(call,))
-    if not (done.unsent or done.unknown or done.refused):
-        links.link(parent, [call])
+    delivery = Delivery(unsent=frozenset({lease.id}))
+    with guard.logged(
+        logger, "run %s (%s): its calls are not published", parent.run.id, parent.run.task
+    ):
+        delivery = deliver(parent.app, record, Outcome.SUCCESS, lease.token)
+    if delivery.is_complete:
+        link(parent, [call])
         return CallState.PUBLISHED
-    if done.unsent and _is_staged_alone(parent, kept):
-        links.link(parent, [call])
+    if delivery.unsent and _is_staged(parent, lease, record):
+        link(parent, [call])
         return CallState.STAGED
-    _log_lost(parent, done)
+    _log_lost(parent, record)
     return CallState.LOST
 
 
-def publish_surely(parent: Scope, call: Call) -> None:
+def publish_durably(parent: Scope, call: Call) -> None:
     """Publish one call at once; stage it first, so that a crash in between does not lose it."""
     assert parent.store is not None  # noqa: S101
-    store, pause, keep = parent.store, parent.settings.grace, parent.settings.outbox_keeps
-    alone = replace(staging.record_of(parent, Outcome.SUCCESS), calls=(call,))
-    kept = Staged(run_id(parent.run.id, call.id), uuid4().hex, alone)
-    links.link(parent, [call])
-    staging.send(parent, kept, due=kept.record.at + pause)()
-    done = deliver(parent.app, alone, Outcome.SUCCESS, kept.token, is_durable=True)
-    conclude(store, kept, Outcome.SUCCESS, done, now=kept.record.at, pause=pause, keep=keep)
+    pause, keep = parent.settings.grace, parent.settings.outbox_keeps
+    record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
+    lease = stage.lease_of(run_id(parent.run.id, call.id), record)
+    link(parent, [call])
+    stage.stage(parent, lease, due=record.at + pause)
+    delivery = deliver(parent.app, record, Outcome.SUCCESS, lease.token, is_durable=True)
+    conclude(
+        parent.store, lease, record, Outcome.SUCCESS, delivery,
+        now=record.at, pause=pause, keep=keep,
+    )  # fmt: skip
+
+
+def deliver(
+    app: object, record: DeferredCalls, outcome: Outcome, token: str, *, is_durable: bool = False
+) -> Delivery:
+    """Publish the calls of a record that wait for *outcome*."""
+    delivery = broker.send(app, messages_of(app, record, outcome, token), is_durable=is_durable)
+    return replace(delivery, unknown=unknown_calls(app, record, outcome))
 
 
 def conclude(
     store: Store,
-    kept: Staged,
+    lease: Leased,
+    record: DeferredCalls,
     outcome: Outcome,
-    done: Delivery,
+    delivery: Delivery,
     *,
     now: float,
     pause: float,
@@ -95,69 +94,94 @@ def conclude(
 
     The parent's end stays with the rest, for its result may expire before the broker is back.
     """
-    rest = (*done.unsent, *done.unknown)
-    if rest and done.refused:
-        _put_apart(store, kept, done, keep)
+    rest = _calls(record, delivery.unsent | delivery.unknown)
+    refused = _calls(record, delivery.refused)
+    if rest and refused:
+        _put_apart(store, lease, replace(record, calls=refused), keep)
     if rest:
-        since = (kept.record.unknown_since or now) if done.unknown else None
-        judged = replace(kept.record, verdict=outcome, calls=rest, unknown_since=since)
-        store.postpone(kept.id, kept.token, now + pause, record.pack(judged))
-    elif done.refused:
-        store.quarantine(kept.id, kept.token, done.reason, keep)
-    elif done.arrival is None:
-        store.settle(kept.id, kept.token)
+        since = (record.unknown_since or now) if delivery.unknown else None
+        judged = replace(record, verdict=outcome, calls=rest, unknown_since=since)
+        store.postpone(lease.id, lease.token, now + pause, records.pack(judged))
+    elif refused:
+        store.quarantine(lease.id, lease.token, reason(refused), keep)
+    else:
+        store.settle(lease.id, lease.token)
+
+
+def reason(calls: tuple[Call, ...]) -> str:
+    """Return what is wrong with calls that cannot be published."""
+    return "cannot be published: " + ", ".join(f"{call.id!r} ({call.task})" for call in calls)
 
 
 # -- private ------------------------------------------------------------------------------
 
 
-def _is_staged_alone(parent: Scope, kept: Staged) -> bool:
+def _calls(record: DeferredCalls, ids: frozenset[RunId]) -> tuple[Call, ...]:
+    return tuple(call for call in record.calls if run_id(record.parent, call.id) in ids)
+
+
+def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> None:
+    id, store, record, lease = parent.run.id, parent.store, pending.record, pending.lease
+    if outcome is Outcome.FAILURE and pending.state is State.RIDING:
+        return  # the result could not be stored, so nothing rode with it
+    if store is not None and lease is None and record.calls:
+        pending.stage()  # no result was stored, with which the messages were to go
+        lease = pending.lease
+    if outcome is Outcome.FAILURE and stage.has_succeeded(parent):
+        return  # of another attempt, which a relay publishes if that one has not
+    token = lease.token if lease else stage.lease_of(id, record).token
+    delivery = deliver(parent.app, record, outcome, token, is_durable=lease is not None)
+    if lease is None or store is None:
+        _log_lost(parent, replace(record, calls=_calls(record, _failed(delivery))))
+        return
+    if delivery.unsent:
+        logger.warning("run %s: %d calls wait in the outbox", id, len(delivery.unsent))
+    # The relay publishes once more; what has started does not start again.
+    with guard.logged(logger, "run %s: its record cannot be settled", id):
+        pause, keep = parent.settings.grace, parent.settings.outbox_keeps
+        conclude(store, lease, record, outcome, delivery, now=parent.now(), pause=pause, keep=keep)
+
+
+def _failed(delivery: Delivery) -> frozenset[RunId]:
+    return delivery.refused | delivery.unknown | delivery.unsent
+
+
+def _is_staged(parent: Scope, lease: Leased, record: DeferredCalls) -> bool:
     if parent.store is None:
         return False
-    try:
-        staging.send(parent, kept, due=kept.record.at)()
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
-        logger.exception("run %s: the store is away too", parent.run.id)
-        return False
-    return True
+    with guard.logged(logger, "run %s: the store is away too", parent.run.id):
+        return stage.stage(parent, lease, due=record.at)
+    return False
 
 
-def _put_apart(store: Store, kept: Staged, done: Delivery, keep: float) -> None:
-    """Quarantine the refused calls in a record of their own, so that the rest is free of them."""
-    alone = replace(kept.record, calls=done.refused)
-    id = run_id(kept.record.parent, done.refused[0].id)
-    store.stage(id, kept.token, record.pack(alone), 0, keep)()
-    store.quarantine(id, kept.token, done.reason, keep)
+def _put_apart(store: Store, lease: Leased, record: DeferredCalls, keep: float) -> None:
+    """Quarantine refused calls in a record of their own, so that the rest is free of them."""
+    id = run_id(record.parent, record.calls[0].id)
+    store.stage(id, lease.token, records.pack(record), 0, keep)
+    store.quarantine(id, lease.token, reason(record.calls), keep)
 
 
-def _deliver_and_settle(parent: Scope, kept: Staged, outcome: Outcome) -> None:
-    id, store = parent.run.id, parent.store
-    if store is None or parent.staged is None:
-        _log_lost(parent, deliver(parent.app, kept.record, outcome, kept.token))
-        return
-    done = deliver(
-        parent.app,
-        kept.record,
-        outcome,
-        kept.token,
-        is_durable=True,
-        ride=lambda broker: store.settle_in(broker, id, kept.token),
-    )
-    if done.unsent:
-        logger.warning("run %s: %d calls wait in the outbox", id, len(done.unsent))
-    # Celery has some work left with the run; the reply comes meanwhile.
-    parent.arrival = done.arrival
-    try:
-        pause, keep = parent.settings.grace, parent.settings.outbox_keeps
-        conclude(store, kept, outcome, done, now=parent.now(), pause=pause, keep=keep)
-    except Exception:  # the relay publishes once more; what has started does not start again
-        logger.exception("run %s: its record cannot be settled", id)
+def _run_inline(parent: Scope, record: DeferredCalls, outcome: Outcome) -> None:
+    """Run the calls that wait for *outcome* here, one after the other."""
+    for message in messages_of(parent.app, record, outcome, token=""):
+        options = {name: each for name, each in message.options.items() if name != "reply_to"}
+        # A hook of the task may raise: Celery lets that through in eager mode.
+        with guard.logged(logger, "deferred run %s (%s) failed", message.id, message.task):
+            # Not `throw`: a deferred run that fails never touches its parent.
+            message.target.apply(
+                message.args,
+                message.kwargs,
+                task_id=message.id,
+                throw=False,
+                headers=dict(message.headers),
+                root_id=message.root_id,
+                parent_id=message.parent_id,
+                **options,
+            )
 
 
-def _log_lost(parent: Scope, done: Delivery) -> None:
-    for call in (*done.refused, *done.unknown, *done.unsent):
+def _log_lost(parent: Scope, record: DeferredCalls) -> None:
+    for call in record.calls:
         logger.error(
             "defer %r of run %s (%s) is lost: %s could not be published as %s",
             call.id,

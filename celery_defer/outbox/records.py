@@ -1,23 +1,103 @@
-"""An outbox record as the store keeps it: JSON, checked when it is read."""
+"""The records of the outbox: three kinds, each with a tag and a version before its body."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from celery_defer.errors import RecordError
-from celery_defer.model import Record
+from celery_defer.errors import RecordError, UnknownRecordError
+from celery_defer.ids import RunId
+from celery_defer.model import Call, Outcome
+from celery_defer.outbox import parked
+from celery_defer.outbox.parked import ParkedRun
+from celery_defer.store import SentEvent
 
-__all__ = ["pack", "unpack"]
+__all__ = ["DeferredCalls", "FanOut", "ParkedRun", "Record", "is_parked", "pack", "unpack"]
 
-_adapter = TypeAdapter(Record)
+
+@dataclass(frozen=True, slots=True)
+class DeferredCalls:
+    """What a run has deferred.
+
+    Without a ``verdict`` Celery stores the run's result, which decides; else the verdict, what
+    the body's end promised, decides alone. ``unknown_since`` is when a worker first was to
+    publish a call whose task it does not know.
+    """
+
+    parent: RunId
+    root: RunId
+    task: str
+    depth: int
+    verdict: Outcome | None
+    at: float
+    inherited: Mapping[str, Any]
+    calls: tuple[Call, ...]
+    unknown_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """An event that has not reached all who wait for it."""
+
+    event: SentEvent
+
+
+Record = DeferredCalls | ParkedRun | FanOut
+
+# A byte for the kind, one for the version of its body. A relay leaves a version alone that it
+# does not know: while two releases of the package work side by side, the other one sees to it.
+_CALLS, _PARKED, _FAN_OUT = b"C\x01", b"P\x01", b"F\x01"
+_KINDS = frozenset(tag[:1] for tag in (_CALLS, _PARKED, _FAN_OUT))
+
+_calls = TypeAdapter(DeferredCalls)
+_event = TypeAdapter(SentEvent)
 _arguments = TypeAdapter(tuple[list[Any], dict[str, Any]])
 
 
 def pack(record: Record) -> bytes:
-    """Answer *record* as JSON."""
+    """Return *record* as the store keeps it."""
+    match record:
+        case DeferredCalls():
+            return _CALLS + _pack_calls(record)
+        case ParkedRun():
+            return _PARKED + parked.pack(record)
+        case FanOut():
+            return _FAN_OUT + _event.dump_json(record.event)
+
+
+def unpack(id: RunId, body: bytes) -> Record:
+    """Read the record of that id.
+
+    Raises RecordError for what ``pack`` cannot have made, and UnknownRecordError for a version
+    that is not known here.
+    """
+    tag, rest = body[:2], body[2:]
+    if tag == _PARKED:
+        return parked.unpack(id, rest)
+    try:
+        if tag == _CALLS:
+            return _unpack_calls(rest)
+        if tag == _FAN_OUT:
+            return FanOut(_event.validate_json(rest))
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        listed = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
+        raise RecordError(f"the record cannot be read: {listed}") from error
+    if tag[:1] in _KINDS and len(tag) > 1:
+        raise UnknownRecordError
+    raise RecordError(f"the record cannot be read: it begins with {body[:20]!r}")
+
+
+def is_parked(body: bytes) -> bool:
+    """Whether a body is that of a parked run, also where it cannot be read."""
+    return body[:1] == _PARKED[:1]
+
+
+def _pack_calls(record: DeferredCalls) -> bytes:
     return to_json(
         {
             "parent": record.parent,
@@ -33,14 +113,8 @@ def pack(record: Record) -> bytes:
     )
 
 
-def unpack(body: bytes) -> Record:
-    """Read a record; raise RecordError for what ``pack`` cannot have made."""
-    try:
-        record = _adapter.validate_json(body)
-        for call in record.calls:
-            _arguments.validate_json(call.payload)
-        return record
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False)
-        listed = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
-        raise RecordError(f"the record cannot be read: {listed}") from error
+def _unpack_calls(body: bytes) -> DeferredCalls:
+    record = _calls.validate_json(body)
+    for call in record.calls:
+        _arguments.validate_json(call.payload)
+    return record

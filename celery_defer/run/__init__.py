@@ -1,1 +1,45 @@
 """The run in progress: its scope, its headers, its memos, the states it is shown in."""
+
+from celery_defer.run.arguments import takes_steps
+from celery_defer.run.ending import Phase
+from celery_defer.run.headers import WAKE, DeferHeader, WakeHeader
+from celery_defer.run.memo import NOTHING, Failure, Memo
+from celery_defer.run.results import commands_of, server_of_results
+from celery_defer.run.scope import Scope, current, current_run, enter, find, leave
+from celery_defer.run.state import (
+    announce_waiting,
+    lifetime,
+    report_revoked,
+    report_started,
+    report_waiting,
+    report_without_run,
+    started_commands,
+    waiting_commands,
+)
+
+__all__ = [
+    "NOTHING",
+    "WAKE",
+    "DeferHeader",
+    "Failure",
+    "Memo",
+    "Phase",
+    "Scope",
+    "WakeHeader",
+    "announce_waiting",
+    "commands_of",
+    "current",
+    "current_run",
+    "enter",
+    "find",
+    "leave",
+    "lifetime",
+    "report_revoked",
+    "report_started",
+    "report_waiting",
+    "report_without_run",
+    "server_of_results",
+    "started_commands",
+    "takes_steps",
+    "waiting_commands",
+]

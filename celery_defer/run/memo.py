@@ -11,12 +11,12 @@ from pydantic_core import to_json
 from celery_defer.errors import StoreError
 from celery_defer.model import Call
 
-__all__ = ["NOTHING", "Failure", "Memo", "pack", "unpack"]
+__all__ = ["NOTHING", "Failure", "Memo"]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a step has failed: what is told of the exception, and the JSON to make it again of.
+    """How a step has failed: the exception as text, and as JSON of which to make it again.
 
     ``is_final`` says that the step's tries are used up; else it had one, and the body has
     caught what it raised. ``exception`` is None where it cannot be made again.
@@ -31,33 +31,32 @@ class Failure:
 class Memo:
     """What a step has come to, and what its function has deferred.
 
-    ``result`` is the JSON of what the function answered.
+    ``result`` is the JSON of what the function returned.
     """
 
     result: str = "null"
     failure: Failure | None = None
     calls: tuple[Call, ...] = ()
 
+    def pack(self) -> bytes:
+        """Return the memo as JSON."""
+        fields: dict[str, Any] = {"result": self.result}
+        if self.failure:
+            fields["failure"] = asdict(self.failure)
+        if self.calls:
+            fields["calls"] = [{**call.as_json(), "state": call.state.value} for call in self.calls]
+        return to_json(fields)
 
-#: What a wait comes to when its time is up.
-NOTHING = Memo()
+    @classmethod
+    def unpack(cls, body: bytes) -> Memo:
+        """Read a memo; raise StoreError for what ``pack`` cannot have made."""
+        try:
+            return _adapter.validate_json(body)
+        except ValidationError as error:
+            raise StoreError(f"the memo of a step cannot be read: {error}") from error
+
 
 _adapter = TypeAdapter(Memo)
 
-
-def pack(memo: Memo) -> bytes:
-    """Answer *memo* as JSON."""
-    known: dict[str, Any] = {"result": memo.result}
-    if memo.failure:
-        known["failure"] = asdict(memo.failure)
-    if memo.calls:
-        known["calls"] = [{**call.as_json(), "state": call.state.value} for call in memo.calls]
-    return to_json(known)
-
-
-def unpack(body: bytes) -> Memo:
-    """Read a memo; raise StoreError for what ``pack`` cannot have made."""
-    try:
-        return _adapter.validate_json(body)
-    except ValidationError as error:
-        raise StoreError(f"the memo of a step cannot be read: {error}") from error
+#: What a wait comes to when its time is up.
+NOTHING = Memo()

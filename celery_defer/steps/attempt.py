@@ -12,18 +12,17 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from celery.utils.time import get_exponential_backoff_interval
 
 from celery_defer import durations
-from celery_defer.contract import JsonType
-from celery_defer.contract import returns as answers
+from celery_defer.contract import JsonType, returns
+from celery_defer.current import extension_of
 from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayError
 from celery_defer.model import Call
-from celery_defer.run import memo
-from celery_defer.run.memo import Memo
+from celery_defer.run import Memo
 from celery_defer.steps.base import Step
 from celery_defer.steps.failure import failure_of, shown, survivor
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr, text_of
 
-__all__ = ["check", "tried"]
+__all__ = ["attempt", "check"]
 
 # By these a body is left on purpose, because its time is over, or for want of a store.
 _PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
@@ -39,7 +38,7 @@ def check(step: Step, fn: object, retries: object) -> None:
         given = "None" if fn is None else type(fn).__qualname__
         raise StepError(
             f"step {step.key!r}: {given} is no function: give the function and its arguments, "
-            f"step.run({step.key!r}, fetch, url), not what it has answered, fetch(url)",
+            f"step.run({step.key!r}, fetch, url), not what it has returned, fetch(url)",
             step.key,
         )
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
@@ -50,13 +49,13 @@ def check(step: Step, fn: object, retries: object) -> None:
         )
 
 
-def tried(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
-    """Call the step's function, and answer what the step comes to."""
+def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
+    """Call the step's function, and return what the step comes to."""
     try:
         with _apart(step) as calls:
-            value = step.scope.app._celery_defer.call_step(step.key, call)
+            value = extension_of(step.scope.app).call_step(step.key, call)
             retries = 0  # it has done its work: another try would do that again
-            result = answers.pack(step.key, kind, value)
+            result = returns.pack(step.key, kind, value)
             _check_size(step, result)
     except _PASSING:
         raise
@@ -72,14 +71,14 @@ def _failed(step: Step, error: Exception, retries: int) -> Memo:
         now = step.scope.now()
         at = now + _pause(step, error, tries)
         about = {"error": text_of(error), "try": tries + 1}
-        return memo.unpack(step.park(Wait("retry", at, about, tries=tries)))
+        return Memo.unpack(step.park(Wait("retry", at, about, tries=tries)))
     is_final = retries > 0 or isinstance(error, NonRetriable)
     failure = failure_of(error, is_final=is_final)
     again = survivor(error, failure)
     if is_final:
         step.keep(Memo(failure=failure))
     else:  # kept if the body catches it: with the next step, or when the run parks
-        step.replay.pending[step.key] = memo.pack(Memo(failure=failure))
+        step.replay.pending[step.key] = Memo(failure=failure).pack()
     if again is None:
         raise step.error(failure) from shown(error)
     if is_final:
@@ -98,24 +97,24 @@ def _check_size(step: Step, result: str) -> None:
     limit, size = step.scope.settings.max_payload_bytes, len(result.encode())
     if size > limit:
         raise StepError(
-            f"step {step.key!r} answered {size} bytes; defer_max_payload_bytes = "
-            f"{limit} is the limit: keep it elsewhere, and answer where",
+            f"step {step.key!r} returned {size} bytes; defer_max_payload_bytes = "
+            f"{limit} is the limit: keep it elsewhere, and return where",
             step.key,
         )
 
 
 @contextmanager
 def _apart(step: Step) -> Iterator[list[Call]]:
-    """Gather what the step's function defers; if it fails, it has deferred nothing."""
-    run, calls = step.scope, list[Call]()
-    before = set(run.calls)
-    run.step = step.key
+    """Collect what the step's function defers; if it fails, it has deferred nothing."""
+    deferred, calls = step.scope.buffer.calls, list[Call]()
+    before = set(deferred)
+    step.replay.step = step.key
     try:
         yield calls
-        calls += [call for id, call in run.calls.items() if id not in before]
+        calls += [call for id, call in deferred.items() if id not in before]
     except BaseException:
-        for id in run.calls.keys() - before:
-            del run.calls[id]
+        for id in deferred.keys() - before:
+            del deferred[id]
         raise
     finally:
-        run.step = None
+        step.replay.step = None

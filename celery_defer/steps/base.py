@@ -1,4 +1,4 @@
-"""One step of a run, in this turn: begun, answered from its memo, or waited for."""
+"""One step of a run, in this turn: begun, returned from its memo, or waited for."""
 
 from __future__ import annotations
 
@@ -8,27 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
-
 from celery_defer import ids
-from celery_defer.contract import JsonType
-from celery_defer.contract import returns as answers
+from celery_defer.contract import JsonType, returns
 from celery_defer.errors import (
     EventError,
     IdError,
     NotDeferredError,
     PayloadError,
     StepError,
-    StoreAwayError,
 )
-from celery_defer.run import memo
-from celery_defer.run.memo import Failure, Memo
-from celery_defer.run.scope import Phase, Scope, current, find
+from celery_defer.run import Failure, Memo, Phase, Scope, current, find
 from celery_defer.steps.failure import raised_by
 from celery_defer.steps.park import cancelled, left, park
-from celery_defer.steps.recall import journal_of, published, recall
+from celery_defer.steps.recall import ask, journal_of, published, recall
 from celery_defer.steps.replay import Note, Replay
-from celery_defer.steps.storage import ask
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr
 
@@ -36,26 +29,23 @@ __all__ = ["Step", "begin"]
 
 logger = logging.getLogger(__name__)
 
-# By these a body is left on purpose, because its time is over, or for want of a store.
-_PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
-_MOST_STRAYS = 3
-# Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
-_LONGEST_BACKOFF = 600
+_MOST_DETOURS = 3
 
 
 def begin(id: str) -> Step:
-    found = find()
-    if found is not None and found.phase is Phase.PARKED:
-        raise left(found)
+    """Begin the next step of the run in progress that has this id."""
+    scope = find()
+    if scope is not None and scope.ending.phase is Phase.PARKED:
+        raise left(scope)
     run = current()
     _check_id(id)
-    if run.step is not None:
+    replay = journal_of(run) if run.journal and run.journal.is_known else recall(run, id)
+    if replay.step is not None:
         raise StepError(
-            f"step {id!r} is inside step {run.step!r} of run {run.run.id}: steps do not nest; "
+            f"step {id!r} is inside step {replay.step!r} of run {run.run.id}: steps do not nest; "
             "take it out of the other's function",
             id,
         )
-    replay = journal_of(run) if run.journal else recall(run, id)
     if replay.is_cancelled:
         raise cancelled(run)
     return Step(run, replay, replay.key(id))
@@ -94,20 +84,20 @@ class Step:
             error.args = (f"step {self.key!r}: {error}", *error.args[1:])
             raise
 
-    def keep(self, found: Memo) -> Memo:
-        """Remember what the step has come to; answer what it has come to before, if it has."""
-        kept = self._remember({**self.replay.pending, self.key: memo.pack(found)})
-        self.replay.memos[self.key] = kept
-        return memo.unpack(kept)
+    def keep(self, memo: Memo) -> Memo:
+        """Remember what the step has come to; return what it has come to before, if it has."""
+        body = self._remember({**self.replay.pending, self.key: memo.pack()})
+        self.replay.memos[self.key] = body
+        return Memo.unpack(body)
 
-    def answer(self, known: Memo, kind: JsonType, child: tuple[str, str] | None = None) -> Any:
-        """Answer the step's result, or raise what it ended with: itself, or the run it invoked."""
-        if known.failure is None:
-            return answers.unpack(self.key, kind, known.result)
-        cause = raised_by(known.failure)
-        if cause is not None and not known.failure.is_final:
+    def result(self, memo: Memo, kind: JsonType, prefix: str = "") -> Any:
+        """Return the step's result, or raise what it ended with; *prefix* comes before that."""
+        if memo.failure is None:
+            return returns.unpack(self.key, kind, memo.result)
+        cause = raised_by(memo.failure)
+        if cause is not None and not memo.failure.is_final:
             raise cause
-        raise self.error(known.failure, child) from cause
+        raise self.error(memo.failure, prefix) from cause
 
     def check_waits(self) -> None:
         """Raise StepError where the run cannot wait."""
@@ -118,31 +108,31 @@ class Step:
                 self.key,
             )
 
-    def error(self, failure: Failure, child: tuple[str, str] | None = None) -> StepError:
-        whose = f"run {child[0]} ({child[1]}) ended with " if child else ""
-        return StepError(f"step {self.key!r} has failed: {whose}{failure.text}", self.key)
+    def error(self, failure: Failure, prefix: str = "") -> StepError:
+        return StepError(f"step {self.key!r} has failed: {prefix}{failure.text}", self.key)
 
     def park(self, wait: Wait) -> bytes:
+        """Park the run until *wait* is over; or return the memo of an event that came before."""
         self.check_waits()
-        wait = replace(wait, strays=self._strays())
+        wait = replace(wait, detours=self._detours())
         self.keep_pending()
-        found = park(self.scope, self.key, wait)
-        self.replay.memos[self.key] = found
-        return found
+        memo = park(self.scope, self.key, wait)
+        self.replay.memos[self.key] = memo
+        return memo
 
-    def _strays(self) -> int:
-        """Answer how many turns in a row the body has waited elsewhere than in the one before.
+    def _detours(self) -> int:
+        """Return how many turns in a row the body has waited elsewhere than in the one before.
 
         A new version of it may do so once; a body that does each time would park for ever.
         """
-        left = self.replay.strayed(self.scope.run.attempt)
-        if left is None:
+        before = self.replay.diverged(self.scope.run.attempt)
+        if before is None:
             return 0
-        id, step, strays = self.scope.run.id, left[0], left[1] + 1
-        if strays >= _MOST_STRAYS:
+        id, step, detours = self.scope.run.id, before[0], before[1] + 1
+        if detours >= _MOST_DETOURS:
             raise StepError(
                 f"run {id} has waited at step {step!r}, and comes to {self.key!r} without it when "
-                f"it is run again, for the {strays}rd time: the body must take the same way each "
+                f"it is run again, for the {detours}rd time: the body must take the same way each "
                 "time, so read clocks, random numbers and databases inside step.run",
                 self.key,
             )
@@ -152,7 +142,7 @@ class Step:
             step,
             self.key,
         )
-        return strays
+        return detours
 
     def keep_pending(self) -> None:
         """Keep what is known besides: caught failures, and what the body has published at once."""
@@ -160,14 +150,14 @@ class Step:
         if pending:
             self._remember(pending)
 
-    def _remember(self, known: dict[str, bytes]) -> bytes:
+    def _remember(self, memos: dict[str, bytes]) -> bytes:
         run, store = self.scope, self.scope.store
         if run.is_eager or store is None:
-            kept = known[self.key]
+            memo = memos[self.key]
         else:
             keeps = run.settings.claim_keeps
-            kept = ask(run, self.key, lambda: store.remember(run.run.id, known, keeps))
-        if not kept:
+            memo = ask(run, self.key, lambda: store.remember(run.run.id, memos, keeps))
+        if not memo:
             raise cancelled(run)
         self.replay.pending.clear()
-        return kept
+        return memo

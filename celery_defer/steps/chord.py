@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from celery_defer.durations import shown
 from celery_defer.errors import StepError
-from celery_defer.run.scope import Scope
-from celery_defer.run.telling import lifetime
+from celery_defer.run import Scope, lifetime
 from celery_defer.steps.wait import Wait
 
 __all__ = ["check_chord", "chord_end"]
@@ -15,7 +14,7 @@ _SURE = 0.9
 
 
 def chord_end(run: Scope) -> float | None:
-    """Answer until when the chord that the run is a part of is sure to count it.
+    """Return until when the chord that the run is a part of is sure to count it.
 
     Celery's Redis backend counts a chord's parts in keys that expire.
     """

@@ -1,4 +1,4 @@
-"""A run that another run has invoked, and waits for."""
+"""How a step invokes another run, and waits for its end."""
 
 from __future__ import annotations
 
@@ -8,41 +8,67 @@ from typing import Any
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
-from celery_defer.contract import JsonType, deferrable
-from celery_defer.contract import returns as answers
+from celery_defer.contract import deferrable, returns
 from celery_defer.errors import StepError
 from celery_defer.ids import run_id
 from celery_defer.model import Call, CallState, Options, When
-from celery_defer.outbox.wake import LEASE, wake
-from celery_defer.run import memo
-from celery_defer.run.memo import Memo
-from celery_defer.run.scope import Scope
+from celery_defer.outbox import LEASE, publish_durably, wake
+from celery_defer.run import Memo, Scope
+from celery_defer.steps.base import Step
+from celery_defer.steps.chord import chord_end
 from celery_defer.steps.failure import failure_of
+from celery_defer.steps.recall import ask
+from celery_defer.steps.wait import Wait
 
-__all__ = ["FIRST_LOOK", "LONGEST", "call_of", "child_of", "kind_of", "outcome", "tell_invoker"]
+__all__ = ["invoke", "report_to_invoker"]
 
-# A child tells its invoker that it has ended; the relay looks too, for one that was killed.
-FIRST_LOOK = 2.0
-LONGEST = 366 * 86_400.0
+# A child reports its end to its invoker; the relay looks too, for one that was killed.
+_FIRST_LOOK = 2.0
+_LONGEST = 366 * 86_400.0
 
 _NOW: When = "now"
 _PLAIN = Options()
 
-
-def kind_of(run: Scope, task: object) -> JsonType:
-    """Answer how the results of a deferred function are written."""
-    return answers.of_function(run.app.tasks[deferrable(task).contract.task].run)
+#: The id of a run that was invoked, and its task.
+Child = tuple[str, str]
 
 
-def child_of(run: Scope, step: str, task: object) -> tuple[str, str]:
-    """Answer the id of the run that a step invokes, and its task."""
-    return run_id(run.run.id, _defer_id(step)), deferrable(task).contract.task
+def invoke(step: Step, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return the result of the run that a step invokes, or raise what it ended with."""
+    run = step.scope
+    with step.named():
+        name = deferrable(task).contract.task
+        kind = returns.of_function(run.app.tasks[name].run)
+    child, memo = (run_id(run.run.id, _defer_id(step.key)), name), step.memo()
+    if memo is None and step.note is None:
+        step.check_waits()
+        with step.named():
+            call = _call(run, step.key, task, args, kwargs)
+        ask(run, step.key, lambda: publish_durably(run, call))
+    if memo is None:
+        memo = _ended(step, child)
+    return step.result(memo, kind, f"run {child[0]} ({name}) ended with ")
 
 
-def call_of(
+def report_to_invoker(run: Scope) -> None:
+    """Let the run that has invoked this one, which has ended, have its outcome; wake it."""
+    if run.invoker is None or run.store is None:
+        return
+    id, step = run.invoker
+    now = run.now()
+    # The result may have expired when the invoker looks.
+    memo = _outcome(run, step, (run.run.id, run.task.name))
+    if memo is not None:
+        run.store.remember(id, {step: memo.pack()}, run.settings.claim_keeps)
+    lease = run.store.arrive(id, step, now, now + LEASE)
+    if lease is not None:
+        wake(run.app, run.store, [lease])
+
+
+def _call(
     run: Scope, step: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Call:
-    """Answer the call that starts the run that a step invokes."""
+    """Return the call that starts the run that a step invokes."""
     function = deferrable(task)
     name = function.contract.task
     target = run.app.tasks[name]
@@ -57,36 +83,43 @@ def call_of(
     return Call(_defer_id(step), name, payload, run.now(), options, step=step)
 
 
-def outcome(run: Scope, step: str, child: tuple[str, str]) -> Memo | None:
-    """Answer what an invoked run has come to, if it has ended."""
+def _ended(step: Step, child: Child) -> Memo:
+    """Return the outcome of an invoked run; park until it has ended."""
+    memo = _outcome(step.scope, step.key, child)
+    if memo is not None:
+        return step.keep(memo)
+    now, end = step.scope.now(), chord_end(step.scope)
+    if end is not None and now >= end:
+        raise StepError(
+            f"step {step.key!r} has waited for run {child[0]} for as long as the chord counts "
+            "that it is in: set result_chord_expires (before Celery 5.7: result_expires) to "
+            "more than such a run may take",
+            step.key,
+        )
+    longest = now + _LONGEST
+    wait = Wait(
+        "run",
+        longest if end is None else min(longest, end),
+        {"run": child[0], "task": child[1]},
+        child=child,
+        look=now + _FIRST_LOOK,
+        is_over=lambda: _outcome(step.scope, step.key, child) is not None,
+    )
+    return Memo.unpack(step.park(wait))
+
+
+def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
+    """Return what an invoked run has come to, if it has ended."""
     id, task = child
     result = run.app.tasks[task].AsyncResult(id)
     if not result.ready():
         return None
-    told = (_call(run, step, task),)
+    # What is left of the call in the run: its link.
+    link = Call(_defer_id(step), task, b"", run.now(), _PLAIN, CallState.PUBLISHED, step=step)
     if result.successful():
-        return Memo(answers.pack(step, answers.ANYTHING, result.result), calls=told)
+        return Memo(returns.pack(step, returns.ANYTHING, result.result), calls=(link,))
     error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
-    return Memo(failure=failure_of(error, is_final=True), calls=told)
-
-
-def tell_invoker(run: Scope) -> None:
-    """Tell the run that has invoked this one, which has ended, what it has come to; wake it."""
-    if run.invoker is None or run.store is None:
-        return
-    id, step = run.invoker
-    now = run.now()
-    # The result may have expired when the invoker looks.
-    found = outcome(run, step, (run.run.id, run.task.name))
-    if found is not None:
-        run.store.remember(id, {step: memo.pack(found)}, run.settings.claim_keeps)
-    taken = run.store.arrive(id, step, now, now + LEASE)
-    wake(run.app, run.store, [taken] if taken else [])
-
-
-def _call(run: Scope, step: str, task: str) -> Call:
-    """What is left of the call in the run: its link."""
-    return Call(_defer_id(step), task, b"", run.now(), _PLAIN, CallState.PUBLISHED, step=step)
+    return Memo(failure=failure_of(error, is_final=True), calls=(link,))
 
 
 def _defer_id(step: str) -> str:

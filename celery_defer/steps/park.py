@@ -1,30 +1,41 @@
-"""How a run leaves its worker: what it waits for is told and kept, and its message is over."""
+"""How a run leaves its worker: its wait is stored and shown, and its message is over."""
 
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
 from pydantic_core import from_json
 
+from celery_defer import guard
+from celery_defer.commands import Commands
 from celery_defer.errors import Cancelled, StepError, Suspended
-from celery_defer.outbox import parked
-from celery_defer.outbox.parked import Parked
-from celery_defer.outbox.wake import LEASE, wake
-from celery_defer.run import memo, telling
-from celery_defer.run.headers import WAKE
-from celery_defer.run.scope import Phase, Scope
-from celery_defer.steps import recall as recalling
+from celery_defer.outbox import LEASE, ParkedRun, pack, unpack, wake
+from celery_defer.run import (
+    WAKE,
+    Memo,
+    Phase,
+    Scope,
+    announce_waiting,
+    report_started,
+    report_waiting,
+    waiting_commands,
+)
 from celery_defer.steps.chord import check_chord
+from celery_defer.steps.recall import ask, check_current, journal_of, store_of
 from celery_defer.steps.replay import Note
-from celery_defer.steps.storage import ask, store_of
 from celery_defer.steps.wait import Wait
-from celery_defer.store import Arrival, Parking, SentEvent, Subscription, Told, Verdict
-from celery_defer.store import match as matching
+from celery_defer.store import (
+    Arrival,
+    Parking,
+    SentEvent,
+    Subscription,
+    Verdict,
+    digests,
+    match,
+)
 
 __all__ = ["cancelled", "left", "park"]
 
@@ -38,34 +49,34 @@ _OF_THE_MESSAGE = frozenset(
 def park(run: Scope, step: str, wait: Wait) -> bytes:
     """Let the run leave its worker until *wait* is over.
 
-    Raises Suspended, which ends the turn; or answers the memo of an event that came before.
+    Raises Suspended, which ends the turn; or returns the memo of an event that came before.
     """
     check_chord(run, step, wait)
-    parking, told = _parking(run, step, wait), _told(run, step, wait)
-    arrival = _attempt(run, step, wait, parking, told)
+    parking, report = _parking(run, step, wait), _report(run, step, wait)
+    arrival = _attempt(run, step, wait, parking, report)
     if arrival.verdict is Verdict.ARRIVED:
-        if told is None:
-            telling.show_started(run)
+        if report is None:
+            report_started(run)
         return arrival.memo or b""
     run.drop(Phase.PARKED)
     if arrival.verdict is Verdict.CANCELLED:
         raise cancelled(run)
     if arrival.verdict is Verdict.SUPERSEDED:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
-    run.waits_for = wait.about
+    journal_of(run).waits_for = wait.about
     _check_over(run, step, wait)
     raise Suspended(f"run {run.run.id} waits at step {step!r} {wait.words}")
 
 
 def cancelled(run: Scope) -> Cancelled:
-    """Answer what ends a run that was cancelled, here and where its body swallows it."""
+    """Return what ends a run that was cancelled, here and where its body swallows it."""
     run.drop(Phase.PARKED)
-    recalling.journal_of(run).is_cancelled = True
+    journal_of(run).is_cancelled = True
     return Cancelled(f"run {run.run.id} was cancelled")
 
 
 def left(run: Scope) -> Suspended:
-    """Answer what ends a body that goes on though its run has left the worker."""
+    """Return what ends a body that goes on though its run has left the worker."""
     if run.journal is not None and run.journal.is_cancelled:
         return cancelled(run)
     return Suspended(f"run {run.run.id} has left its worker")
@@ -74,27 +85,28 @@ def left(run: Scope) -> Suspended:
 # -- private ------------------------------------------------------------------------------
 
 
-def _told(run: Scope, step: str, wait: Wait) -> Told | None:
-    """Tell that the run waits; answer what the store is to tell itself when it parks the run."""
+def _report(run: Scope, step: str, wait: Wait) -> Commands | None:
+    """Show that the run waits; return what the store is to write itself when it parks the run."""
     store, keeps = store_of(run), run.settings.claim_keeps
+    announce_waiting(run, f"waiting at step {step!r} {wait.words}", wait.shown)
+    report = waiting_commands(run, wait.meta(step), wait.until)
+    if report is not None and store.reaches(report):
+        return report
     # The step may have taken its time, and the run may have ended elsewhere meanwhile.
-    recalling.check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
-    telling.send_waiting(run, f"waiting at step {step!r} {wait.words}", wait.shown)
-    # A run that comes again may have a result, which Celery would not let us write over.
-    told = None if run.came_again else telling.waiting(run, wait.meta(step), wait.until)
-    if told is not None and store.tells(told):
-        return told
-    telling.show_waiting(run, wait.meta(step), wait.until)
+    check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
+    report_waiting(run, wait.meta(step), wait.until)
     return None
 
 
-def _attempt(run: Scope, step: str, wait: Wait, parking: Parking, told: Told | None) -> Arrival:
+def _attempt(
+    run: Scope, step: str, wait: Wait, parking: Parking, report: Commands | None
+) -> Arrival:
     store, now = store_of(run), run.now()
     # Past its time it waits for a worker, as all of the outbox does.
     keep = wait.until - now + run.settings.outbox_keeps
 
     def attempt(parking: Parking) -> Arrival:
-        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep, told))
+        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep, report))
 
     arrival = attempt(parking)
     if arrival.verdict is not Verdict.LOOK:
@@ -103,10 +115,10 @@ def _attempt(run: Scope, step: str, wait: Wait, parking: Parking, told: Told | N
 
 
 def _parking(run: Scope, step: str, wait: Wait) -> Parking:
-    replay = recalling.journal_of(run)
-    args, kwargs = _given(run)
-    record = Parked(
-        parked=run.run.id,
+    replay = journal_of(run)
+    args, kwargs = run.arguments()
+    record = ParkedRun(
+        id=run.run.id,
         task=run.task.name,
         turn=replay.turn + 1,
         args=args,
@@ -118,7 +130,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
         hostname=run.task.request.hostname,
     )
     try:
-        body = parked.pack(record)
+        body = pack(record)
         _check_args(run, record, body)
     except Exception as error:
         raise StepError(
@@ -130,7 +142,7 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
     return Parking(
         turn=replay.turn,
         step=step,
-        note=Note(wait.tries, run.run.attempt, replay.turn, wait.strays).pack(),
+        note=Note(wait.tries, run.run.attempt, replay.turn, wait.detours).pack(),
         token=token_hex(4),  # told from others of this run alone
         body=body,
         due=due,
@@ -138,21 +150,14 @@ def _parking(run: Scope, step: str, wait: Wait) -> Parking:
     )
 
 
-def _check_args(run: Scope, record: Parked, body: bytes) -> None:
+def _check_args(run: Scope, record: ParkedRun, body: bytes) -> None:
     """Raise ValueError for arguments that JSON would change, as those of a pickle may be."""
     if (getattr(run.task, "serializer", None) or run.app.conf.task_serializer) == "json":
         return
-    back = parked.unpack(record.parked, body)
+    back = unpack(record.id, body)
+    assert isinstance(back, ParkedRun)  # noqa: S101
     if [list(back.args), dict(back.kwargs)] != [list(record.args), dict(record.kwargs)]:
         raise ValueError("they would come back otherwise: tuples as lists, other keys as text")
-
-
-def _given(run: Scope) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Answer the arguments as they came: the body may have changed what it was given."""
-    request = run.task.request
-    if run.given:
-        return pickle.loads(run.given)  # type: ignore[no-any-return]  # noqa: S301  # never left here
-    return request.args or (), request.kwargs or {}
 
 
 def _options(run: Scope) -> dict[str, Any]:
@@ -172,10 +177,10 @@ def _options(run: Scope) -> dict[str, Any]:
 def _declared(run: Scope) -> dict[str, Any]:
     """How the task has its messages written: celery.app.task.extract_exec_options."""
     names = ("serializer", "compression", "delivery_mode")
-    given = {name: getattr(run.task, name, None) for name in names}
-    if given["serializer"] == run.app.conf.task_serializer:
-        del given["serializer"]
-    return given
+    options = {name: getattr(run.task, name, None) for name in names}
+    if options["serializer"] == run.app.conf.task_serializer:
+        del options["serializer"]
+    return options
 
 
 def _headers(run: Scope) -> dict[str, Any]:
@@ -184,28 +189,27 @@ def _headers(run: Scope) -> dict[str, Any]:
 
 
 def _early(run: Scope, step: str, wait: Wait, known: float) -> list[SentEvent]:
-    """Answer the events that came before anybody had waited for such values.
+    """Return the events that came before anybody had waited for such values.
 
     Since *known* events are kept by their values; those before are kept by their name.
     """
     about, store = wait.subscription, store_of(run)
     assert about is not None  # noqa: S101
-    by_name = matching.match(about.name, None).digest
-    came = ask(run, step, lambda: store.past(about.name, by_name, about.since, known))
-    return [event for event in came if _digest(event, about) == about.digest]
+    by_name = match(about.name, None).digest
+    events = ask(run, step, lambda: store.past(about.name, by_name, about.since, known))
+    return [event for event in events if _digest(event, about) == about.digest]
 
 
 def _digest(event: SentEvent, wait: Subscription) -> str:
-    data = from_json(memo.unpack(event.memo).result)["data"]
-    return matching.digests(wait.name, data, [wait.shape])[wait.shape]
+    data = from_json(Memo.unpack(event.memo).result)["data"]
+    return digests(wait.name, data, [wait.shape])[wait.shape]
 
 
 def _check_over(run: Scope, step: str, wait: Wait) -> None:
     """Wake the run at once if what it waits for has come while it was not parked yet."""
-    try:
+    with guard.logged(logger, "run %s: it may have missed what it waits for", run.run.id):
         if wait.is_over():
             store, now = store_of(run), run.now()
-            taken = store.arrive(run.run.id, step, now, now + LEASE)
-            wake(run.app, store, [taken] if taken else [])
-    except Exception:
-        logger.exception("run %s: it may have missed what it waits for", run.run.id)
+            lease = store.arrive(run.run.id, step, now, now + LEASE)
+            if lease is not None:
+                wake(run.app, store, [lease])

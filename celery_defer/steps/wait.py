@@ -16,7 +16,7 @@ __all__ = ["Wait"]
 class Wait:
     """What a step waits for, and until when at the latest.
 
-    ``kind`` and ``about`` are told to whoever looks at the run; ``look`` is when the relay
+    ``kind`` and ``about`` are shown to whoever looks at the run; ``look`` is when the relay
     is to look first, if that is earlier.
     """
 
@@ -25,7 +25,7 @@ class Wait:
     about: Mapping[str, Any] = field(default_factory=dict)
     #: How often a step was tried that is tried again.
     tries: int = 0
-    strays: int = 0
+    detours: int = 0
     subscription: Subscription | None = None
     child: tuple[str, str] | None = None
     look: float | None = None

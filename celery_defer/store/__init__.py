@@ -1,26 +1,34 @@
-"""Where runs are kept that wait to be published: one protocol, two stores."""
+"""The durable place: one protocol, in memory and in Redis."""
 
-from typing import Protocol
-
-from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent, Subscription
-from celery_defer.store.memory.outbox import MemoryStore
-from celery_defer.store.protocol import Claim, OutboxStore, Quarantined, Taken
-from celery_defer.store.redis.store import RedisStore
-from celery_defer.store.runs import Arrival, Parking, Recalled, Resumed, Told, Verdict
-from celery_defer.store.steps import Nudges, StepStore
-
-
-class Store(OutboxStore, StepStore, Protocol):
-    """All that the package keeps outside a process."""
-
+from celery_defer.store.match import Match, digests, match
+from celery_defer.store.memory import MemoryStore
+from celery_defer.store.protocol import Alarm, Store
+from celery_defer.store.redis import RedisStore, commit
+from celery_defer.store.values import (
+    NO_SHAPE,
+    Arrival,
+    Claim,
+    Emitted,
+    Leased,
+    Parking,
+    Quarantined,
+    Recalled,
+    Rest,
+    Resumed,
+    SentEvent,
+    Subscription,
+    Verdict,
+)
 
 __all__ = [
     "NO_SHAPE",
+    "Alarm",
     "Arrival",
     "Claim",
     "Emitted",
+    "Leased",
+    "Match",
     "MemoryStore",
-    "Nudges",
     "Parking",
     "Quarantined",
     "Recalled",
@@ -30,7 +38,8 @@ __all__ = [
     "SentEvent",
     "Store",
     "Subscription",
-    "Taken",
-    "Told",
     "Verdict",
+    "commit",
+    "digests",
+    "match",
 ]

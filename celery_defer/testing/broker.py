@@ -13,14 +13,14 @@ from kombu.pools import ProducerPool
 from kombu.serialization import prepare_accept_content
 from kombu.transport import memory, virtual
 
-__all__ = ["Letter", "Letters", "SimulatedBackend", "connect", "producers"]
+__all__ = ["Message", "Queue", "SimulatedBackend", "connect", "producers"]
 
 # More than any program holds at once, so that nobody ever waits for one.
 _MOST_CONNECTIONS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Message:
     """The message of a task: ``due`` is its ETA, in seconds since 1970."""
 
     headers: Mapping[str, Any]
@@ -56,14 +56,14 @@ class Letter:
 
 
 @dataclass(eq=False)
-class Letters:
+class Queue:
     """The messages that are published and not taken yet, and what was told to all workers."""
 
     accepted: Any
     clock: Callable[[], float]
-    published: Callable[[Letter], None]
+    published: Callable[[Message], None]
     told: Callable[[Mapping[str, Any]], None]
-    waiting: list[Letter] = field(default_factory=list)
+    waiting: list[Message] = field(default_factory=list)
 
     def put(self, message: Any) -> None:
         """Keep the message of a task; events are nobody's here."""
@@ -71,11 +71,11 @@ class Letters:
         if "task" not in message.headers:
             self._tell(message.payload)
             return
-        letter = _letter(message, self.clock())
-        self.waiting.append(letter)
-        self.published(letter)
+        message = _message(message, self.clock())
+        self.waiting.append(message)
+        self.published(message)
 
-    def take(self, now: float, id: str | None = None) -> Letter | None:
+    def take(self, now: float, id: str | None = None) -> Message | None:
         """Take the message that is due the longest, of the run *id* if it is given."""
         due = [each for each in self.waiting if each.due <= now and id in (None, each.id)]
         if not due:
@@ -131,9 +131,9 @@ class SimulatedBackend(KeyValueStoreBackend):
         return self.get_state(task_id) in self.READY_STATES
 
 
-def connect(letters: Letters) -> Any:
-    """Answer a connection to a broker that gives all messages to *letters*."""
-    return Connection("simulation", transport=_Transport, transport_options={"letters": letters})
+def connect(queue: Queue) -> Any:
+    """Answer a connection to a broker that gives all messages to *queue*."""
+    return Connection("simulation", transport=_Transport, transport_options={"queue": queue})
 
 
 def producers(connection: Any) -> ProducerPool:
@@ -147,7 +147,7 @@ class _Channel(memory.Channel):
     def basic_publish(self, message: Any, exchange: str, routing_key: str, **_: Any) -> None:
         self._inplace_augment_message(message, exchange, routing_key)
         connection: Any = self.connection
-        connection.client.transport_options["letters"].put(self.Message(message, channel=self))
+        connection.client.transport_options["queue"].put(self.Message(message, channel=self))
 
 
 class _Transport(memory.Transport):
@@ -155,10 +155,10 @@ class _Transport(memory.Transport):
     global_state = virtual.BrokerState()
 
 
-def _letter(message: Any, now: float) -> Letter:
+def _message(message: Any, now: float) -> Message:
     args, kwargs, embed = message.payload
     headers, properties = message.headers, message.properties
-    return Letter(
+    return Message(
         headers=headers,
         args=list(args),
         kwargs=dict(kwargs),

@@ -13,9 +13,9 @@ from pydantic_core import from_json
 from celery_defer.contract import SchemaLayout, deferrable
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Options
-from celery_defer.outbox.parked import unpack
-from celery_defer.steps.replay import Note
-from celery_defer.testing.tracks import Track, World
+from celery_defer.outbox import ParkedRun, unpack
+from celery_defer.steps import Note
+from celery_defer.testing.tracks import Runs, Track
 
 __all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Waiting", "find"]
 
@@ -41,14 +41,14 @@ class Waiting:
 class SimulatedRun(Generic[R]):
     """One run of a task in a simulation, always as it is now."""
 
-    __slots__ = ("_track", "_world")
+    __slots__ = ("_runs", "_track")
 
-    def __init__(self, world: World, track: Track) -> None:
-        self._world = world
+    def __init__(self, runs: Runs, track: Track) -> None:
+        self._runs = runs
         self._track = track
 
     def __repr__(self) -> str:
-        return f"<run of {self.task}: {self._world.state(self._track)}, {self.id}>"
+        return f"<run of {self.task}: {self._runs.state(self._track)}, {self.id}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SimulatedRun) and other._track is self._track
@@ -70,7 +70,7 @@ class SimulatedRun(Generic[R]):
     def state(self) -> str:
         """PENDING, WAITING, RETRY, SUCCESS, FAILURE, REVOKED, ABORTED, IGNORED or REJECTED."""
         self._track.is_seen = True
-        return self._world.state(self._track)
+        return self._runs.state(self._track)
 
     @property
     def result(self) -> R:
@@ -82,7 +82,7 @@ class SimulatedRun(Generic[R]):
         self._track.is_seen = True
         if self._track.state == FAILURE and self._track.exception is not None:
             raise self._track.exception
-        if self._world.state(self._track) != SUCCESS:
+        if self._runs.state(self._track) != SUCCESS:
             wait = self.waits_for
             raise SimulationError(f"{self!r} has no result{_because(wait and _told(wait))}")
         answer: R = self._track.answer
@@ -113,39 +113,39 @@ class SimulatedRun(Generic[R]):
     @property
     def waits_for(self) -> Waiting | None:
         """What a run that is WAITING waits for."""
-        return _waiting(self._world, self._track)
+        return _waiting(self._runs, self._track)
 
     @property
     def deferred(self) -> Mapping[str, DeferredCall]:
         """What the run has deferred, by defer id, as soon as the body has ended."""
-        calls = self._world.store.calls.get(self.id, {})
-        return {id: DeferredCall(self._world, self._track, call) for id, call in calls.items()}
+        calls = self._runs.store.calls.get(self.id, {})
+        return {id: DeferredCall(self._runs, self._track, call) for id, call in calls.items()}
 
     @property
     def skipped(self) -> list[DeferredCall]:
         """The calls that were refused, also those with an id that was used before."""
-        return [DeferredCall(self._world, self._track, call) for call in self._track.skipped]
+        return [DeferredCall(self._runs, self._track, call) for call in self._track.skipped]
 
     @property
     def parent(self) -> SimulatedRun[Any] | None:
         """The run that deferred this one, or sent it in another way."""
-        return find(self._world, self._track.headers.get("parent_id") or "")
+        return find(self._runs, self._track.headers.get("parent_id") or "")
 
     @property
     def children(self) -> list[SimulatedRun[Any]]:
         """The runs that this one has deferred or sent, in order of their publication."""
-        tracks = self._world.tracks.values()
+        tracks = self._runs.tracks.values()
         own = [track for track in tracks if track.headers.get("parent_id") == self.id]
-        return [SimulatedRun(self._world, track) for track in own]
+        return [SimulatedRun(self._runs, track) for track in own]
 
 
 class DeferredCall:
     """One call of ``defer``, and the run that came of it."""
 
-    __slots__ = ("_call", "_parent", "_world")
+    __slots__ = ("_call", "_parent", "_runs")
 
-    def __init__(self, world: World, parent: Track, call: Call) -> None:
-        self._world = world
+    def __init__(self, runs: Runs, parent: Track, call: Call) -> None:
+        self._runs = runs
         self._parent = parent
         self._call = call
 
@@ -177,11 +177,11 @@ class DeferredCall:
         """PUBLISHED, SKIPPED, ABORTED, or DROPPED if its parent did not end as it asked."""
         if self._call.state in (CallState.SKIPPED, CallState.ABORTED):
             return str(self._call.state.value)
-        if self._world.is_aborted(self._run_id):
+        if self._runs.is_aborted(self._run_id):
             return CallState.ABORTED.value
-        if self._run_id in self._world.tracks:
+        if self._run_id in self._runs.tracks:
             return CallState.PUBLISHED.value
-        is_over = self._world.is_over(self._parent)
+        is_over = self._runs.is_over(self._parent)
         return CallState.DROPPED.value if is_over else CallState.BUFFERED.value
 
     @property
@@ -192,7 +192,7 @@ class DeferredCall:
         """
         if not self._call.payload:
             return None
-        contract = deferrable(self._world.app.tasks[self.task]).contract
+        contract = deferrable(self._runs.app.tasks[self.task]).contract
         args, kwargs = contract.unpack(*from_json(self._call.payload))
         if isinstance(contract.layout, SchemaLayout):
             return next(iter([*args, *kwargs.values()]))
@@ -201,7 +201,7 @@ class DeferredCall:
     @property
     def run(self) -> SimulatedRun[Any]:
         """The deferred run; raises SimulationError if the call was not published."""
-        found = find(self._world, self._run_id)
+        found = find(self._runs, self._run_id)
         if found is None:
             raise SimulationError(f"{self!r} has no run{_because(self.reason)}")
         return found
@@ -211,16 +211,17 @@ class DeferredCall:
         return run_id(self._parent.id, self._call.id)
 
 
-def find(world: World, id: str) -> SimulatedRun[Any] | None:
+def find(runs: Runs, id: str) -> SimulatedRun[Any] | None:
     """Answer the run with this id; None if none was published."""
-    return SimulatedRun(world, world.tracks[id]) if id in world.tracks else None
+    return SimulatedRun(runs, runs.tracks[id]) if id in runs.tracks else None
 
 
-def _waiting(world: World, track: Track) -> Waiting | None:
-    parking = world.store.parking(track.id)
+def _waiting(runs: Runs, track: Track) -> Waiting | None:
+    parking = runs.store.parking(track.id)
     if parking is None:
         return None
-    child = unpack(track.id, parking.body).child
+    record = unpack(track.id, parking.body)
+    child = record.child if isinstance(record, ParkedRun) else None
     until = None if child else datetime.fromtimestamp(parking.due, timezone.utc)
     if child:
         return Waiting(parking.step, "run", until, run=child[0])

@@ -10,22 +10,20 @@ from typing import Any, ParamSpec, TypeVar, overload
 from uuid import uuid4
 
 from celery_defer import durations
-from celery_defer.app.extension import extension_of
-from celery_defer.contract import Deferrable, DeferredTask, deferrable, name_of
-from celery_defer.contract import returns as answers
+from celery_defer.contract import Deferrable, DeferredTask, deferrable, name_of, returns
+from celery_defer.current import extension_of
 from celery_defer.durations import Duration
-from celery_defer.events.event import Event, Received, received, send_event
+from celery_defer.events import Event, Received, received, send_event
 from celery_defer.ids import RunId
-from celery_defer.model import Call, Outcome, Record
-from celery_defer.outbox.messages import deliver
-from celery_defer.outbox.relay import Relay
-from celery_defer.run import memo
-from celery_defer.testing.broker import Letter, Letters
+from celery_defer.model import Call, Outcome
+from celery_defer.outbox import DeferredCalls, Relay, deliver
+from celery_defer.run import Memo
+from celery_defer.testing.broker import Message, Queue
 from celery_defer.testing.run import SimulatedRun, SimulationError, find
 from celery_defer.testing.stand_ins import task_name
 from celery_defer.testing.store import SimulatedStore
 from celery_defer.testing.swap import Ports, placed
-from celery_defer.testing.tracks import World
+from celery_defer.testing.tracks import Runs
 from celery_defer.testing.worker import SimulatedWorker
 
 __all__ = ["Simulation"]
@@ -63,15 +61,15 @@ class Simulation:
         self._time = time() if now is None else _begin(now)
         self._ran_at_once = 0
         self._store = SimulatedStore()
-        self._world = World(app, self._store)
-        self._worker = SimulatedWorker(self._world, self._clock)
-        self._letters = Letters(
+        self._runs = Runs(app, self._store)
+        self._worker = SimulatedWorker(self._runs, self._clock)
+        self._queue = Queue(
             app.conf.accept_content, self._clock, self._worker.published, self._worker.told
         )
         self._placed = ExitStack()
 
     def __enter__(self) -> Simulation:
-        if isinstance(vars(self.app._celery_defer).get("store"), SimulatedStore):
+        if isinstance(vars(extension_of(self.app)).get("store"), SimulatedStore):
             raise SimulationError(f"{self.app!r} is in a simulation: use that one, or end it first")
         self._placed.enter_context(placed(self.app, self._ports()))
         return self
@@ -123,10 +121,10 @@ class Simulation:
         payload = function.contract.pack(args, kwargs)
         call = Call("alone", function.contract.task, payload, self._time, options)
         parent = RunId(str(uuid4()))
-        record = Record(parent, parent, "", 0, Outcome.SUCCESS, self._time, {}, (call,))
-        before = set(self._world.tracks)
+        record = DeferredCalls(parent, parent, "", 0, Outcome.SUCCESS, self._time, {}, (call,))
+        before = set(self._runs.tracks)
         deliver(self.app, record, Outcome.SUCCESS, uuid4().hex)
-        (id,) = self._world.tracks.keys() - before
+        (id,) = self._runs.tracks.keys() - before
         return self._run(id)
 
     def drain(self) -> list[SimulatedRun[Any]]:
@@ -170,10 +168,10 @@ class Simulation:
 
         >>> sim.send_event("purchase/completed", {"order_id": "o-1"})
         """
-        before = len(self._letters.waiting)
+        before = len(self._queue.waiting)
         woken = send_event(name, data, id=id)
-        for letter in self._letters.waiting[before:]:
-            self._run(letter.id)
+        for message in self._queue.waiting[before:]:
+            self._run(message.id)
         return woken
 
     def fail_step(
@@ -236,7 +234,7 @@ class Simulation:
     @property
     def runs(self) -> list[SimulatedRun[Any]]:
         """All runs that were published, in order."""
-        return [SimulatedRun(self._world, track) for track in self._world.tracks.values()]
+        return [SimulatedRun(self._runs, track) for track in self._runs.tracks.values()]
 
     @property
     def events(self) -> list[Received[Any]]:
@@ -244,9 +242,9 @@ class Simulation:
 
         >>> assert [event.name for event in sim.events] == []
         """
-        sent = [memo.unpack(event.memo) for event in self._store.sent]
-        found = [received("events", known, answers.ANYTHING) for known in sent]
-        return [event for event in found if event is not None]
+        memos = [Memo.unpack(event.memo) for event in self._store.sent]
+        events = [received("events", memo, returns.ANYTHING) for memo in memos]
+        return [event for event in events if event is not None]
 
     def runs_of(self, task: Any) -> list[SimulatedRun[Any]]:
         """The runs of a task, in order of their publication.
@@ -261,7 +259,7 @@ class Simulation:
 
         >>> order = sim.find(process_order.delay(7).id)
         """
-        found = find(self._world, id)
+        found = find(self._runs, id)
         if found is None:
             raise SimulationError(f"no run {id} was published; there are: {self.runs}")
         return found
@@ -270,7 +268,7 @@ class Simulation:
 
     def _ports(self) -> Ports:
         return Ports(
-            letters=self._letters,
+            queue=self._queue,
             store=self._store,
             clock=self._clock,
             now=lambda: self.now.astimezone(self.app.timezone),
@@ -283,29 +281,29 @@ class Simulation:
         return self._time
 
     def _run(self, id: str) -> SimulatedRun[Any]:
-        letter = self._letters.take(self._time, id)
-        if letter is not None:
-            self._deliver(letter)
+        message = self._queue.take(self._time, id)
+        if message is not None:
+            self._deliver(message)
         return self.find(id)
 
     def _drain(self) -> list[SimulatedRun[Any]]:
         ran = []
-        while letter := self._letters.take(self._time):
-            self._deliver(letter)
-            ran.append(self.find(letter.id))
+        while message := self._queue.take(self._time):
+            self._deliver(message)
+            ran.append(self.find(message.id))
         return ran
 
-    def _deliver(self, letter: Letter) -> None:
+    def _deliver(self, message: Message) -> None:
         self._ran_at_once += 1
         if self._ran_at_once > self.most_at_once:
             raise SimulationError(
-                f"{self.most_at_once} runs, and no time has passed: does {letter.task} send itself?"
+                f"{self.most_at_once} runs, and no time has passed: does {message.task} send itself?"
             )
-        self._worker.deliver(letter)
+        self._worker.deliver(message)
 
     def _next_due(self) -> float | None:
-        due = [letter.due for letter in self._letters.waiting]
-        kept = self._store.next_due_of(self._world.has_ended)
+        due = [message.due for message in self._queue.waiting]
+        kept = self._store.next_due_of(self._runs.has_ended)
         return min([*due, kept] if kept is not None else due, default=None)
 
     def _move(self, to: float) -> None:
@@ -314,19 +312,19 @@ class Simulation:
 
     def _look(self) -> None:
         """Do what the relay of a worker does."""
-        settings = self.app._celery_defer.settings
-        Relay(self.app, self._store, settings, tells=lambda: False).tick(self._time)
+        settings = extension_of(self.app).settings
+        Relay(self.app, self._store, settings, announces=lambda: False).tick(self._time)
 
     def _check_runs(self) -> None:
-        for track in self._world.tracks.values():
-            if track.is_unseen_failure and not self._world.is_received(track):
+        for track in self._runs.tracks.values():
+            if track.is_unseen_failure and not self._runs.is_received(track):
                 raise SimulationError(
-                    f"{SimulatedRun(self._world, track)!r} has failed, and the test has not "
+                    f"{SimulatedRun(self._runs, track)!r} has failed, and the test has not "
                     "looked at its result, state or exception"
                 ) from track.exception
 
     def _check_steps(self) -> None:
-        if missed := self._worker.stand_ins.missed(self._world):
+        if missed := self._worker.stand_ins.missed(self._runs):
             raise SimulationError("; ".join(missed))
 
 

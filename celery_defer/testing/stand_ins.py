@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.app.task import Task
 
-from celery_defer.testing.tracks import World
+from celery_defer.testing.tracks import Runs
 
 __all__ = ["StandIn", "StandIns", "task_name"]
 
@@ -83,9 +83,9 @@ class StandIns:
         counted = [each for each in able if each.times is not None]
         return next(iter(counted or reversed(able)), None)
 
-    def missed(self, world: World) -> list[str]:
+    def missed(self, runs: Runs) -> list[str]:
         """Answer what no step and no run has come to, and why that may be."""
-        return [f"{each.said}: {_why(each, world)}" for each in self.said if not each.is_met]
+        return [f"{each.said}: {_why(each, runs)}" for each in self.said if not each.is_met]
 
 
 def task_name(task: Any) -> str:
@@ -110,13 +110,13 @@ def _is_raisable(error: object) -> bool:
     return issubclass(kind, BaseException)
 
 
-def _why(missed: StandIn, world: World) -> str:
-    tracks = world.tracks.values()
+def _why(missed: StandIn, runs: Runs) -> str:
+    tracks = runs.tracks.values()
     if missed.step is None:
         begun = sorted({track.task for track in tracks if track.passes})
         return f"no such run has begun since; there were runs of {begun}"
     own = [track for track in tracks if missed.task in (None, track.task)]
-    if any(missed.step in world.functionless(track) for track in own):
+    if any(missed.step in runs.functionless(track) for track in own):
         return (
             "this step has no function: it sleeps, waits for an event, or invokes a run, for which "
             "there are answer_run and fail_run"

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery_defer.commands import Commands
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import Call
-from celery_defer.outbox import parked
-from celery_defer.outbox import records as record
-from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent, Told, Verdict
+from celery_defer.outbox import DeferredCalls, ParkedRun, unpack
+from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent, Verdict
 
 __all__ = ["SimulatedStore"]
 
@@ -25,17 +25,18 @@ class SimulatedStore(MemoryStore):
     sent: list[SentEvent] = field(default_factory=list)
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float
-    ) -> Callable[[], None]:
-        staged = record.unpack(body)
-        known = self.calls.setdefault(staged.parent, {})
-        known.update({call.id: call for call in staged.calls})
-        return super().stage(id, token, body, due, keep)
+        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
+    ) -> bool:
+        record = unpack(id, body)
+        if isinstance(record, DeferredCalls):
+            known = self.calls.setdefault(record.parent, {})
+            known.update({call.id: call for call in record.calls})
+        return super().stage(id, token, body, due, keep, replaces=replaces)
 
     def park(
-        self, id: RunId, parking: Parking, now: float, keep: float, told: Told | None = None
+        self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
     ) -> Arrival:
-        arrival = super().park(id, parking, now, keep, told)
+        arrival = super().park(id, parking, now, keep, report)
         if arrival.verdict is Verdict.PARKED:
             self.parkings[id] = parking
         return arrival
@@ -75,10 +76,8 @@ class SimulatedStore(MemoryStore):
 
 
 def _child(id: RunId, body: bytes) -> str | None:
-    if not parked.is_parked(body):
-        return None
     try:
-        run = parked.unpack(id, body)
+        run = unpack(id, body)
     except RecordError:  # the relay puts it into quarantine
         return None
-    return run.child[0] if run.child else None
+    return run.child[0] if isinstance(run, ParkedRun) and run.child else None

@@ -13,7 +13,8 @@ from celery.app.task import Task
 from celery.backends.base import DisabledBackend
 from celery.signals import task_postrun
 
-from celery_defer.testing.broker import Letters, SimulatedBackend, connect, producers
+from celery_defer.current import extension_of
+from celery_defer.testing.broker import Queue, SimulatedBackend, connect, producers
 from celery_defer.testing.store import SimulatedStore
 
 __all__ = ["Ports", "placed", "swapped"]
@@ -23,7 +24,7 @@ __all__ = ["Ports", "placed", "swapped"]
 class Ports:
     """What takes the place of what an app has in production."""
 
-    letters: Letters
+    queue: Queue
     store: SimulatedStore
     clock: Callable[[], float]
     now: Callable[[], Any]
@@ -40,9 +41,9 @@ def placed(app: Any, ports: Ports) -> Iterator[None]:
     connections, so no setting is read or changed but ``task_always_eager``.
     """
     with ExitStack() as stack:
-        stack.enter_context(_broker(app, ports.letters))
+        stack.enter_context(_broker(app, ports.queue))
         stack.enter_context(_results(app, ports.drain))
-        stack.enter_context(_extension(app._celery_defer, ports))
+        stack.enter_context(_extension(extension_of(app), ports))
         stack.enter_context(swapped(vars(app), {"now": ports.now}))
         stack.enter_context(swapped(app.conf.changes, {"task_always_eager": False}))
         stack.enter_context(_current(app))
@@ -67,13 +68,13 @@ def swapped(names: Any, values: Mapping[str, Any], without: tuple[str, ...] = ()
 
 
 @contextmanager
-def _broker(app: Any, letters: Letters) -> Iterator[None]:
+def _broker(app: Any, queue: Queue) -> Iterator[None]:
     """celery.app.base.Celery._connection makes every connection; two pools keep them."""
 
     def connection(*_: Any, **__: Any) -> Any:
-        return connect(letters)
+        return connect(queue)
 
-    pool = producers(connect(letters))
+    pool = producers(connect(queue))
     with (
         swapped(vars(app), {"_connection": connection, "_pool": pool.connections}),
         swapped(vars(app.amqp), {"_producer_pool": pool}),

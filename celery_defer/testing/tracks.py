@@ -10,16 +10,15 @@ from celery.states import FAILURE, PENDING, RETRY, REVOKED, SUCCESS
 
 from celery_defer.ids import RunId
 from celery_defer.model import WAITING, Call, CallState
-from celery_defer.run.headers import Envelope
+from celery_defer.outbox import NOBODY
+from celery_defer.run import DeferHeader
 from celery_defer.store import Recalled
 from celery_defer.testing.store import SimulatedStore
 
-__all__ = ["Track", "World"]
+__all__ = ["Runs", "Track"]
 
 _NOT_ENDED = frozenset({PENDING, RETRY, WAITING})
 _ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
-# celery_defer.withdrawal claims under this name what must not start.
-_NOBODY = "aborted"
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Runs:
     """What the runs of one simulation share."""
 
     app: Any
@@ -77,10 +76,10 @@ class World:
 
     def is_received(self, track: Track) -> bool:
         """Whether the run that has invoked this one knows how it has ended."""
-        envelope, parent = Envelope.open(track.headers), track.headers.get("parent_id")
-        if envelope is None or envelope.step is None or parent not in self.tracks:
+        header, parent = DeferHeader.of(track.headers), track.headers.get("parent_id")
+        if header is None or header.step is None or parent not in self.tracks:
             return False
-        return envelope.step in self._recalled(self.tracks[parent]).memos
+        return header.step in self._recalled(self.tracks[parent]).memos
 
     def functionless(self, track: Track) -> set[str]:
         """Answer the steps of a run that have no function to call."""
@@ -88,7 +87,7 @@ class World:
         return {*known.memos, *known.waits} - track.steps.keys()
 
     def is_aborted(self, id: RunId) -> bool:
-        return self.store.owner(id) == _NOBODY
+        return self.store.owner(id) == NOBODY
 
     def _recalled(self, track: Track) -> Recalled:
         return self.store.recall(track.id, None, 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
-from celery_defer.app.extension import extension_of
+from celery_defer.current import extension_of
 from celery_defer.errors import StoreError
 from celery_defer.store import Store
 
@@ -50,4 +50,5 @@ def _store(ctx: Any) -> Store:
         raise click.UsageError("this app has no Defer(app)")
     if extension.store is None:
         raise click.UsageError(str(StoreError()))
-    return extension.store
+    store: Store = extension.store
+    return store

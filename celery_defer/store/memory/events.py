@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from celery_defer.ids import RunId
-from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent
 from celery_defer.store.memory.state import MemoryRecord, MemoryState
-from celery_defer.store.protocol import Taken
+from celery_defer.store.values import NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
 __all__ = ["MemoryEvents"]
 
@@ -47,13 +46,13 @@ class MemoryEvents(MemoryState):
             else:
                 self._sent.pop(event.id, None)
             free = [id for id in woken if self._outbox[id].lease <= now]
-            taken = tuple(self._lease(id, until) for id in free)
-            return Emitted(len(woken), taken, has_more=has_more)
+            leases = tuple(self._lease(id, until) for id in free)
+            return Emitted(len(woken), leases, has_more=has_more)
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:  # noqa: ARG002
         return [event for event in self._kept(digest) if since <= event.at < before]
 
-    def arrive(self, id: RunId, step: str, now: float, until: float) -> Taken | None:
+    def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:
         with self._lock:
             record = self._outbox.get(id)
             if record is None or record.step != step:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from celery_defer.ids import RunId
 from celery_defer.store.memory.events import MemoryEvents
 from celery_defer.store.memory.runs import MemorySteps
 from celery_defer.store.memory.state import MemoryRecord
-from celery_defer.store.protocol import Claim, Quarantined, Taken
+from celery_defer.store.values import Claim, Leased, Quarantined
 
 __all__ = ["MemoryStore"]
 
@@ -26,22 +25,14 @@ class MemoryStore(MemorySteps, MemoryEvents):
         body: bytes,
         due: float,
         keep: float,  # noqa: ARG002
-    ) -> Callable[[], None]:
-        with self._lock:
-            self._outbox[id] = MemoryRecord(token, body, due)
-        return lambda: None
-
-    def stage_in(
-        self,
-        connection: Mapping[str, Any],  # noqa: ARG002
-        id: RunId,  # noqa: ARG002
-        token: str,  # noqa: ARG002
-        body: bytes,  # noqa: ARG002
         *,
-        due: float,  # noqa: ARG002
-        keep: float,  # noqa: ARG002
-    ) -> None:
-        return None
+        replaces: bool = True,
+    ) -> bool:
+        with self._lock:
+            if not replaces and id in self._outbox and self._outbox[id].token != token:
+                return False
+            self._outbox[id] = MemoryRecord(token, body, due)
+            return True
 
     def settle(self, id: RunId, token: str | None) -> None:
         with self._lock:
@@ -52,10 +43,7 @@ class MemoryStore(MemorySteps, MemoryEvents):
         for id, token in records:
             self.settle(id, token)
 
-    def settle_in(self, broker: Mapping[str, Any], id: RunId, token: str) -> None:  # noqa: ARG002
-        return None
-
-    def take(self, now: float, until: float, limit: int) -> list[Taken]:
+    def take(self, now: float, until: float, limit: int) -> list[Leased]:
         with self._lock:
             due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
             return [self._lease(id, until) for _, id in sorted(due)[:limit]]

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from celery_defer.commands import Commands
 from celery_defer.ids import RunId
-from celery_defer.store.events import DRIFT, NO_SHAPE, SentEvent, Subscription
-from celery_defer.store.memory.nudges import MemoryNudges
-from celery_defer.store.memory.state import MemoryRecord, MemoryRun, MemoryState
-from celery_defer.store.protocol import Claim
-from celery_defer.store.runs import Arrival, Parking, Recalled, Resumed, Told, Verdict
+from celery_defer.store.memory.state import MemoryAlarm, MemoryRecord, MemoryRun, MemoryState
+from celery_defer.store.values import (
+    DRIFT,
+    NO_SHAPE,
+    Arrival,
+    Claim,
+    Parking,
+    Recalled,
+    Resumed,
+    SentEvent,
+    Subscription,
+    Verdict,
+)
 
 __all__ = ["MemorySteps"]
 
@@ -30,7 +39,7 @@ class MemorySteps(MemoryState):
         turn: int,
         owner: str,
         keep: float,  # noqa: ARG002
-        told: Told | None = None,  # noqa: ARG002
+        report: Commands | None = None,  # noqa: ARG002
     ) -> Resumed:
         with self._lock:
             run = self._runs[id]
@@ -51,7 +60,7 @@ class MemorySteps(MemoryState):
             kept = [self._runs[id].memos.setdefault(step, memo) for step, memo in memos.items()]
             return kept[-1]
 
-    def tells(self, told: Told) -> bool:  # noqa: ARG002
+    def reaches(self, report: Commands) -> bool:  # noqa: ARG002
         return False
 
     def park(
@@ -60,7 +69,7 @@ class MemorySteps(MemoryState):
         parking: Parking,
         now: float,
         keep: float,  # noqa: ARG002
-        told: Told | None = None,  # noqa: ARG002
+        report: Commands | None = None,  # noqa: ARG002
     ) -> Arrival:
         with self._lock:
             run, wait = self._runs[id], parking.subscription
@@ -124,8 +133,8 @@ class MemorySteps(MemoryState):
         with self._lock:
             return min((record.due for record in self._outbox.values()), default=None)
 
-    def nudges(self) -> MemoryNudges:
-        return MemoryNudges(self._parked, lambda: self._parks, self.next_due)
+    def alarm(self) -> MemoryAlarm:
+        return MemoryAlarm(self._parked, lambda: self._parks, self.next_due)
 
     def _known_since(self, wait: Subscription, now: float) -> float:
         """Answer since when events are kept by the values of a wait; from now on they are."""

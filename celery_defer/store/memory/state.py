@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from celery_defer.ids import RunId
-from celery_defer.store.events import SentEvent
-from celery_defer.store.protocol import Quarantined, Taken
-from celery_defer.store.runs import Recalled
+from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent
 
-__all__ = ["MemoryRecord", "MemoryRun", "MemoryState"]
+__all__ = ["MemoryAlarm", "MemoryRecord", "MemoryRun", "MemoryState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +72,35 @@ class MemoryState:
     def _has(self, id: RunId, token: str) -> bool:
         return id in self._outbox and self._outbox[id].token == token
 
-    def _lease(self, id: RunId, until: float) -> Taken:
+    def _lease(self, id: RunId, until: float) -> Leased:
         record = self._outbox[id]
         self._outbox[id] = replace(record, due=until, lease=until, tries=record.tries + 1)
-        return Taken(id, record.token, record.body, record.tries + 1)
+        return Leased(id, record.token, record.body, record.tries + 1)
 
     def _kept(self, digest: str) -> list[SentEvent]:
         return self._events.get(digest, [])
+
+
+class MemoryAlarm:
+    """Goes off when a run parks, in this process."""
+
+    def __init__(
+        self,
+        condition: threading.Condition,
+        parked: Callable[[], int],
+        next_due: Callable[[], float | None],
+    ) -> None:
+        self._condition = condition
+        self._parked = parked
+        self._next_due = next_due
+        self._seen = parked()
+
+    def wait(self, seconds: float) -> float | None:
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._parked() != self._seen, seconds):
+                return None
+            self._seen = self._parked()
+            return self._next_due()
+
+    def close(self) -> None:
+        pass

@@ -1,5 +1,6 @@
 """The store in Redis 6.2 or newer: one script an operation, in the folder ``lua``."""
 
 from celery_defer.store.redis.store import RedisStore
+from celery_defer.store.redis.transaction import commit
 
-__all__ = ["RedisStore"]
+__all__ = ["RedisStore", "commit"]

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery_defer.ids import RunId
-from celery_defer.store.events import NO_SHAPE, Emitted, Rest, SentEvent
-from celery_defer.store.protocol import Taken
-from celery_defer.store.redis.answers import emitted, sent, taken
-from celery_defer.store.redis.base import RedisBase, number, seconds
+from celery_defer.store.redis.client import RedisClient, number, seconds
+from celery_defer.store.redis.replies import emitted, leased, sent
+from celery_defer.store.values import NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
 __all__ = ["RedisEvents"]
 
 
-class RedisEvents(RedisBase):
+class RedisEvents(RedisClient):
     """Keeps events by what stands for their values, and waits in one index of all."""
 
     def __init__(self, client: Any, prefix: str) -> None:
@@ -50,7 +49,7 @@ class RedisEvents(RedisBase):
         rows = self._client.zrangebyscore(self._came(digest), since, f"({before}", withscores=True)
         return [sent(name, member, at) for member, at in rows]
 
-    def arrive(self, id: RunId, step: str, now: float, until: float) -> Taken | None:
+    def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:
         keys = [self._record(id), self._due, self._waits]
         row = self._arrive(keys, [id, step, now, until])
-        return taken(row) if row else None
+        return leased(row) if row else None

@@ -3,81 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from celery_defer.ids import RunId
-from celery_defer.store.protocol import Claim, Quarantined, Taken
-from celery_defer.store.redis.answers import quarantined
-from celery_defer.store.redis.base import RedisBase, address, seconds
+from celery_defer.store.redis.client import RedisClient, seconds
+from celery_defer.store.redis.replies import quarantined
+from celery_defer.store.values import Claim, Leased, Quarantined
 
 __all__ = ["RedisOutbox"]
 
 
-class RedisOutbox(RedisBase):
+class RedisOutbox(RedisClient):
     """Keeps each record as one string, and one index of when they are due."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         super().__init__(client, prefix)
         self._stage = self._script("record", "stage")
         self._settle = self._script("record", "settle")
-        self._settle_all = self._script("record", "settle_all")
-        self._publish = self._script("record", "publish", "settle")
         self._take = self._script("record", "lease", "take")
         self._postpone = self._script("record", "postpone")
         self._quarantine = self._script("record", "keep", "quarantine")
         self._claim = self._script("claim")
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float
-    ) -> Callable[[], None]:
-        args = [id, token, body, due, seconds(keep)]
-        return self._sent(self._stage, self._of_record(id), args)
-
-    def stage_in(
-        self,
-        connection: Mapping[str, Any],
-        id: RunId,
-        token: str,
-        body: bytes,
-        *,
-        due: float,
-        keep: float,
-    ) -> Callable[[Any], None] | None:
-        ours = self._client.connection_pool.connection_kwargs
-        if address(connection) is None or address(connection) != address(ours):
-            return None
-        # EVAL, for a pipeline cannot load a script that the server has forgotten. What fails in
-        # here is no error of the others.
-        here, there = (int(each.get("db") or 0) for each in (ours, connection))
-        # SELECT holds for the script alone; a user may not be allowed it.
-        select = f"redis.call('SELECT', {here})\n" if here != there else ""
-        source = f"local done, why = pcall(function()\n{select}{self._stage.script}\nend)\n"
-        source += "return done and 1 or tostring(type(why) == 'table' and why.err or why)"
-        keys, args = self._of_record(id), [id, token, body, due, seconds(keep)]
-        return lambda pipeline: pipeline.eval(source, len(keys), *keys, *args)
+        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
+    ) -> bool:
+        args = [id, token, body, due, seconds(keep), int(replaces)]
+        return bool(self._stage(self._of_record(id), args))
 
     def settle(self, id: RunId, token: str | None) -> None:
-        self._settle(self._of_record(id), [id, token or ""])
+        self.settle_all([(id, token or "")])
 
     def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
         keys = [self._due, self._waits, *(self._record(id) for id, _ in records)]
-        self._settle_all(keys, [part for record in records for part in record])
+        self._settle(keys, [part for record in records for part in record])
 
-    def settle_in(
-        self, broker: Mapping[str, Any], id: RunId, token: str
-    ) -> Callable[[Sequence[Any]], Callable[[], None]] | None:
-        ours = self._client.connection_pool.connection_kwargs
-        if address(broker) is None or address(broker) != address(ours):
-            return None
-        keys = self._of_record(id)
-        args = [id, token, *(int(connection.get("db") or 0) for connection in (broker, ours))]
-        return lambda commands: self._sent_once(self._publish, keys, [*args, *commands])
-
-    def take(self, now: float, until: float, limit: int) -> list[Taken]:
+    def take(self, now: float, until: float, limit: int) -> list[Leased]:
         start, end = self._record(RunId("\0")).split("\0")
         rows = self._take([self._due, self._waits], [now, until, limit, start, end])
-        return [Taken(RunId(id.decode()), token.decode(), body, n) for id, token, body, n in rows]
+        return [Leased(RunId(id.decode()), token.decode(), body, n) for id, token, body, n in rows]
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         self._postpone([self._record(id), self._due], [id, token, due, body or b""])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Quarantined, Store, Taken
+from celery_defer.store import Leased, Quarantined, Store
 from celery_defer.testing.store_contract.shorthand import KEEP, stage
 
 __all__ = ["OutboxContract"]
@@ -16,7 +16,7 @@ class OutboxContract:
         stage(store, "run", due=10)
 
         assert store.take(9.9, 99, 10) == []
-        assert store.take(10, 99, 10) == [Taken(RunId("run"), "token", b"body", 1)]
+        assert store.take(10, 99, 10) == [Leased(RunId("run"), "token", b"body", 1)]
 
     def test_a_taken_record_is_nobody_elses_until_its_lease_ends(self, store: Store) -> None:
         stage(store, "run", due=10)
@@ -37,7 +37,7 @@ class OutboxContract:
         store.take(10, 20, 10)
         stage(store, "run", due=15, token="second", body=b"second")
 
-        assert store.take(15, 99, 10) == [Taken(RunId("run"), "second", b"second", 1)]
+        assert store.take(15, 99, 10) == [Leased(RunId("run"), "second", b"second", 1)]
 
     def test_a_body_of_any_bytes_comes_back(self, store: Store) -> None:
         body = bytes(range(256)) * 100

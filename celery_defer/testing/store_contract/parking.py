@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Arrival, Store, Taken, Verdict
+from celery_defer.store import Arrival, Leased, Store, Verdict
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     NOBODY,
@@ -29,7 +29,7 @@ class ParkingContract:
 
         assert store.waiting() == 1
         assert store.take(14.9, 99, 10) == []
-        assert store.take(15, 99, 10) == [Taken(RUN, "token", b"body", 1)]
+        assert store.take(15, 99, 10) == [Leased(RUN, "token", b"body", 1)]
 
     def test_a_run_parks_in_its_own_turn_only(self, store: Store) -> None:
         park(store, due=15)
@@ -68,12 +68,12 @@ class ParkingContract:
         assert store.recall(RUN, 10, KEEP).turn == 0
         assert store.waiting() == 0
 
-    # -- next_due, nudges -----------------------------------------------------------
+    # -- next_due, alarm -----------------------------------------------------------
 
     def test_the_next_due_is_the_earliest(self, store: Store) -> None:
         assert store.next_due() is None
 
-        store.stage(RunId("staged"), "token", b"body", 20, KEEP)()
+        store.stage(RunId("staged"), "token", b"body", 20, KEEP)
         park(store, due=15.5)
         assert store.next_due() == 15.5
 
@@ -81,15 +81,15 @@ class ParkingContract:
         assert store.next_due() == 20
 
     def test_a_run_that_parks_for_a_short_time_wakes_who_rests(self, store: Store) -> None:
-        nudges = store.nudges()
-        while nudges.wait(0.05) is not None:  # what it has missed before
+        alarm = store.alarm()
+        while alarm.wait(0.05) is not None:  # what it has missed before
             pass
 
         park(store, now=10, due=15.5)
 
-        assert nudges.wait(5) == 15.5
-        assert nudges.wait(0.05) is None
-        nudges.close()
+        assert alarm.wait(5) == 15.5
+        assert alarm.wait(0.05) is None
+        alarm.close()
 
     # -- cancel ---------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class ParkingContract:
         assert store.recall(RUN, 10, KEEP).is_cancelled
 
     def test_what_a_cancelled_run_has_staged_stays(self, store: Store) -> None:
-        store.stage(RUN, "token", b"calls", 10, KEEP)()
+        store.stage(RUN, "token", b"calls", 10, KEEP)
 
         assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None
         assert store.cancel(RUN, KEEP, UNTIL) is None

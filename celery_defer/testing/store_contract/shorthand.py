@@ -43,8 +43,8 @@ NOBODY = Emitted()
 
 
 def stage(store: Store, id: str, due: float, token: str = "token", body: bytes = b"body") -> None:
-    """Stage a record, and wait until it is there."""
-    store.stage(RunId(id), token, body, due, KEEP)()
+    """Stage a record."""
+    store.stage(RunId(id), token, body, due, KEEP)
 
 
 def park(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import NO_SHAPE, Arrival, Store, Taken, Verdict
+from celery_defer.store import NO_SHAPE, Arrival, Leased, Store, Verdict
 from celery_defer.testing.store_contract.shorthand import (
     BY_NAME,
     KEEP,
@@ -121,12 +121,12 @@ class WaitContract:
 
     def test_what_a_run_stages_takes_the_place_of_its_wait(self, store: Store) -> None:
         park(store, wait=wait_for())
-        store.stage(RUN, "calls", b"calls", 10, KEEP)()
+        store.stage(RUN, "calls", b"calls", 10, KEEP)
 
         assert emit(store, event()) == NOBODY
         assert store.arrive(RUN, "wait", 20, 30) is None
         assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None
-        assert store.take(10, 99, 10) == [Taken(RUN, "calls", b"calls", 1)]
+        assert store.take(10, 99, 10) == [Leased(RUN, "calls", b"calls", 1)]
 
     def test_a_quarantined_run_waits_no_longer(self, store: Store) -> None:
         park(store, wait=wait_for())
@@ -140,7 +140,7 @@ class WaitContract:
         store.take(15, 99, 10)
         store.postpone(RUN, "token", 50)
 
-        assert emit(store, event()).taken == (Taken(RUN, "token", b"body", 2),)
+        assert emit(store, event()).leased == (Leased(RUN, "token", b"body", 2),)
 
     def test_a_later_wait_takes_the_place_of_the_earlier(self, store: Store) -> None:
         park(store, wait=wait_for("one"))
@@ -154,7 +154,7 @@ class WaitContract:
     def test_a_run_whose_wait_is_over_is_leased(self, store: Store) -> None:
         park(store, due=15, wait=wait_for())
 
-        assert store.arrive(RUN, "wait", 12, 22) == Taken(RUN, "token", b"body", 1)
+        assert store.arrive(RUN, "wait", 12, 22) == Leased(RUN, "token", b"body", 1)
         assert store.recall(RUN, 10, KEEP).memos == {}
         assert emit(store, event()) == NOBODY
         assert store.arrive(RUN, "wait", 21.9, 99) is None
@@ -181,8 +181,8 @@ class WaitContract:
         id, step = RunId("{a}:run ü'\n%s"), "b\n}:outbox '%d'"
         park(store, id, step=step, wait=wait_for())
 
-        assert [taken.id for taken in emit(store, event(), now=1, until=2).taken] == [id]
-        assert store.arrive(id, step, 3, 4) == Taken(id, "token", b"body", 2)
+        assert [taken.id for taken in emit(store, event(), now=1, until=2).leased] == [id]
+        assert store.arrive(id, step, 3, 4) == Leased(id, "token", b"body", 2)
         assert store.cancel(id, KEEP, UNTIL) == b"body"
 
     # -- give_up ----------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Emitted, Rest, Store, Taken
+from celery_defer.store import Emitted, Leased, Rest, Store
 from celery_defer.testing.store_contract.shorthand import (
     BY_NAME,
     KEEP,
@@ -33,7 +33,7 @@ class WakeContract:
         found = emit(store, event(), {**BY_NAME, SHAPE: "by-user"})
 
         assert (found.woken, found.has_more) == (2, False)
-        assert [taken.id for taken in found.taken] == ["one", "two"]
+        assert [taken.id for taken in found.leased] == ["one", "two"]
         for id in ("one", "two"):
             assert store.recall(RunId(id), 10, KEEP).memos == {"wait": b"event"}
         assert store.recall(RunId("three"), 10, KEEP).memos == {}
@@ -43,9 +43,9 @@ class WakeContract:
 
         found = emit(store, event(), now=12, until=22)
 
-        assert found.taken == (Taken(RUN, "token", b"body", 1),)
+        assert found.leased == (Leased(RUN, "token", b"body", 1),)
         assert store.take(21.9, 99, 10) == []
-        assert store.take(22, 99, 10) == [Taken(RUN, "token", b"body", 2)]
+        assert store.take(22, 99, 10) == [Leased(RUN, "token", b"body", 2)]
 
     def test_a_woken_run_is_not_woken_by_the_next_event(self, store: Store) -> None:
         park(store, wait=wait_for())
@@ -60,20 +60,20 @@ class WakeContract:
 
         assert emit(store, event(), now=44) == Emitted(woken=1)
         assert store.recall(RUN, 10, KEEP).memos == {"wait": b"event"}
-        assert store.take(45, 99, 10) == [Taken(RUN, "token", b"body", 2)]
+        assert store.take(45, 99, 10) == [Leased(RUN, "token", b"body", 2)]
 
     def test_a_run_that_a_sender_has_is_given_to_nobody_else(self, store: Store) -> None:
         park(store, wait=wait_for())
         emit(store, event(), now=20, until=30)
 
         assert store.arrive(RUN, "wait", 29.9, 99) is None
-        assert store.arrive(RUN, "wait", 30, 99) == Taken(RUN, "token", b"body", 2)
+        assert store.arrive(RUN, "wait", 30, 99) == Leased(RUN, "token", b"body", 2)
 
     def test_a_run_whose_lease_has_ended_is_given_to_the_sender(self, store: Store) -> None:
         park(store, due=15, wait=wait_for())
         store.take(15, 45, 10)
 
-        assert [taken.tries for taken in emit(store, event(), now=45).taken] == [2]
+        assert [taken.tries for taken in emit(store, event(), now=45).leased] == [2]
 
     def test_no_more_runs_are_leased_than_wanted_and_the_rest_the_next_time(
         self, store: Store
@@ -84,7 +84,7 @@ class WakeContract:
         found = [emit(store, event(), limit=2) for _ in range(2)]
 
         assert [(each.woken, each.has_more) for each in found] == [(2, True), (1, False)]
-        assert [[taken.id for taken in each.taken] for each in found] == [
+        assert [[taken.id for taken in each.leased] for each in found] == [
             ["run-0", "run-1"],
             ["run-2"],
         ]
@@ -103,8 +103,8 @@ class WakeContract:
 
         found = emit(store, event("first"), limit=1)
 
-        assert [taken.id for taken in found.taken] == ["slow"]
-        assert [taken.id for taken in emit(store, event("second"), now=99).taken] == ["fast"]
+        assert [taken.id for taken in found.leased] == ["slow"]
+        assert [taken.id for taken in emit(store, event("second"), now=99).leased] == ["fast"]
 
     def test_what_an_event_leaves_to_others_is_in_the_outbox(self, store: Store) -> None:
         for id in ("one", "two"):
@@ -113,7 +113,7 @@ class WakeContract:
 
         assert emit(store, event(), limit=1, until=30, rest=rest).has_more
         assert store.take(29.9, 99, 10) == []
-        assert Taken(rest.id, "rest", b"event", 1) in store.take(30, 99, 10)
+        assert Leased(rest.id, "rest", b"event", 1) in store.take(30, 99, 10)
 
     def test_an_event_that_leaves_nothing_leaves_no_record(self, store: Store) -> None:
         park(store, wait=wait_for())

@@ -1,6 +1,6 @@
 -- KEYS: the record, the index of due times, the index of waits
 -- ARGV: run id, step, now, end of the lease
--- Answers {run id, token, body, tries} if the run is parked at the step and nobody has it.
+-- Returns {run id, token, body, tries} if the run is parked at the step and nobody has it.
 local record = read(KEYS[1])
 if record.step ~= ARGV[2] then
   return false

@@ -1,6 +1,6 @@
 -- KEYS: the run, its record, the index of due times, the index of waits
 -- ARGV: run id, seconds to keep, 1 if only a parked run is meant, when a relay takes the record
--- Answers the body of the record if the run was parked; it waits for nothing any more.
+-- Returns the body of the record if the run was parked; it waits for nothing any more.
 local record = read(KEYS[2])
 if not record.step and ARGV[3] == '1' then -- not parked
   return false

@@ -1,6 +1,6 @@
 -- KEYS: the run's owner, the run
 -- ARGV: owner, seconds to keep
--- Answers {who owns the run now, 1 if that is who asked}; a run that has parked has no owner here.
+-- Returns {who owns the run now, 1 if that is who asked}; a run that has parked has no owner here.
 if redis.call('HEXISTS', KEYS[2], 'turn') == 1 then
   return {'', 0}
 end

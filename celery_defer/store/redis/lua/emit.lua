@@ -6,7 +6,7 @@
 --       record's key, end of a run's key, 1 if its id may come again, what is to go on if there
 --       are more or nothing (id, token, body, seconds to keep), then for each shape what stands
 --       for the values, and the same as a number
--- Answers {'shapes', shape ...} if the sender knows others, {'repeated'}, or
+-- Returns {'shapes', shape ...} if the sender knows others, {'repeated'}, or
 -- {'sent', woken, 1 if there are more, then {run id, token, body, tries} of each run to wake}.
 local shapes = redis.call('ZRANGE', KEYS[3], 0, -1)
 if table.concat(shapes, '\n') ~= ARGV[9] then

@@ -1,11 +1,10 @@
 -- KEYS: the run, its first owner, its record, the index of due times, the index of waits,
---       the channel of nudges, and for a wait for an event: those that came, the event's shapes
--- ARGV: run id, turn, step, note, token, body, due, seconds to keep, when a relay looks by itself,
---       what readers of results are to be told or nothing (database, seconds or 0, key, value),
---       and for a wait for an event: what stands for its values, the same as a number, shape,
---       since, from when a new shape counts as known, 1 if earlier events were looked for, then
---       each that was found as event id, memo
--- Answers {'parked'}, {'arrived', memo}, {'look', since when the shape is known}, {'superseded'}
+--       the channel of the alarm, and for a wait for an event: those that came, the event's shapes
+-- ARGV: run id, turn, step, note, token, body, due, seconds to keep, when a relay looks by itself;
+--       for a wait for an event: what stands for its values, the same as a number, shape, since,
+--       from when a new shape counts as known, 1 if earlier events were looked for, how many were
+--       found, and each as event id, memo; then commands to execute if the run parks
+-- Returns {'parked'}, {'arrived', memo}, {'look', since when the shape is known}, {'superseded'}
 -- or {'cancelled'}.
 local run, id, step = KEYS[1], ARGV[1], ARGV[3]
 local state = redis.call('HMGET', run, 'turn', 'cancelled', 'm:' .. step)
@@ -16,15 +15,16 @@ elseif (state[1] or '0') ~= ARGV[2] then
 elseif state[3] then
   return {'arrived', state[3]}
 end
-if KEYS[7] and ARGV[16] ~= '[]' then -- events are always kept by their name alone
-  redis.call('ZADD', KEYS[8], 'NX', ARGV[18], ARGV[16])
+if KEYS[7] and ARGV[12] ~= '[]' then -- events are always kept by their name alone
+  redis.call('ZADD', KEYS[8], 'NX', ARGV[14], ARGV[12])
   keep(KEYS[8], ARGV[8])
-  local known = redis.call('ZSCORE', KEYS[8], ARGV[16])
-  if ARGV[19] == '0' and tonumber(known) > tonumber(ARGV[17]) then
+  local known = redis.call('ZSCORE', KEYS[8], ARGV[12])
+  if ARGV[15] == '0' and tonumber(known) > tonumber(ARGV[13]) then
     return {'look', known}
   end
 end
-local memo = KEYS[7] and receive(run, step, KEYS[7], ARGV[17], ARGV, 20)
+local last = KEYS[7] and 16 + 2 * ARGV[16] or 9
+local memo = KEYS[7] and receive(run, step, KEYS[7], ARGV[13], ARGV, 17, last)
 if memo then
   keep(run, ARGV[8])
   return {'arrived', memo}
@@ -33,18 +33,16 @@ redis.call('HSET', run, 'turn', ARGV[2] + 1, 'w:' .. step, ARGV[4])
 redis.call('HDEL', run, 'owner')
 redis.call('DEL', KEYS[2])
 keep(run, ARGV[8])
-local record = {token = ARGV[5], body = ARGV[6], step = step, values = ARGV[14], tries = 0}
+local record = {token = ARGV[5], body = ARGV[6], step = step, values = KEYS[7] and ARGV[10], tries = 0}
 write(KEYS[3], record, 'EX', ARGV[8])
 redis.call('ZADD', KEYS[4], ARGV[7], id)
 if KEYS[7] then
-  redis.call('ZADD', KEYS[5], ARGV[15], id)
+  redis.call('ZADD', KEYS[5], ARGV[11], id)
 else -- an earlier wait is over, also where nobody has settled it
   redis.call('ZREM', KEYS[5], id)
 end
 if tonumber(ARGV[7]) < tonumber(ARGV[9]) then
   redis.call('PUBLISH', KEYS[6], ARGV[7])
 end
-if ARGV[12] ~= '' then
-  tell(ARGV[10], ARGV[11], ARGV[12], ARGV[13])
-end
+execute(last + 1)
 return {'parked'}

@@ -1,6 +1,6 @@
 -- KEYS: the record, the index of due times
 -- ARGV: run id, token, due, a new body or nothing
--- Answers nothing; a record that is gone, or was staged since, stays as it is.
+-- Returns nothing; a record that is gone, or was staged since, stays as it is.
 local record = read(KEYS[1])
 if record.token == ARGV[2] then
   redis.call('ZADD', KEYS[2], record.over or ARGV[3], ARGV[1]) -- it is over: the wait ended

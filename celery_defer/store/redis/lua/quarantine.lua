@@ -1,6 +1,6 @@
 -- KEYS: the record, the index of due times, the index of waits, the records put aside
 -- ARGV: run id, token, reason, seconds to keep
--- Answers nothing.
+-- Returns nothing.
 local record = read(KEYS[1])
 if record.token == ARGV[2] then
   redis.call('DEL', KEYS[1])

@@ -1,6 +1,6 @@
 -- KEYS: the run
 -- ARGV: seconds to keep, then step, memo, step, memo ...
--- Answers the memo that the last of the steps has from now on: the first one written. Nothing, if
+-- Returns the memo that the last of the steps has from now on: the first one written. Nothing, if
 -- the run was cancelled; then nothing is kept either.
 if redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then
   return ''

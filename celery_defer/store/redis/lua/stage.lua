@@ -1,6 +1,12 @@
 -- KEYS: the record, the index of due times, the index of waits
--- ARGV: run id, token, body, due, seconds to keep
--- Answers nothing. The first write is one that a full Redis refuses, so nothing is half done.
+-- ARGV: run id, token, body, due, seconds to keep, 1 if an earlier record is replaced
+-- Returns 1 if the record is kept, 0 if an earlier one stays. The first write is one that a full
+-- Redis refuses, so nothing is half done.
+local token = ARGV[6] == '0' and read(KEYS[1]).token
+if token and token ~= ARGV[2] then
+  return 0
+end
 write(KEYS[1], {token = ARGV[2], body = ARGV[3], tries = 0}, 'EX', ARGV[5])
 redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1]) -- an earlier record may be of a parked run
+return 1

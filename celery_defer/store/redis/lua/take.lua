@@ -1,6 +1,6 @@
 -- KEYS: the index of due times, the index of waits
 -- ARGV: now, end of the lease, how many at most, start and end of a record's key
--- Answers a list of {run id, token, body, tries}, longest due first; of a record that has
+-- Returns a list of {run id, token, body, tries}, longest due first; of a record that has
 -- vanished there is the id alone.
 local taken = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])) do

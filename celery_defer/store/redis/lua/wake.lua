@@ -1,5 +1,5 @@
 -- Comes before other scripts, for which it defines a function.
--- Gives an event to a run that waits for such *values*. Answers 'woken'; or 'passed' if it waits
+-- Gives an event to a run that waits for such *values*. Returns 'woken'; or 'passed' if it waits
 -- for others, or has this one; or 'over' if it waits no longer.
 local function wake(run, record, values, event, memo)
   local step = 'm:' .. (record.step or '')

@@ -1,4 +1,4 @@
-"""What scripts answer, as values."""
+"""What scripts reply, as values."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery_defer.ids import RunId
-from celery_defer.store.events import Emitted, SentEvent
-from celery_defer.store.protocol import Quarantined, Taken
-from celery_defer.store.runs import Arrival, Recalled, Verdict
+from celery_defer.store.values import (
+    Arrival,
+    Emitted,
+    Leased,
+    Quarantined,
+    Recalled,
+    SentEvent,
+    Verdict,
+)
 
-__all__ = ["arrival", "emitted", "quarantined", "recalled", "sent", "taken"]
+__all__ = ["arrival", "emitted", "leased", "quarantined", "recalled", "sent"]
 
 
 def recalled(rows: Iterable[bytes]) -> Recalled:
@@ -29,27 +35,27 @@ def recalled(rows: Iterable[bytes]) -> Recalled:
     )
 
 
-def arrival(answer: list[bytes]) -> Arrival:
-    verdict = Verdict(answer[0].decode())
+def arrival(reply: list[bytes]) -> Arrival:
+    verdict = Verdict(reply[0].decode())
     if verdict is Verdict.ARRIVED:
-        return Arrival(verdict, memo=answer[1])
+        return Arrival(verdict, memo=reply[1])
     if verdict is Verdict.LOOK:
-        return Arrival(verdict, known=float(answer[1]))
+        return Arrival(verdict, known=float(reply[1]))
     return Arrival(verdict)
 
 
-def emitted(answer: list[Any]) -> Emitted:
-    if answer[0] == b"shapes":
-        return Emitted(unknown_shapes=[shape.decode() for shape in answer[1:]])
-    if answer[0] == b"repeated":
+def emitted(reply: list[Any]) -> Emitted:
+    if reply[0] == b"shapes":
+        return Emitted(unknown_shapes=[shape.decode() for shape in reply[1:]])
+    if reply[0] == b"repeated":
         return Emitted()
-    leased = tuple(taken(row) for row in answer[3:])
-    return Emitted(woken=answer[1], taken=leased, has_more=bool(answer[2]))
+    leases = tuple(leased(row) for row in reply[3:])
+    return Emitted(woken=reply[1], leased=leases, has_more=bool(reply[2]))
 
 
-def taken(row: list[Any]) -> Taken:
+def leased(row: list[Any]) -> Leased:
     id, token, body, tries = row
-    return Taken(RunId(id.decode()), token.decode(), body, tries)
+    return Leased(RunId(id.decode()), token.decode(), body, tries)
 
 
 def sent(name: str, member: bytes, at: float) -> SentEvent:

@@ -1,0 +1,146 @@
+"""A message written by hand, on the pattern of one that Celery has made of the same kind."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Set
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from celery.app.routes import MapRoute
+from celery.app.task import Task
+from celery.signals import after_task_publish, before_task_publish, task_sent
+from celery.utils.saferepr import saferepr
+from pydantic_core import from_json
+
+from celery_defer.broker.batch import Batch
+from celery_defer.broker.encoding import dumps
+from celery_defer.broker.message import Message, Wire
+from celery_defer.current import extension_of
+
+__all__ = ["TemplateSet", "is_replaced", "write"]
+
+# Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
+_REPR_SIZE = 1024
+# Options that two messages of a kind have in common. A message with others is Celery's to make.
+_OF_A_KIND = frozenset(
+    {"retries", "reply_to", "replaced_task_nesting", "origin", "ignore_result", "priority"}
+    | {"queue", "exchange", "routing_key", "time_limit", "soft_time_limit", "shadow"}
+    | {"serializer", "compression", "delivery_mode"}
+)
+# Properties that are the same for all messages of a kind, or are written for each.
+_PROPERTIES = frozenset(
+    {"correlation_id", "reply_to", "delivery_mode", "delivery_info", "priority"}
+    | {"body_encoding", "content_type", "content_encoding"}
+)
+_EMBED = b',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+# Queues may be named for tenants, or for days.
+_MOST_KINDS = 1_000
+_CELERYS_OWN = ("celery.app.task", "celery.app.base", "kombu.messaging")
+
+
+class TemplateSet:
+    """The templates that a batch's connection has; none where anybody would see a difference."""
+
+    def __init__(self, app: Any, batch: Batch) -> None:
+        self._batch = batch
+        self._default_queue = app.conf.task_default_queue
+        self._templates = (
+            batch.templates.setdefault(app.amqp.router, {}) if _may_write(app, batch) else None
+        )
+
+    def kind_of(self, message: Message) -> Hashable | None:
+        """Return what messages share that differ in little; None where that is not known."""
+        options, target = message.options, message.target
+        if self._templates is None or not options.keys() <= _OF_A_KIND:
+            return None
+        if target is not None and type(target).shadow_name is not Task.shadow_name:
+            return None
+        with suppress(TypeError):  # an option that is neither text nor number
+            return (
+                self._default_queue,
+                message.task,
+                None if target is None else target.ignore_result,
+                frozenset(options.items()),
+                frozenset(message.headers),
+            )
+        return None
+
+    def find(self, kind: Hashable | None) -> Wire | None:
+        return self._templates.get(kind) if self._templates is not None else None
+
+    def learn(self, kind: Hashable, message: Message, headers: Set[str], queue: Any) -> None:
+        """Keep what Celery has just made of *message*, if ours would be the same.
+
+        *headers* are those that Celery was to write: a tool may have added others, for each
+        message its own.
+        """
+        if self._templates is None or not _is_one_queue(queue):
+            return
+        if len(self._templates) > _MOST_KINDS:
+            self._templates.clear()
+        with suppress(Exception):  # this one has gone; the next goes the same way then
+            wire = self._batch.last()
+            if wire is None or wire.headers.keys() != headers:
+                return
+            if wire.properties.keys() <= _PROPERTIES and _is_same(wire, write(message, wire)):
+                self._templates[kind] = wire
+
+
+def write(message: Message, template: Wire) -> Wire:
+    """Write *message* by hand: the one place that knows how Celery's messages look.
+
+    celery.app.amqp.AMQP.as_task_v2 is what it does over.
+    """
+    payload = message.payload.rstrip() or dumps((message.args, message.kwargs)).encode()
+    size = len(payload)
+    headers = {
+        **template.headers,
+        "id": message.id,
+        "root_id": message.root_id,
+        "parent_id": message.parent_id,
+        "argsrepr": _shown(tuple(message.args), size),
+        "kwargsrepr": _shown(message.kwargs, size),
+        **message.headers,
+    }
+    properties = {**template.properties, "correlation_id": message.id}
+    return Wire(payload[:-1] + _EMBED, headers, properties, template.route)
+
+
+def is_replaced(method: Any) -> bool:
+    """Whether a method of Celery's or kombu's is another than its own."""
+    return method.__module__ not in _CELERYS_OWN or hasattr(method, "__wrapped__")
+
+
+def _may_write(app: Any, batch: Batch) -> bool:
+    """Whether nobody watches how Celery publishes, or has a hand in it."""
+    amqp, signals = app.amqp, (before_task_publish, after_task_publish, task_sent)
+    return (
+        extension_of(app).settings.fast_messages
+        and not app.conf.task_send_sent_event
+        and not any(signal.receivers for signal in signals)
+        # Some apps hide arguments.
+        and amqp.argsrepr_maxsize == amqp.kwargsrepr_maxsize == _REPR_SIZE
+        # Another rule may look at a message's arguments.
+        and all(isinstance(rule, MapRoute) for rule in amqp.router.routes)
+        and not is_replaced(type(batch.producer).publish)
+    )
+
+
+def _is_one_queue(queue: Any) -> bool:
+    """Whether a message for *queue* goes into that one alone, and needs it declared only once."""
+    exchange = getattr(queue, "exchange", None)
+    is_direct = getattr(exchange, "type", None) == "direct"
+    return is_direct and bool(getattr(queue, "can_cache_declaration", False))
+
+
+def _is_same(one: Wire, other: Wire) -> bool:
+    """Whether two messages are equal; not if one is compressed, or no JSON."""
+    return replace(one, body=b"") == replace(other, body=b"") and (
+        from_json(one.body) == from_json(other.body)
+    )
+
+
+def _shown(value: tuple[Any, ...] | Mapping[str, Any], size: int) -> str:
+    """Return what Flower shows of arguments whose JSON has *size* bytes."""
+    return repr(value) if size < _REPR_SIZE else saferepr(value, _REPR_SIZE)

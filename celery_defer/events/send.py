@@ -1,0 +1,83 @@
+"""How an event is sent, and wakes who waits for it."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, TypeVar, overload
+from uuid import uuid4
+
+from celery.exceptions import SoftTimeLimitExceeded
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from celery_defer import guard
+from celery_defer.current import extension_of, in_use
+from celery_defer.errors import EventError, StoreError
+from celery_defer.events.event import Event, checked, listed, typed
+from celery_defer.outbox import fan_out
+from celery_defer.run import Memo, find
+from celery_defer.store import SentEvent
+
+__all__ = ["send_event"]
+
+T = TypeVar("T")
+
+
+@overload
+def send_event(name: Event[T], data: T, *, id: str | None = None) -> int: ...
+@overload
+def send_event(name: str, data: object = None, *, id: str | None = None) -> int: ...
+def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = None) -> int:
+    """Wake the runs that wait for *name*, and return how many there were.
+
+    Runs that begin to wait later receive it too, if they were deferred before it was sent and
+    within ``defer_event_retention``. May be called from any process with the app; the same
+    *id* within a day counts once for a name. *data* is anything that pydantic writes as JSON,
+    in ``defer_max_payload_bytes``.
+
+    Raises EventError for a bad name, id or data, and StoreError without a Redis that replies.
+
+    >>> send_event("purchase/completed", {"order_id": "o-1", "total": 12})
+    """
+    run = find()
+    app = run.app if run else in_use()
+    extension = extension_of(app)
+    if extension.store is None:
+        raise StoreError
+    event = _made(name, data, id, extension.clock(), extension.settings.max_payload_bytes)
+
+    def away(error: Exception) -> StoreError:
+        # What a client of Redis raises has its place and reason in its text, not in its repr.
+        cause = error.__cause__ or error if isinstance(error, StoreError) else error
+        reason = f"{type(cause).__name__}: {cause}"
+        return StoreError(
+            f"event {event.name!r} finds no store ({reason}): send it again when it is back"
+        )
+
+    with guard.translated(away):
+        return fan_out(app, extension, event)
+
+
+def _made(
+    event: Event[Any] | str, data: object, id: str | None, now: float, limit: int
+) -> SentEvent:
+    name, kind = typed(event)
+    own = uuid4().hex if id is None else checked("id", id)
+    # Another name may have an event of the same id.
+    unique = blake2b(to_json([name, own]), digest_size=16).hexdigest()
+    try:
+        json = kind.dump(kind.check(data) if isinstance(event, Event) else data)
+    except ValidationError as error:
+        raise EventError(f"event {name!r} ({own}): {listed(error)}") from error
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # a user's serializer may raise anything
+        raise EventError(f"event {name!r} ({own}): its data is not JSON: {error}") from error
+    if len(json.encode()) > limit:
+        raise EventError(
+            f"event {name!r} ({own}) has {len(json.encode())} bytes of data; "
+            f"defer_max_payload_bytes = {limit} is the limit: keep it elsewhere, and send where"
+        )
+    head = to_json({"id": own, "name": name, "at": now}).decode()
+    result = f'{head[:-1]},"data":{json}}}'
+    return SentEvent(unique, name, now, Memo(result).pack(), id is not None)

@@ -1,0 +1,98 @@
+"""The way back: a deferred run that must not start, a parked run that must not go on."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.app.task import Context
+from celery.backends.base import DisabledBackend
+
+from celery_defer import guard
+from celery_defer.current import extension_of
+from celery_defer.errors import RecordError
+from celery_defer.ids import RunId, run_id
+from celery_defer.model import CallState
+from celery_defer.outbox import records
+from celery_defer.outbox.records import ParkedRun
+from celery_defer.run import Scope, report_revoked
+from celery_defer.store import Store
+
+__all__ = ["NOBODY", "abort_call", "abort_from", "cancel_run"]
+
+logger = logging.getLogger(__name__)
+
+#: Owns the runs that must not start; no publication has this token.
+NOBODY = "aborted"
+# Seconds after which a relay ends what was cancelled, if who cancelled it has not.
+_LEASE = 10.0
+
+
+def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) -> bool:
+    """Let no step of a run begin any more; return whether it was parked, and has ended by this.
+
+    If the end cannot be stored, or this process dies, a relay wakes the run, which then ends.
+    """
+    extension = extension_of(app)
+    until = extension.clock() + _LEASE
+    body = store.cancel(id, extension.settings.claim_keeps, until, only_parked=only_parked)
+    if body is None:
+        return False
+    run = records.unpack(id, body)
+    if not isinstance(run, ParkedRun):
+        raise RecordError(f"run {id} is parked, and its record is none of a parked run")
+    _end(app, run)
+    store.settle(id, None)
+    return True
+
+
+def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: str) -> bool:
+    """Make sure that a deferred run never starts, or ends parked; False if it is at work."""
+    id = run_id(parent_id, defer_id)
+    if _has_ended(app, id):  # its claim may have expired
+        return False
+    claim = store.claim(id, NOBODY, keep)
+    if cancel_run(app, store, id, only_parked=True):  # perhaps its claim had expired
+        return True
+    if claim.is_mine:
+        request = Context({"id": id, "parent_id": parent_id})
+        result = {"defer_id": defer_id, "reason": None}
+        app.backend.store_result(id, result, CallState.ABORTED.value, request=request)
+    return claim.is_mine
+
+
+def abort_from(parent: Scope, defer_id: str) -> bool:
+    """Do what ``abort_call`` does, for a body that must not fail by it."""
+    if parent.store is None:
+        return False
+    keep = parent.settings.outbox_keeps
+    with guard.logged(logger, "defer %r of run %s cannot be aborted", defer_id, parent.run.id):
+        return abort_call(parent.app, parent.store, keep, parent.run.id, defer_id)
+    return False
+
+
+def _has_ended(app: Any, id: str) -> bool:
+    return not isinstance(app.backend, DisabledBackend) and app.AsyncResult(id).ready()
+
+
+def _end(app: Any, run: ParkedRun) -> None:
+    """End a run that was taken out of the outbox."""
+    options = run.options
+    request = Context(
+        id=run.id,
+        task=run.task,
+        args=run.args,
+        kwargs=run.kwargs,
+        hostname=run.hostname,
+        chain=options.get("chain"),
+        chord=options.get("chord"),
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+        errbacks=options.get("link_error"),
+        root_id=options.get("root_id"),
+        parent_id=options.get("parent_id"),
+        ignore_result=options.get("ignore_result"),
+    )
+    task = app.tasks.get(run.task)
+    backend = app.backend if task is None else task.backend
+    report_revoked(app, backend, request, stores=not options.get("ignore_result"))

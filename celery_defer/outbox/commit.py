@@ -1,0 +1,215 @@
+"""The moment that decides: a run's result and what it has deferred become one fact.
+
+Where results and messages are kept by one Redis server, Celery's result and the messages go in
+one transaction. Elsewhere the calls are staged before Celery stores the result, and published
+after it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+from uuid import uuid4
+
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.states import SUCCESS
+
+from celery_defer import broker, guard, store
+from celery_defer.commands import Commands
+from celery_defer.model import Call, CallState, Outcome
+from celery_defer.outbox import stage
+from celery_defer.outbox.links import link, linked
+from celery_defer.outbox.messages import messages_of
+from celery_defer.outbox.records import DeferredCalls
+from celery_defer.run import Scope, commands_of, find, server_of_results
+from celery_defer.store import Leased
+
+__all__ = ["Commit", "State", "commit", "commit_failure"]
+
+logger = logging.getLogger(__name__)
+
+# What goes with a result is built and sent before a client can see that: so not without bounds.
+_MOST_CALLS = 1_000
+_MOST_BYTES = 256 * 1024
+
+
+class State(Enum):
+    """What has become of a run's calls."""
+
+    #: To be published once the result is stored.
+    WAITING = auto()
+    #: They are to go with the result.
+    RIDING = auto()
+    #: They are at the broker, and the result is stored.
+    COMMITTED = auto()
+    #: Another attempt has succeeded, whose calls stand.
+    SUPERSEDED = auto()
+
+
+class Commit:
+    """How the calls of one attempt leave."""
+
+    def __init__(self, run: Scope, record: DeferredCalls, links: list[Call]) -> None:
+        self.run = run
+        self.record = record
+        #: The record in the outbox, if the calls are staged.
+        self.lease: Leased | None = None
+        self.state = State.WAITING
+        self._links = links
+        self._messages: Commands | None = None
+
+    def ride(self, messages: Commands) -> None:
+        """Let the messages go with the result."""
+        self.state, self._messages = State.RIDING, messages
+
+    def stage(self, *, replaces: bool = False) -> None:
+        """Stage the calls; an error is logged, for it must not change what the body achieved."""
+        run = self.run
+        if run.store is None or run.is_eager or not self.record.calls:
+            return
+        lease = stage.lease_of(run.run.id, self.record)
+        due = self.record.at + run.settings.grace
+        with guard.logged(
+            logger,
+            "run %s (%s): what it deferred is not staged, and will be published from memory; "
+            "a crash of this worker now would lose it",
+            run.run.id,
+            run.run.task,
+        ):
+            if stage.stage(run, lease, due=due, replaces=replaces):
+                self.lease = lease
+            elif stage.has_succeeded(run):
+                self.state = State.SUPERSEDED
+            else:  # another attempt has staged, and has not succeeded
+                self.stage(replaces=True)
+
+    def store_result(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
+        """Let *store_result*, which is given the backend, store the SUCCESS of the run."""
+        with linked(self.run, self._links):
+            if server_of_results(backend) is None:
+                return store_result(backend)
+            return self._transact(backend, store_result)
+
+    def _transact(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
+        # Celery looks for a SUCCESS first, and keeps that. In JSON the transaction can see to it,
+        # which spares a round trip, and leaves no moment between looking and storing.
+        is_json = backend.serializer == "json"
+        key = backend.get_key_for_task(self.run.run.id)
+        result = commands_of(backend, store_result, looks=not is_json)
+        if result is None:
+            self._conclude(is_ours=False)
+            return None
+        messages = self._messages
+        try:
+            # celery.backends.redis.RedisBackend.set: what Celery tries again is tried again.
+            stored = backend.ensure(
+                lambda: store.commit(backend.client, key, result, messages, keeps_success=is_json),
+                (),
+            )
+        except (SoftTimeLimitExceeded, *backend.connection_errors):
+            raise
+        except Exception as error:  # refused: rights, memory, a script that is not allowed
+            logger.warning(
+                "run %s: messages could not go with its result, and follow it: %r",
+                self.run.run.id,
+                error,
+            )
+            self.state = State.WAITING
+            self.stage()
+            return store_result(backend)
+        self._conclude(is_ours=stored is None or any(stored in row for row in result.rows))
+        return None
+
+    def _conclude(self, *, is_ours: bool) -> None:
+        """Note what the transaction came to; a lost reply makes Celery store the same twice."""
+        if is_ours:
+            self.state = State.COMMITTED if self.state is State.RIDING else self.state
+        elif self.run.came_again and self.lease is None:
+            self.state = State.SUPERSEDED
+        else:  # the body may have stored the SUCCESS itself
+            self.state = State.WAITING
+            if self.lease is None:
+                self.stage(replaces=True)
+
+
+def commit(run: Scope) -> None:
+    """Prepare what the run has deferred for the result that Celery stores next.
+
+    Nothing that fails here may change what the body has achieved, so it is logged; but a soft time
+    limit is raised wherever the run is, and ends it as it would without us.
+    """
+    published = [call for call in run.journal.calls() if _is_published(call)] if run.journal else []
+    record = stage.record_of(run, None if run.keeps_result else Outcome.SUCCESS)
+    links = [call for call in record.calls if Outcome.SUCCESS.starts(call.options.when)]
+    pending = run.ending.commit = Commit(run, record, [*published, *links])
+    if may_ride(run, record):
+        messages = _messages_of(run, record)
+        if messages is not None:
+            pending.ride(messages)
+    if pending.state is State.WAITING:
+        pending.stage()
+    _meet_result(run, pending._links)
+
+
+def commit_failure(run: Scope) -> None:
+    """Stage what waits for the run's failure, before Celery stores that."""
+    record = stage.record_of(run, None if run.keeps_result else Outcome.FAILURE)
+    pending = run.ending.commit = Commit(run, record, [])
+    pending.stage()
+
+
+def may_ride(run: Scope, record: DeferredCalls) -> bool:
+    """Whether messages may go with the result, as far as the calls and the settings say."""
+    if run.settings.commit != "result" or not run.keeps_result or run.is_eager:
+        return False
+    calls = record.calls
+    if not calls or any(call.options.when != "success" for call in calls):
+        return False
+    return len(calls) <= _MOST_CALLS and sum(len(call.payload) for call in calls) <= _MOST_BYTES
+
+
+def _messages_of(run: Scope, record: DeferredCalls) -> Commands | None:
+    """Return the commands that publish the calls, if that Redis has the results too."""
+    server = server_of_results(run.task.backend)
+    if server is None:
+        return None
+    with guard.logged(logger, "run %s: no message could be made", run.run.id):
+        messages = messages_of(run.app, record, Outcome.SUCCESS, uuid4().hex)
+        if len(messages) == len(record.calls):
+            return broker.capture(run.app, messages, server)
+    return None
+
+
+def _is_published(call: Call) -> bool:
+    return call.state is CallState.PUBLISHED
+
+
+def _meet_result(run: Scope, links: list[Call]) -> None:
+    """Be there when Celery stores the run's SUCCESS.
+
+    celery.backends.base.Backend.store_result calls `_store_result` of all backends but rpc://.
+    """
+    backend = run.task.backend
+    if run.is_eager or not hasattr(backend, "_store_result"):
+        with guard.logged(logger, "run %s: its links are not stored", run.run.id):
+            link(run, links)
+        return
+    if "_store_result" in vars(backend):
+        return
+    store_result = backend._store_result
+
+    def _store_result(task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        own = find()
+        pending = own.ending.commit if own is not None else None
+        if own is None or pending is None or state != SUCCESS or own.run.id != task_id:
+            return store_result(task_id, result, state, *args, **kwargs)
+        return pending.store_result(
+            backend,
+            lambda to: (store_result if to is backend else to._store_result)(
+                task_id, result, state, *args, **kwargs
+            ),
+        )
+
+    backend._store_result = _store_result

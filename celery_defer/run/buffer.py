@@ -1,0 +1,48 @@
+"""What the attempt in progress has deferred so far; memory only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from celery_defer.model import Call, CallState
+
+__all__ = ["Buffer"]
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """The calls of one attempt; ``defer`` fills it, and handles withdraw from it."""
+
+    calls: dict[str, Call] = field(default_factory=dict)
+    skipped: list[Call] = field(default_factory=list)
+    #: Ids that the body has published at once in earlier turns, and defers again in this one.
+    republished: set[str] = field(default_factory=set)
+
+    def waiting(self) -> list[Call]:
+        """Return the calls that are published when the run has ended as they ask."""
+        return [call for call in self.calls.values() if call.state is CallState.BUFFERED]
+
+    def without_run(self) -> list[Call]:
+        """Return the calls that were aborted or skipped, and so leave no run."""
+        aborted = [call for call in self.calls.values() if call.state is CallState.ABORTED]
+        refused = [call for call in self.skipped if call.id not in self.calls]
+        return [*aborted, *refused]
+
+    def recall(self, calls: Iterable[Call], republished: Iterable[str]) -> None:
+        """Take in what finished steps have deferred, and what earlier turns have published."""
+        for call in calls:
+            self.calls.setdefault(call.id, call)
+        self.republished = set(republished)
+
+    def abort(self, defer_id: str, *, may_change: bool) -> bool:
+        """Withdraw a call that still waits, if it *may_change*; return whether it is withdrawn."""
+        call = self.calls.get(defer_id)
+        if may_change and call is not None and call.state is CallState.BUFFERED:
+            call = self.calls[defer_id] = call.to(CallState.ABORTED)
+        return call is not None and call.state is CallState.ABORTED
+
+    def clear(self) -> None:
+        """Throw all away: the attempt has failed, is to be tried again, or is parked."""
+        self.calls.clear()
+        self.skipped.clear()

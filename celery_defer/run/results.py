@@ -1,0 +1,74 @@
+"""Celery's result backend, where it is a Redis: what it would write there, as commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery.backends.redis import RedisBackend
+
+from celery_defer.commands import Commands, Server, database_of, server_of
+
+__all__ = ["commands_of", "server_of_results"]
+
+# The methods of celery.backends.redis.RedisBackend and its bases that store a result. Where a
+# class has others, what they do may be no commands of one client.
+_STORING = ("store_result", "_store_result", "_set_with_state", "set", "_set")
+
+
+def server_of_results(backend: Any) -> Server | None:
+    """Return the Redis server that has the results of *backend*.
+
+    None where it is another backend than Celery's own, or a sentinel says so each time.
+    """
+    if not isinstance(backend, RedisBackend) or any(
+        getattr(type(backend), name) is not getattr(RedisBackend, name) for name in _STORING
+    ):
+        return None
+    return server_of(backend.client.connection_pool.connection_kwargs)
+
+
+def commands_of(
+    backend: Any, store: Callable[[Any], object], *, looks: bool = False
+) -> Commands | None:
+    """Return the commands that *store* has the backend send to its Redis; it sends none itself.
+
+    *store* is given a stand-in for *backend*. With *looks* it reads what is stored already, as
+    Celery does so as to keep a SUCCESS; else it finds nothing. None where nothing is written.
+    """
+    # celery.backends.redis.RedisBackend._set writes by `pipeline` of the backend's client.
+    client, rows = backend.client, list[Any]()
+    stand_in = object.__new__(type(backend))
+    vars(stand_in).update(vars(backend), client=_Recorder(client, rows, looks=looks))
+    vars(stand_in).pop("_store_result", None)
+    store(stand_in)
+    if not rows:
+        return None
+    connection = client.connection_pool.connection_kwargs
+    return Commands(server_of(connection) or (), database_of(connection), rows)
+
+
+class _Recorder:
+    """A client of redis-py that takes down what its pipelines are to execute."""
+
+    def __init__(self, client: Any, rows: list[Any], *, looks: bool) -> None:
+        self._client = client
+        self._rows = rows
+        self._looks = looks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get(self, key: Any) -> Any:
+        return self._client.get(key) if self._looks else None
+
+    def pipeline(self, *args: Any, **kwargs: Any) -> Any:
+        pipeline = self._client.pipeline(*args, **kwargs)
+
+        def execute(*_: Any, **__: Any) -> list[Any]:
+            self._rows.extend(words for words, _ in pipeline.command_stack)
+            pipeline.reset()
+            return []
+
+        pipeline.execute = execute
+        return pipeline

@@ -1,0 +1,195 @@
+"""The states a run is shown in that has no result: in the result backend and in Flower."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from celery.app.task import Context
+from celery.states import STARTED
+
+from celery_defer import guard
+from celery_defer.broker import is_there
+from celery_defer.commands import Commands
+from celery_defer.ids import run_id
+from celery_defer.model import WAITING, Call, CallState
+from celery_defer.run.results import commands_of, server_of_results
+from celery_defer.run.scope import Scope
+
+__all__ = [
+    "announce_waiting",
+    "lifetime",
+    "report_revoked",
+    "report_started",
+    "report_waiting",
+    "report_without_run",
+    "started_commands",
+    "waiting_commands",
+]
+
+logger = logging.getLogger(__name__)
+
+_EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}
+# A run that is refused thousands of calls has made one mistake, not thousands.
+_MOST_WITHOUT_RUN = 100
+_CANCELLED = "cancelled"
+
+
+# -- WAITING, while a run is parked ----------------------------------------------------------
+
+
+def report_waiting(run: Scope, meta: Mapping[str, Any], until: float) -> None:
+    """Store the state of a run that is about to park; *meta* says for what it waits."""
+    if run.ignores_result:
+        return
+    with guard.logged(logger, "run %s: its state does not tell that it waits", run.run.id):
+        _store_waiting(run, run.task.backend, meta)
+        _outlive(run, until)
+
+
+def waiting_commands(run: Scope, meta: Mapping[str, Any], until: float) -> Commands | None:
+    """Return what ``report_waiting`` would send; None where that is not one write to a Redis."""
+    commands = _commands(run, lambda backend: _store_waiting(run, backend, meta))
+    longest = _lifetime_of(run, until)
+    if commands is None or not longest:
+        return commands
+    key = run.task.backend.get_key_for_task(run.run.id)
+    rows = [*commands.rows, ("EXPIRE", key, longest)]
+    return Commands(commands.server, commands.database, rows)
+
+
+def announce_waiting(run: Scope, words: str, eta: str | None) -> None:
+    """Let Flower show what the run waits for, before it may be woken."""
+    if not run.task.send_events:
+        return
+    with guard.logged(logger, "run %s: no event tells that it waits", run.run.id):
+        run.task.send_event("task-waiting", result=words, eta=eta)
+
+
+# -- STARTED, when it goes on ----------------------------------------------------------------
+
+
+def report_started(run: Scope) -> None:
+    """Store that the run is at work again, where Celery would not by itself."""
+    if _has_stored_state(run):
+        with guard.logged(logger, "run %s: its state is still that it waits", run.run.id):
+            _store_started(run, run.task.backend)
+
+
+def started_commands(run: Scope) -> Commands | None:
+    """Return what ``report_started`` would send; None where that is not one write to a Redis."""
+    if not _has_stored_state(run):
+        return None
+    return _commands(run, lambda backend: _store_started(run, backend))
+
+
+# -- REVOKED, SKIPPED, ABORTED ---------------------------------------------------------------
+
+
+def report_revoked(app: Any, backend: Any, request: Any, *, stores: bool = True) -> None:
+    """Do what celery.worker.request.Request._announce_revoked does for a run that has begun."""
+    # A chord that the run is a part of fails by it.
+    backend.mark_as_revoked(request.id, _CANCELLED, request=request, store_result=stores)
+    with (
+        guard.logged(logger, "run %s: no event tells that it was cancelled", request.id),
+        app.events.default_dispatcher(hostname=request.hostname) as events,
+    ):
+        # celery.events.state.Task.event: any other state would be outranked by WAITING.
+        events.send("task-retried", uuid=request.id)
+        ended = {"terminated": False, "signum": None, "expired": False}
+        # The result that Flower shows is for what the run has waited.
+        events.send("task-revoked", uuid=request.id, result=_CANCELLED, **ended)
+
+
+def report_without_run(parent: Scope) -> None:
+    """Store what was skipped or aborted under the ids that the runs would have had.
+
+    Stops at the first that cannot be stored: each further try would hold the worker as long.
+    """
+    calls = parent.buffer.without_run()[:_MOST_WITHOUT_RUN]
+    if not calls:
+        return
+    id, task = parent.run.id, parent.run.task
+    with guard.logged(
+        logger, "run %s (%s): what it skipped or aborted could not be recorded", id, task
+    ):
+        if not parent.is_eager or parent.task.store_eager_result:
+            _store_without_run(parent, calls)
+        if not parent.is_eager and is_there(parent.app):
+            _announce_without_run(parent, calls)
+
+
+def _store_without_run(parent: Scope, calls: Iterable[Call]) -> None:
+    for call in calls:
+        request = Context({"id": run_id(parent.run.id, call.id), "task": call.task, **_kin(parent)})
+        result = {"defer_id": call.id, "reason": call.reason}
+        parent.app.backend.store_result(request.id, result, call.state.value, request=request)
+
+
+def _announce_without_run(parent: Scope, calls: Iterable[Call]) -> None:
+    hostname = parent.request.get("hostname")
+    with parent.app.events.default_dispatcher(hostname=hostname) as events:
+        for call in calls:
+            child = {"uuid": run_id(parent.run.id, call.id), "name": call.task, **_kin(parent)}
+            # `task-sent` makes the link on the parent's page; a state of its own ends the story.
+            events.send("task-sent", **child, args="()", kwargs="{}")
+            events.send(_EVENTS[call.state], **child, result=call.reason or call.id)
+
+
+def _kin(parent: Scope) -> dict[str, Any]:
+    return {"parent_id": parent.run.id, "root_id": parent.run.root_id}
+
+
+# -- results -----------------------------------------------------------------------------------
+
+
+def lifetime(expires: Any) -> float | None:
+    """Return for how many seconds results live by a setting of Celery."""
+    # That of the database backend is a timedelta.
+    return expires.total_seconds() if isinstance(expires, timedelta) else expires
+
+
+def _commands(run: Scope, store: Callable[[Any], None]) -> Commands | None:
+    """Return what *store* has the run's backend send to its Redis.
+
+    Celery first looks whether a SUCCESS is there, which it would keep: a run that comes for the
+    first time has none.
+    """
+    if run.ignores_result or run.came_again or server_of_results(run.task.backend) is None:
+        return None
+    # What cannot be written so will be written by the backend itself, and logged there.
+    return guard.attempt(lambda: commands_of(run.task.backend, store))
+
+
+def _store_waiting(run: Scope, backend: Any, meta: Mapping[str, Any]) -> None:
+    backend.store_result(run.run.id, dict(meta), WAITING, request=run.task.request)
+
+
+def _outlive(run: Scope, until: float) -> None:
+    """Let the stored state outlive the wait: a client may be in ``get()`` all the time.
+
+    celery.backends.base.KeyValueStoreBackend.expire; other backends keep what is not ready.
+    """
+    backend, longest = run.task.backend, _lifetime_of(run, until)
+    if longest and hasattr(backend, "get_key_for_task"):
+        backend.expire(backend.get_key_for_task(run.run.id), longest)
+
+
+def _lifetime_of(run: Scope, until: float) -> int | None:
+    """Return for how many seconds a long wait's state must live; None where any will do."""
+    expires = lifetime(getattr(run.task.backend, "expires", None))
+    longest = until - run.now()
+    return int(longest + expires) if expires and longest > expires / 2 else None
+
+
+def _has_stored_state(run: Scope) -> bool:
+    """Whether it is for us to store that a run has started again: Celery does so or not."""
+    return not (run.task.track_started or run.ignores_result)
+
+
+def _store_started(run: Scope, backend: Any) -> None:
+    meta = {"pid": os.getpid(), "hostname": run.request.get("hostname")}
+    backend.store_result(run.run.id, meta, STARTED, request=Context(dict(run.request)))

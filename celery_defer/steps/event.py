@@ -1,0 +1,58 @@
+"""How a step waits for an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery_defer.durations import Duration, seconds
+from celery_defer.events import Event, Received, received, typed, wanted
+from celery_defer.run import NOTHING, Memo
+from celery_defer.steps.base import Step
+from celery_defer.steps.recall import ask, store_of
+from celery_defer.steps.wait import Wait
+from celery_defer.store import Match, Subscription
+
+__all__ = ["wait_for_event"]
+
+
+def wait_for_event(
+    step: Step, event: Event[Any] | str, timeout: Duration, values: Mapping[str, Any] | None
+) -> Received[Any] | None:
+    """Return the event that a step waits for, now or in a later turn; None after *timeout*."""
+    with step.named():
+        (name, kind), match = typed(event), wanted(event, values)
+    longest = seconds(step.key, timeout)
+    memo = step.memo()
+    if memo is None and step.note is not None:
+        memo = _give_up(step, name, match)
+    if memo is None:
+        memo = _wait(step, name, match, longest)
+    return received(step.key, memo, kind)
+
+
+def _wait(step: Step, name: str, match: Match, longest: float) -> Memo:
+    about = {"event": name, "match": dict(match.values)}
+    until = step.scope.now() + longest
+    wait = Wait("event", until, about, subscription=_subscription(step, name, match))
+    return Memo.unpack(step.park(wait))
+
+
+def _give_up(step: Step, name: str, match: Match) -> Memo:
+    """Return what has come at last; nothing, in most cases."""
+    run, store = step.scope, store_of(step.scope)
+    step.keep_pending()
+    wait, keep = _subscription(step, name, match), run.settings.claim_keeps
+    memo = ask(
+        run, step.key, lambda: store.give_up(run.run.id, step.key, wait, NOTHING.pack(), keep)
+    )
+    step.replay.memos[step.key] = memo
+    return Memo.unpack(memo)
+
+
+def _subscription(step: Step, name: str, match: Match) -> Subscription:
+    run = step.scope
+    since = run.header.at if run.header else step.replay.since
+    # An event that is older than events are kept for may still be there.
+    since = max(since, run.now() - run.settings.event_retention)
+    return Subscription(name, match.shape, match.digest, since)

@@ -1,0 +1,46 @@
+"""A result and messages in one transaction: both are there, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from celery_defer.commands import Commands
+
+__all__ = ["commit"]
+
+_SOURCE = (files("celery_defer.store.redis") / "lua" / "commit.lua").read_text()
+_scripts: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def commit(
+    client: Any, key: Any, result: Commands, messages: Commands | None, *, keeps_success: bool
+) -> bytes | None:
+    """Execute what publishes *messages* and what stores the *result* under *key*, or nothing.
+
+    With *keeps_success*, for results in JSON: return a SUCCESS that is stored already, which stays
+    as it is; else None. *client* is one of redis-py for the database of the result. Raises what
+    redis-py raises; if that is no connection error, nothing is stored.
+    """
+    sent = messages.rows if messages else ()
+    database = (messages or result).database
+    keys = [key, *dict.fromkeys(row[1] for row in sent)]
+    args = [int(keeps_success), result.database, database, *_listed(sent), *_listed(result.rows)]
+    stored: bytes | None = _script_of(client)(keys, args)
+    return stored
+
+
+def _listed(rows: Sequence[Sequence[Any]]) -> Iterable[Any]:
+    yield len(rows)
+    for row in rows:
+        yield len(row)
+        yield from row
+
+
+def _script_of(client: Any) -> Any:
+    script = _scripts.get(client)
+    if script is None:
+        script = _scripts[client] = client.register_script(_SOURCE)
+    return script
