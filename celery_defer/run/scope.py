@@ -51,7 +51,7 @@ class Scope:
     """
 
     journal: Journal | None = None
-    #: Whether the function has been given its parsed payload; a task that calls itself is not again.
+    #: Whether the function was given its parsed payload: a task that calls itself gets it once.
     is_unpacked = False
     _arguments: bytes | None = None
 

@@ -297,7 +297,8 @@ class Simulation:
         self._ran_at_once += 1
         if self._ran_at_once > self.most_at_once:
             raise SimulationError(
-                f"{self.most_at_once} runs, and no time has passed: does {message.task} send itself?"
+                f"{self.most_at_once} runs, and no time has passed: does {message.task} send "
+                "itself?"
             )
         self._worker.deliver(message)
 
