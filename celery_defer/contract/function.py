@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
+from celery_defer import guard
 from celery_defer.contract.contract import Contract
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
@@ -145,20 +146,22 @@ def find(task: Any) -> _Declaration | None:
 
 def name_of(function: object) -> str:
     """Answer how to call, in a message, whatever was given for a task."""
-    try:
-        return str(getattr(function, "name", None) or repr(function))
-    except Exception:
-        return f"<{type(function).__qualname__}>"
+    return guard.attempt(
+        lambda: str(getattr(function, "name", None) or repr(function)),
+        f"<{type(function).__qualname__}>",
+    )
 
 
 def _made_known(declaration: _Declaration) -> bool:
     if _is_asleep(declaration.target):
         return False
-    try:
+
+    def register() -> bool:
         _by_function[_key(_evaluated(declaration.target))] = declaration
-    except Exception:  # a task of another app, which is not ready for it yet
-        return False
-    return True
+        return True
+
+    # False for a task of another app that is not ready to make it yet.
+    return guard.attempt(register, default=False)
 
 
 def _is_asleep(target: Any) -> bool:
