@@ -11,14 +11,16 @@ _LONGEST = 2_000
 
 
 def safe_repr(value: object) -> str:
-    """Return ``repr(value)``, or what can be said of a value whose own repr raises."""
+    """Return ``repr(value)``, or the name of its class where its own repr raises."""
     return guard.attempt(lambda: repr(value), f"<{type(value).__qualname__}>")
 
 
 def text_of(error: BaseException) -> str:
     """Return an exception's class and text, in 2,000 characters at most."""
     name, text = type(error).__qualname__, safe_repr(error)
-    if f"{type(error).__name__}(" not in text:  # one of redis-py's own does not say what happened
+    if (
+        f"{type(error).__name__}(" not in text
+    ):  # the repr of some errors of redis-py does not say what happened
         text = guard.attempt(lambda: str(error)) or text
     whole = text if name in text else f"{name}: {text}"
     # A lone surrogate could not be stored.

@@ -44,7 +44,7 @@ def pack(step: str, kind: JsonType, value: Any) -> str:
     """Return *value* as JSON; raise StepError where it has none, or is of another type."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
-            value.close()  # else Python warns of it, at some other place
+            value.close()  # else Python warns of it later, at some other line
         raise StepError(
             f"step {step!r} returned {type(value).__qualname__}, which nobody awaits; "
             "let the step's function call asyncio.run(…)",
@@ -52,7 +52,7 @@ def pack(step: str, kind: JsonType, value: Any) -> str:
         )
     with guard.translated(lambda error: StepError(_refusal(step, kind, value, error), step)):
         json = kind.dump(value)
-        kind.load(json)  # pydantic writes None for any type; what cannot be read must not be stored
+        kind.load(json)  # pydantic writes None for any type, and a replay could not read that
         return json
 
 
