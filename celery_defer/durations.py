@@ -12,37 +12,37 @@ __all__ = ["FORMS", "Duration", "is_moment", "moment", "read", "seconds", "shown
 
 #: Seconds, or a timedelta, or text such as ``"7d"`` or ``"1h30m"``.
 Duration = timedelta | float | str
-#: What a message tells who gave something else.
+#: What an error lists as possible.
 FORMS = "seconds, a timedelta, or text such as '90s', '15m', '1h30m', '7d' or '2w'"
 
 _UNITS = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[wdhms])")
-# Longer than any wait that is meant; a datetime can still be made of it.
+# Longer than any real wait, and still within the range of a datetime.
 _LONGEST = 100 * 366 * 86_400.0
 
 
 def seconds(step: str, duration: Duration) -> float:
-    """Answer *duration* in seconds; raise StepError for what is none.
+    """Return *duration* in seconds; raise StepError for what is none.
 
     >>> seconds("nap", "1h30m")
     5400.0
     """
-    found = read(duration)
-    if found is None:
+    length = read(duration)
+    if length is None:
         raise StepError(f"step {step!r} cannot wait for {duration!r}: give {FORMS}", step)
-    return found
+    return length
 
 
 def read(duration: object) -> float | None:
-    """Answer *duration* in seconds; None for what is none."""
-    found = _seconds(duration)
-    if found is None or math.isnan(found) or abs(found) > _LONGEST:
+    """Return *duration* in seconds; None for what is none."""
+    length = _seconds(duration)
+    if length is None or math.isnan(length) or abs(length) > _LONGEST:
         return None
-    return found
+    return length
 
 
 def moment(step: str, at: datetime, now: float) -> float:
-    """Answer *at* in seconds since 1970.
+    """Return *at* in seconds since 1970.
 
     Raises StepError where its time zone is unknown, and where it is too long after *now*.
     """
@@ -65,7 +65,7 @@ def is_moment(at: object) -> bool:
 
 
 def shown(at: float) -> str:
-    """Answer a time in seconds since 1970 as people and Flower read it."""
+    """Return a time in seconds since 1970 as people and Flower read it."""
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
 
 

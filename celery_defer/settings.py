@@ -35,7 +35,7 @@ class Settings(BaseModel):
     store_url: str | None = None
     key_prefix: str = "celery-defer:"
     grace: Seconds = 10.0
-    # A relay is told only of what is due within a minute.
+    # A relay learns from the store only what is due within a minute.
     relay_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     result_expires: Seconds = _DAY
     event_retention: Seconds = _DAY
@@ -58,20 +58,20 @@ class Settings(BaseModel):
 
     @property
     def claim_keeps(self) -> float:
-        """Seconds for which a second message of a started run is known as such."""
+        """Seconds for which a second message of a started run is acknowledged without running."""
         return max(self.result_expires, _DAY)
 
     @classmethod
     def read(cls, conf: Mapping[str, Any], namespace: str | None = None) -> Settings:
-        """Read the ``defer_*`` keys of *conf*; raise SettingsError for what cannot be meant.
+        """Read the ``defer_*`` keys of *conf*; raise SettingsError for a wrong name or value.
 
         With a *namespace*, as ``app.config_from_object`` takes it, they may also be written
         ``CELERY_DEFER_*``.
         """
         names = {name for key in conf if (name := _plain(str(key), namespace))}
-        given = {name.removeprefix(PREFIX): conf.get(name) for name in names}
+        values = {name.removeprefix(PREFIX): conf.get(name) for name in names}
         try:
-            return cls.model_validate({"result_expires": conf.get("result_expires"), **given})
+            return cls.model_validate({"result_expires": conf.get("result_expires"), **values})
         except ValidationError as error:
             raise SettingsError("; ".join(map(_problem, error.errors()))) from error
 
@@ -83,15 +83,15 @@ class Settings(BaseModel):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Answer the default of each setting, under its name in ``app.conf``."""
+        """Return the default of each setting, under its name in ``app.conf``."""
         return {f"{PREFIX}{name}": field.default for name, field in cls.model_fields.items()}
 
 
 def _plain(key: str, namespace: str | None) -> str | None:
-    """Answer the name of a setting of ours, or None.
+    """Return the name of our setting that *key* is; None if it is none.
 
-    Written in small letters, as in ``app.conf``; or in capitals behind the namespace: without
-    it, ``DEFER_…`` of a Django project is somebody else's.
+    It is written in small letters, as in ``app.conf``, or in capitals after the namespace.
+    ``DEFER_…`` without the namespace, in a Django project, is not ours.
     """
     if key.startswith(PREFIX):
         return key

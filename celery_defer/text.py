@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billiard.exceptions import SoftTimeLimitExceeded
+from celery_defer import guard
 
 __all__ = ["safe_repr", "text_of"]
 
@@ -11,27 +11,17 @@ _LONGEST = 2_000
 
 
 def safe_repr(value: object) -> str:
-    """Return ``repr(value)``, or what can be said of a value whose own repr raises."""
-    try:
-        return repr(value)
-    except Exception:
-        return f"<{type(value).__qualname__}>"
+    """Return ``repr(value)``, or the name of its class where its own repr raises."""
+    return guard.attempt(lambda: repr(value), f"<{type(value).__qualname__}>")
 
 
 def text_of(error: BaseException) -> str:
     """Return an exception's class and text, in 2,000 characters at most."""
     name, text = type(error).__qualname__, safe_repr(error)
-    if f"{type(error).__name__}(" not in text:  # one of redis-py's own does not say what happened
-        text = _safe_str(error) or text
+    if (
+        f"{type(error).__name__}(" not in text
+    ):  # the repr of some errors of redis-py does not say what happened
+        text = guard.attempt(lambda: str(error)) or text
     whole = text if name in text else f"{name}: {text}"
     # A lone surrogate could not be stored.
     return whole[:_LONGEST].encode(errors="backslashreplace").decode()
-
-
-def _safe_str(error: BaseException) -> str | None:
-    try:
-        return str(error)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
-        return None

@@ -13,7 +13,7 @@ from celery_defer.contract.function import (
     find,
     name_of,
 )
-from celery_defer.contract.json_type import JsonType
+from celery_defer.contract.json_type import JsonType, core_schema
 
 __all__ = [
     "CallOptions",
@@ -23,6 +23,7 @@ __all__ = [
     "JsonType",
     "P",
     "SchemaLayout",
+    "core_schema",
     "deferrable",
     "deferred",
     "find",

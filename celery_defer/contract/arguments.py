@@ -1,4 +1,4 @@
-"""Where a payload's values sit in a call of ``defer``, in a message, in the function."""
+"""How a payload's values are passed: to ``defer``, in a message, to the function."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 class Layout(Protocol):
-    """How one payload value and the arguments that carry it map to each other."""
+    """How one payload value becomes arguments, and arguments become the payload value."""
 
     def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Answer the payload value of a call of ``defer``; raise PayloadError."""
+        """Return the payload value of a call of ``defer``; raise PayloadError."""
 
     def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Answer the payload value of a message; raise PayloadError."""
+        """Return the payload value of a message; raise PayloadError."""
 
     def spread(self, value: Any) -> Arguments:
-        """Answer the arguments that carry *value* to the function."""
+        """Return the arguments that pass *value* to the function."""
         ...
 
     def carry(self, value: bytes) -> bytes:
-        """Answer JSON's ``[args, kwargs]`` that carry a value given as JSON in a message."""
+        """Return ``[args, kwargs]`` of a message as JSON, from the JSON of a value."""
         ...
 
 
@@ -47,20 +47,20 @@ class SchemaLayout:
 
     @classmethod
     def of(cls, task: str, schema: Any, parameters: Sequence[Parameter]) -> SchemaLayout:
-        needed = [p for p in parameters if p.default is Parameter.empty] or parameters[:1]
-        if len(needed) != 1 or needed[0].kind is Parameter.VAR_KEYWORD:
+        required = [p for p in parameters if p.default is Parameter.empty] or parameters[:1]
+        if len(required) != 1 or required[0].kind is Parameter.VAR_KEYWORD:
             names = ", ".join(p.name for p in parameters) or "none"
             raise ContractError(
                 f"{task} has a schema, so its function takes one payload parameter; it has: {names}"
             )
-        keyword = needed[0].name if needed[0].kind is Parameter.KEYWORD_ONLY else None
+        keyword = required[0].name if required[0].kind is Parameter.KEYWORD_ONLY else None
         return cls(task, getattr(schema, "__name__", str(schema)), _field_names(schema), keyword)
 
     def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if args:
             raise PayloadError(f"{self.task} takes the fields of {self.schema} by name")
         if self.fields is not None and not kwargs.keys() <= self.fields:
-            # pydantic would drop an unknown field of most models without a word.
+            # Most models would drop an unknown field silently.
             problems = [
                 f"{name}: {self.schema} has no such field"
                 for name in kwargs
@@ -87,9 +87,9 @@ class SchemaLayout:
 
 @dataclass(frozen=True, slots=True)
 class SignatureLayout:
-    """The caller writes a call of the function; a mapping of its parameters is the payload.
+    """The caller passes the function's own arguments; the payload maps each name to its value.
 
-    What ``*args`` and ``**kwargs`` take sits under the two keys that no parameter can have.
+    Values of ``*args`` and ``**kwargs`` are under these two keys, which no parameter can have.
     """
 
     VAR_POSITIONAL = "*args"
@@ -155,7 +155,7 @@ class SignatureLayout:
 
 
 def _field_names(schema: Any) -> frozenset[str] | None:
-    """The names a type checker accepts for *schema*; None where any will do."""
+    """Return the names that a type checker accepts for *schema*; None where it accepts any."""
     if is_typeddict(schema):
         return frozenset(schema.__annotations__)
     parameters = inspect.signature(schema).parameters

@@ -30,7 +30,7 @@ _TASK_OPTIONS = frozenset(
 
 
 class CeleryApp(Protocol):
-    """A Celery app; Celery itself publishes no types."""
+    """A Celery app: Celery has no types of its own."""
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -43,7 +43,7 @@ def deferred(*, schema: Callable[P, Any]) -> Callable[[Callable[..., R]], Deferr
 def deferred(
     app: CeleryApp, /, *, schema: Callable[P, Any], **options: Any
 ) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
-# pyright cannot see a TypedDict as the callable that it is: it takes any call of these.
+# To pyright a TypedDict is no callable, so a function with one takes any arguments.
 @overload
 def deferred(  # pyright: ignore[reportOverlappingOverload]
     app: CeleryApp = ..., /, *, schema: type[Mapping[str, Any]], **options: Any
@@ -79,13 +79,13 @@ def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> An
     if schema is not None:
         _check_schema(schema)
     if target is None:
-        _check_options(options, known=frozenset())
+        _check_options(options, names=frozenset())
         return lambda task: _declared(task, schema)
     if _is_app(target):
         base = options.get("base") or target.Task
-        _check_options(options, known=_TASK_OPTIONS | _attributes(base))
+        _check_options(options, names=_TASK_OPTIONS | _attributes(base))
         return lambda function: _declared(target.task(**options)(function), schema)
-    _check_options(options, known=frozenset())
+    _check_options(options, names=frozenset())
     return _declared(target, schema)
 
 
@@ -121,9 +121,9 @@ def _is_model(schema: type) -> bool:
     return issubclass(schema, BaseModel) and not issubclass(schema, RootModel)
 
 
-def _check_options(options: dict[str, Any], known: frozenset[str]) -> None:
-    for name in options.keys() - known:
-        near = get_close_matches(name, {*known, "schema"}, n=1)
+def _check_options(options: dict[str, Any], names: frozenset[str]) -> None:
+    for name in options.keys() - names:
+        near = get_close_matches(name, {*names, "schema"}, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        rest = "" if known else "; options of the task go to @app.task, or use @deferred(app, …)"
+        rest = "" if names else "; options of the task go to @app.task, or use @deferred(app, …)"
         raise OptionError(f"@deferred has no option {name!r}{hint}{rest}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
+from celery_defer import guard
 from celery_defer.contract.contract import Contract
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
@@ -42,7 +43,7 @@ class Deferrable(Generic[P, R]):
     options: Options = field(default_factory=Options)
 
     def with_options(self, **options: Unpack[CallOptions]) -> Deferrable[P, R]:
-        """Answer the same contract with other publishing options.
+        """Return the same contract with other publishing options.
 
         ``countdown`` and ``expires`` are in seconds and count from publication, that is
         from the parent's success; ``priority`` is the broker's, 0 to 255; ``headers`` go
@@ -50,17 +51,17 @@ class Deferrable(Generic[P, R]):
 
         >>> defer("remind", remind.with_options(countdown=60, queue="mail"), user_id=7)
         """
-        given = {**self.options.model_dump(exclude_unset=True), **options}
+        values = {**self.options.model_dump(exclude_unset=True), **options}
         try:
-            return replace(self, options=Options(**given))
+            return replace(self, options=Options(**values))
         except ValidationError as error:
             problems = "; ".join(map(_problem, error.errors(include_url=False)))
             raise OptionError(f"with_options of {self.contract.task}: {problems}") from error
 
 
 if TYPE_CHECKING:
-    # Celery publishes no types, and its stubs may or may not be installed; so this says
-    # itself what a task has. At run time a deferred function is the Celery task it was.
+    # Celery has no types of its own, and its stubs may not be installed. So this class lists
+    # what a task has. At run time a deferred function is still the same Celery task.
 
     class DeferredTask(Deferrable[P, R]):
         """A Celery task that carries a contract."""
@@ -83,45 +84,45 @@ if TYPE_CHECKING:
 else:
 
     class DeferredTask(Generic[P, R]):
-        """The type of what ``@deferred`` answers, for annotations; there are no instances."""
+        """The type of what ``@deferred`` returns, for annotations; it has no instances."""
 
 
 @dataclass(eq=False, slots=True)
 class _Declaration:
-    """One use of ``@deferred``: the task, or the lazy proxy that Celery gave for it."""
+    """One use of ``@deferred``: the task, or the lazy proxy that Celery made for it."""
 
     target: Any
     schema: Any
     _deferrable: Deferrable[..., Any] | None = field(default=None)
 
     def read(self, task: Any = None) -> Deferrable[..., Any]:
-        """Answer the contract; made when first asked for, of *task* or of what was declared."""
+        """Return the contract; the first call reads it, from *task* or from the declared one."""
         if self._deferrable is None:
             task = task or _evaluated(self.target)
             self._deferrable = Deferrable(Contract.of(task.name, task.run, self.schema))
         return self._deferrable
 
 
-# `defer` is given the very object that the decorator saw, so its address finds it fast, and
-# without evaluating a proxy; the declaration keeps the object, so the address stays its own.
+# `defer` gets the same object as the decorator: its `id` finds it fast, and does not evaluate
+# a proxy. The declaration holds the object, so no other object can have that `id`.
 _by_target: dict[int, _Declaration] = {}
-# A worker knows its tasks by name, and every app has its own clone of a shared one; but all
-# clones are made of one function.
+# Each app has its own clone of a shared task, under the same name and of the same function.
 _by_function: dict[tuple[str, Any], _Declaration] = {}
-_unknown: list[_Declaration] = []
+# Not yet in `_by_function`: their app has not made the task.
+_pending: list[_Declaration] = []
 
 
 def declare(target: Any, schema: Any = None) -> None:
     """Remember that *target* is a deferred function; raise ContractError if it is one already."""
     if id(target) in _by_target:
-        raise ContractError("@deferred stands twice on one task")
+        raise ContractError("@deferred is used twice on one task; remove one")
     declaration = _Declaration(target, schema)
     _by_target[id(target)] = declaration
-    _unknown.append(declaration)
+    _pending.append(declaration)
 
 
 def deferrable(function: object) -> Deferrable[..., Any]:
-    """Answer the contract of what ``defer`` was given; raise NotDeferredError."""
+    """Return the contract of a deferred function; raise NotDeferredError for anything else."""
     if isinstance(function, Deferrable):
         return function
     if declaration := _by_target.get(id(function)):
@@ -134,8 +135,8 @@ def deferrable(function: object) -> Deferrable[..., Any]:
 
 
 def find(task: Any) -> _Declaration | None:
-    """Answer the declaration of *task*, whichever app's clone it is."""
-    _unknown[:] = [declaration for declaration in _unknown if not _made_known(declaration)]
+    """Return the declaration of *task*, whichever app's clone it is; None if there is none."""
+    _pending[:] = [declaration for declaration in _pending if not _register(declaration)]
     try:
         key = _key(_evaluated(task))
     except (AttributeError, TypeError):  # not a task at all
@@ -144,54 +145,57 @@ def find(task: Any) -> _Declaration | None:
 
 
 def name_of(function: object) -> str:
-    """Answer how to call, in a message, whatever was given for a task."""
-    try:
-        return str(getattr(function, "name", None) or repr(function))
-    except Exception:
-        return f"<{type(function).__qualname__}>"
+    """Return the name of anything that was passed as a task, for a message."""
+    return guard.attempt(
+        lambda: str(getattr(function, "name", None) or repr(function)),
+        f"<{type(function).__qualname__}>",
+    )
 
 
-def _made_known(declaration: _Declaration) -> bool:
+def _register(declaration: _Declaration) -> bool:
+    """Enter the declaration in `_by_function`; return whether its task is there already."""
     if _is_asleep(declaration.target):
         return False
-    try:
+
+    def enter() -> bool:
         _by_function[_key(_evaluated(declaration.target))] = declaration
-    except Exception:  # a task of another app, which is not ready for it yet
-        return False
-    return True
+        return True
+
+    # False for a task of another app that is not ready to make it yet.
+    return guard.attempt(enter, default=False)
 
 
 def _is_asleep(target: Any) -> bool:
     """Whether *target* is a lazy task that its own app has not made yet.
 
-    To evaluate it here would be too early: it would miss what the app is still to be told.
+    It is too early to make it here: the app's configuration may not be complete.
     """
     is_evaluated = getattr(type(target), "__evaluated__", None)  # celery.local.PromiseProxy
     return is_evaluated is not None and not is_evaluated(target)
 
 
 def _of_sleeping_app(function: Any) -> _Declaration | None:
-    """Answer the declaration of a clone whose original is still asleep, by their function."""
-    for declaration in _unknown:
-        if _is_asleep(declaration.target) and _sleeper(declaration.target) is function:
+    """Return the declaration of a clone by its function, while the original is still asleep."""
+    for declaration in _pending:
+        if _is_asleep(declaration.target) and _function_of(declaration.target) is function:
             return declaration
     return None
 
 
-def _sleeper(target: Any) -> Any:
-    # celery.app.base.Celery.task gives its PromiseProxy the function as the one argument.
+def _function_of(target: Any) -> Any:
+    # celery.app.base.Celery.task passes the function to its PromiseProxy as the one argument.
     return object.__getattribute__(target, "_Proxy__args")[0]
 
 
 def _evaluated(target: Any) -> Any:
-    # Celery's lazy tasks are proxies; `_get_current_object` of celery.local.Proxy answers the task.
+    # Celery's lazy tasks are proxies; `_get_current_object` of celery.local.Proxy returns the task.
     proxy = getattr(type(target), "_get_current_object", None)
     return proxy(target) if proxy else target
 
 
 def _key(task: Any) -> tuple[str, Any]:
-    # celery.app.base.Celery._task_from_fun keeps the function as `__wrapped__`; a class-based
-    # task has none, and is known by its class.
+    # celery.app.base.Celery._task_from_fun stores the function as `__wrapped__`; a class-based
+    # task has none, so its class stands in.
     function = getattr(task, "__wrapped__", None)
     if function is None:
         return task.name, type(task)

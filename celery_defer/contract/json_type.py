@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
 
-__all__ = ["JsonType"]
+__all__ = ["JsonType", "core_schema"]
 
 # JSON has neither bytes nor infinities; a value must arrive equal to what was sent.
 _JSON: CoreConfig = {
@@ -33,10 +33,14 @@ class JsonType:
     __slots__ = ("__weakref__", "_serializer", "_validator")
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
-        adapter.rebuild(raise_errors=True)
-        schema = _configured(adapter.core_schema)
-        self._validator = SchemaValidator(schema, _JSON, **_ANEW)
-        self._serializer = SchemaSerializer(schema, _JSON, **_ANEW)
+        self._build(core_schema(adapter), _JSON)
+
+    @classmethod
+    def of_part(cls, schema: Any, config: CoreConfig | None) -> JsonType:
+        """Return the JSON type of a part of a ``core_schema``, as *config* says there."""
+        part = cls.__new__(cls)
+        part._build(schema, config or _JSON)
+        return part
 
     def check(self, value: Any) -> Any:
         """Return *value* as the type has it."""
@@ -50,6 +54,16 @@ class JsonType:
     def load(self, json: str | bytes) -> Any:
         """Return the value of *json*."""
         return self._validator.validate_json(json, by_alias=True, by_name=True)
+
+    def _build(self, schema: Any, config: CoreConfig) -> None:
+        self._validator = SchemaValidator(schema, config, **_ANEW)
+        self._serializer = SchemaSerializer(schema, config, **_ANEW)
+
+
+def core_schema(adapter: TypeAdapter[Any]) -> Any:
+    """Return pydantic's core schema of a type, configured for JSON; raises what pydantic raises."""
+    adapter.rebuild(raise_errors=True)
+    return _configured(adapter.core_schema)
 
 
 def _configured(node: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a step's function answers: JSON for the store, and the same value from it each time."""
+"""What a step's function returns, as JSON for the store, and the same value from it each time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter
 
+from celery_defer import guard
 from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import StepError
 from celery_defer.text import safe_repr
@@ -20,82 +20,67 @@ from celery_defer.text import safe_repr
 __all__ = ["ANYTHING", "of_function", "of_type", "pack", "unpack"]
 
 ANYTHING = JsonType(TypeAdapter(Any))
-_known: WeakKeyDictionary[Any, JsonType] = WeakKeyDictionary()
+_types: WeakKeyDictionary[Any, JsonType] = WeakKeyDictionary()
 
 
 def of_function(function: Callable[..., Any]) -> JsonType:
-    """Answer how the results of *function* are written, by its return annotation if it has one."""
+    """Return how results of *function* are written: by its return annotation, if it has one."""
     plain = _plain(function)
-    try:
-        return _known[plain]
-    except (KeyError, TypeError):  # TypeError: an object that no weak reference can point to
-        found = _read(plain)
+    with suppress(KeyError, TypeError):  # TypeError: an object without weak references
+        return _types[plain]
+    # For an annotation that pydantic, or even Python, cannot read, any JSON will do.
+    json_type = guard.attempt(lambda: _read(plain), ANYTHING)
     with suppress(TypeError):
-        _known[plain] = found
-    return found
+        _types[plain] = json_type
+    return json_type
 
 
 def of_type(annotation: Any) -> JsonType:
-    """Answer how values of a type are written; raises what pydantic raises for one it lacks."""
+    """Return how values of a type are written; raises what pydantic raises for one it lacks."""
     return JsonType(TypeAdapter(annotation))
 
 
 def pack(step: str, kind: JsonType, value: Any) -> str:
-    """Answer *value* as JSON; raise StepError where it has none, or is of another type."""
+    """Return *value* as JSON; raise StepError where it has none, or is of another type."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
-            value.close()  # else Python warns of it, at some other place
+            value.close()  # else Python warns of it later, at some other line
         raise StepError(
-            f"step {step!r} answered {type(value).__qualname__}, which nobody awaits; "
+            f"step {step!r} returned {type(value).__qualname__}, which nobody awaits; "
             "let the step's function call asyncio.run(…)",
             step,
         )
-    try:
+    with guard.translated(lambda error: StepError(_refusal(step, kind, value, error), step)):
         json = kind.dump(value)
-        kind.load(json)  # pydantic writes None for any type; what cannot be read must not be kept
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # a user's serializer may raise anything
-        raise StepError(f"step {step!r} answered {_refusal(kind, value, error)}", step) from error
-    return json
+        kind.load(json)  # pydantic writes None for any type, and a replay could not read that
+        return json
 
 
 def unpack(step: str, kind: JsonType, json: str) -> Any:
-    """Answer the value of *json*; raise StepError where it is none of the annotated type."""
-    try:
-        return kind.load(json)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:
-        raise StepError(
-            f"step {step!r} has answered {json[:200]}, which is not what it is annotated to "
-            f"return: {error}",
+    """Return the value of *json*; raise StepError where the annotated type does not take it."""
+    with guard.translated(
+        lambda error: StepError(
+            f"step {step!r} has returned {json[:200]}, which is not what its function is "
+            f"annotated to return: {error}",
             step,
-        ) from error
+        )
+    ):
+        return kind.load(json)
 
 
-def _refusal(kind: JsonType, value: Any, error: Exception) -> str:
-    if kind is not ANYTHING and _is_json(value):
+def _refusal(step: str, kind: JsonType, value: Any, error: Exception) -> str:
+    name = type(value).__qualname__
+    if kind is not ANYTHING and guard.attempt(lambda: ANYTHING.dump(value)) is not None:
         # pydantic's text has several lines.
         reason = " ".join(str(error).removeprefix("Pydantic serializer warnings:").split())
         return (
-            f"{type(value).__qualname__} {safe_repr(value)[:200]}, which is not what its "
+            f"step {step!r} returned {name} {safe_repr(value)[:200]}, which is not what its "
             f"function is annotated to return: {reason}"
         )
     return (
-        f"{type(value).__qualname__}, which is not JSON: {error}; let it answer numbers, text, "
-        "lists, dicts or a pydantic type that it is annotated to return"
+        f"step {step!r} returned {name}, which is not JSON: {error}; return numbers, text, lists "
+        "or dicts, or annotate the function with the pydantic type that it returns"
     )
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        ANYTHING.dump(value)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:  # a user's serializer may raise anything
-        return False
-    return True
 
 
 def _plain(function: Any) -> Any:
@@ -108,10 +93,7 @@ def _plain(function: Any) -> Any:
 
 
 def _read(function: Any) -> JsonType:
-    try:
-        if isinstance(function, type):
-            return of_type(function)
-        annotation = typing.get_type_hints(function, include_extras=True).get("return", Any)
-        return ANYTHING if annotation is Any else of_type(annotation)
-    except Exception:  # no annotation that pydantic, or even Python, can read
-        return ANYTHING
+    if isinstance(function, type):
+        return of_type(function)
+    annotation = typing.get_type_hints(function, include_extras=True).get("return", Any)
+    return ANYTHING if annotation is Any else of_type(annotation)

@@ -1,194 +1,161 @@
-"""The values that a wait compares, as the type of its event writes them."""
+"""The values that a wait compares, written as the type of its event writes them."""
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from enum import Enum
-from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal
-from uuid import UUID
+from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-from pydantic import (
-    BaseModel,
-    PlainSerializer,
-    RootModel,
-    TypeAdapter,
-    ValidationError,
-    WrapSerializer,
-    create_model,
-)
-from pydantic.dataclasses import is_pydantic_dataclass
-from pydantic.fields import FieldInfo
-from pydantic_core import from_json
-from typing_extensions import NotRequired, ReadOnly, Required, is_typeddict
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import CoreConfig, from_json
 
-from celery_defer.contract import JsonType
+from celery_defer import guard
+from celery_defer.contract import JsonType, core_schema
 from celery_defer.errors import EventError
 
 __all__ = ["typed"]
 
-_LISTS = (list, Sequence)
-_QUALIFIERS = (Required, NotRequired, ReadOnly, Final)
-_SCALARS = frozenset(
-    {str, bytes, int, float, bool, NoneType, Decimal, UUID, datetime, date, time, timedelta}
+# The types of pydantic's core schema that have no names below them. A list has places.
+_LEAVES = frozenset(
+    {"str", "bytes", "int", "float", "bool", "none", "decimal", "uuid", "literal", "list"}
+    | {"datetime", "date", "time", "timedelta"}
 )
-# What these write may have any shape.
-_SERIALIZERS = (PlainSerializer, WrapSerializer)
+_ANY = {"type": "any"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is at a path: its type, and the pydantic configuration that holds there."""
+    """A part of an event's core schema, with the configuration and the definitions it needs."""
 
-    type: Any
-    config: Any = None
+    schema: Mapping[str, Any]
+    config: CoreConfig | None = None
+    definitions: tuple[Mapping[str, Any], ...] = ()
 
     def written(self, value: Any) -> Any:
-        """Answer the JSON of *value* here; raises ValidationError for what cannot be here."""
-        if not self.config:
-            return _written(self.type, value)
-        # A configuration is for a type with fields; pydantic writes a TypedDict without it.
-        holder = create_model("Holder", __config__=self.config, value=(self.type, ...))
-        return _written(holder, {"value": value})["value"]
+        """Return the JSON of *value* here; raises what pydantic and the user's code raise."""
+        # A field's serializer is a method of the whole model, which is not here.
+        if self.schema == _ANY or self.schema.get("serialization", {}).get("is_field_serializer"):
+            return value
+        schema = {"type": "definitions", "schema": self.schema, "definitions": [*self.definitions]}
+        kind = JsonType.of_part(schema, self.config)
+        return from_json(kind.dump(kind.check(value)))
 
 
 def typed(name: str, schema: Any, wanted: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Answer *wanted* with each value as an event of that type will have it.
+    """Return *wanted* with each value as an event of that type will have it.
 
     Raises EventError for a path that no such event has, and for a value that cannot be there:
     the wait would go on to its timeout.
     """
-    if not isinstance(wanted, Mapping):
+    if not wanted or not isinstance(wanted, Mapping):
         return wanted
-    return {path: _value(name, schema, path, value) for path, value in wanted.items()}
+    event = _Place(core_schema(TypeAdapter(schema)))
+    return {path: _value(name, event, path, value) for path, value in wanted.items()}
 
 
-def _value(name: str, schema: Any, path: Any, value: Any) -> Any:
+def _value(name: str, event: _Place, path: Any, value: Any) -> Any:
     if not isinstance(path, str):
         return value
-    found = _place(name, schema, path)
-    if found.type is Any:
-        return value
-    try:
-        return found.written(value)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise EventError(f"match {path!r} of event {name!r} is {value!r}: {problem}") from error
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # a user's validator may raise anything
-        raise EventError(f"match {path!r} of event {name!r} is {value!r}: {error!r}") from error
+    place = _at(name, event, path)
+    with guard.translated(
+        lambda error: EventError(f"match {path!r} of event {name!r} is {value!r}: {_reason(error)}")
+    ):
+        return place.written(value)
 
 
-def _written(schema: Any, value: Any) -> Any:
-    kind = JsonType(TypeAdapter(schema))
-    return from_json(kind.dump(kind.check(value)))
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return str(error.errors(include_url=False)[0]["msg"])
+    return repr(error)  # a user's validator may raise anything
 
 
-def _place(name: str, schema: Any, path: str) -> _Place:
-    """Answer what is at a path; its type is Any where the schema does not say."""
-    place = _Place(schema)
+def _at(name: str, place: _Place, path: str) -> _Place:
+    """Return the place at a path; raise EventError where no event has one."""
     for step in path.split("."):
-        found = _below(_Place(_bare(place.type), place.config), step)
-        if isinstance(found, str):
-            raise EventError(f"match {path!r}: an event {name!r} has no {step!r}{found}")
-        place = found
+        place = _inner(place)
+        if problem := _problem(place, step):
+            raise EventError(f"match {path!r}: an event {name!r} has no {step!r}; {problem}")
+        place = _child(place, step)
     return place
 
 
-def _below(place: _Place, step: str) -> _Place | str:
-    """Answer what is one step further; or, where nothing can be, what there is instead."""
-    if typing.get_origin(place.type) in _LISTS and step.isdecimal():
-        return _Place(typing.get_args(place.type)[0], place.config)
-    if _is_leaf(place.type):
-        return f"; what stands before it is {_shown(place.type)}"
+def _inner(place: _Place) -> _Place:
+    """Return a place without what is around it: references, None, defaults, validators."""
+    schema = place.schema
+    if _has_own_serializer(schema):
+        return _Place(_ANY)
+    match schema:
+        case {"type": "definition-ref", "schema_ref": ref}:
+            [inner] = [each for each in place.definitions if each["ref"] == ref]
+        case {"type": "json"}:  # a string, whatever is in it
+            return place
+        case {"json_schema": inner} | {"schema": inner}:
+            pass
+        case _:
+            return place
+    definitions = (*place.definitions, *schema.get("definitions", ()))
+    return _inner(_Place(inner, schema.get("config", place.config), definitions))
+
+
+def _has_own_serializer(schema: Mapping[str, Any]) -> bool:
+    """Whether the user's code writes the value, which may then have any shape."""
+    function = schema.get("serialization", {}).get("function")
+    return function is not None and not function.__module__.startswith("pydantic.")
+
+
+def _problem(place: _Place, step: str) -> str | None:
+    """Return why nothing can be one step further; None where something can be."""
+    if _is_item(place, step):
+        return None
+    kinds = [choice.schema for choice in _choices(place)]
+    if all(map(_is_leaf, kinds)):
+        return f"what stands before it is {' | '.join(kind['type'] for kind in kinds)}"
     fields = _fields(place)
-    if fields is None:
-        return _Place(Any)
-    if step in fields:
-        return _Place(fields[step], _config(place))
+    if fields is None or step in fields:
+        return None
     near = get_close_matches(step, fields, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(fields)}"
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(fields)}"
 
 
-def _bare(schema: Any) -> Any:
-    """Answer a type without what is said about it, and without None."""
-    if isinstance(schema, typing.NewType):
-        return _bare(schema.__supertype__)
-    if typing.get_origin(schema) is Annotated:
-        own, *metadata = typing.get_args(schema)
-        return Any if any(isinstance(each, _SERIALIZERS) for each in metadata) else _bare(own)
-    if typing.get_origin(schema) in (typing.Union, UnionType):
-        rest = [each for each in typing.get_args(schema) if each is not NoneType]
-        return _bare(rest[0]) if len(rest) == 1 else schema
-    return schema
+def _child(place: _Place, step: str) -> _Place:
+    schema, config = place.schema, place.schema.get("config", place.config)
+    if _is_item(place, step):
+        return replace(place, schema=schema.get("items_schema", _ANY))
+    fields = _fields(place)
+    return replace(place, schema=_ANY if fields is None else fields[step], config=config)
 
 
-def _is_leaf(schema: Any) -> bool:
-    """Whether no name leads further; a list has places, but no names."""
-    origin = typing.get_origin(schema)
-    if origin in (typing.Union, UnionType):
-        return all(_is_leaf(_bare(each)) for each in typing.get_args(schema))
-    if origin is Literal or origin in _LISTS:
-        return True
-    if isinstance(schema, type) and issubclass(schema, Enum):
-        return all(type(each.value) in _SCALARS for each in schema)
-    return isinstance(schema, type) and schema in _SCALARS
+def _is_item(place: _Place, step: str) -> bool:
+    return place.schema["type"] == "list" and step.isdecimal()
 
 
-def _shown(schema: Any) -> str:
-    return schema.__name__ if isinstance(schema, type) else str(schema)
+def _choices(place: _Place) -> Iterator[_Place]:
+    """Return the places that a union may be; the place itself where there is no choice."""
+    if place.schema["type"] != "union":
+        yield place
+        return
+    for choice in place.schema["choices"]:
+        schema = choice[0] if isinstance(choice, tuple) else choice  # with a label
+        yield from _choices(_inner(replace(place, schema=schema)))
+
+
+def _is_leaf(schema: Mapping[str, Any]) -> bool:
+    if schema["type"] == "enum":
+        return all(isinstance(member.value, str | int | float) for member in schema["members"])
+    return schema["type"] in _LEAVES
 
 
 def _fields(place: _Place) -> Mapping[str, Any] | None:
-    schema = place.type
-    if not isinstance(schema, type) or issubclass(schema, RootModel):
+    """Return the schemas of the fields by name; None where there may be any."""
+    schema = place.schema
+    extra = schema.get("extra_behavior"), (place.config or {}).get("extra_fields_behavior")
+    if "allow" in extra:
         return None
-    if (_config(place) or {}).get("extra") == "allow":
-        return None
-    if issubclass(schema, BaseModel):
-        return _declared(schema.model_fields)
-    if is_pydantic_dataclass(schema):
-        return _declared(schema.__pydantic_fields__)
-    return _hinted(schema)
-
-
-def _config(place: _Place) -> Any:
-    """Answer the configuration of a type's fields; pydantic's models have one of their own."""
-    if issubclass(place.type, BaseModel):
-        return place.type.model_config
-    return getattr(place.type, "__pydantic_config__", place.config)
-
-
-def _declared(fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    return {name: _annotated(field.annotation, field.metadata) for name, field in fields.items()}
-
-
-def _hinted(schema: Any) -> dict[str, Any] | None:
-    is_dataclass = dataclasses.is_dataclass(schema)
-    if not is_dataclass and not is_typeddict(schema):
-        return None
-    hints = typing.get_type_hints(schema, include_extras=True)
-    names = [field.name for field in dataclasses.fields(schema)] if is_dataclass else list(hints)
-    return {name: _unqualified(hints[name]) for name in names}
-
-
-def _annotated(schema: Any, metadata: Sequence[Any]) -> Any:
-    return Annotated[(schema, *metadata)] if metadata else schema
-
-
-def _unqualified(hint: Any) -> Any:
-    """Answer a field's type without what is said of the field: ``NotRequired[int]`` is int."""
-    if typing.get_origin(hint) in _QUALIFIERS:
-        return _unqualified(typing.get_args(hint)[0])
-    if typing.get_origin(hint) is Annotated:
-        own, *metadata = typing.get_args(hint)
-        return _annotated(_unqualified(own), metadata)
-    return hint
+    match schema["type"]:
+        case "model-fields" | "typed-dict":
+            return {name: field["schema"] for name, field in schema["fields"].items()}
+        case "dataclass-args":
+            fields = [field for field in schema["fields"] if not field.get("init_only")]
+            return {field["name"]: field["schema"] for field in fields}
+    return None

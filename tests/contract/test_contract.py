@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, computed_field
@@ -18,7 +19,7 @@ from pydantic.version import version_short
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
-from celery_defer.contract import Contract
+from celery_defer.contract import Contract, returns
 from celery_defer.errors import ContractError, PayloadError
 
 
@@ -357,3 +358,23 @@ def test_a_signature_that_cannot_be_a_contract_is_refused(
 ) -> None:
     with pytest.raises(ContractError, match=words):
         Contract.of("shop.task", function, schema)
+
+
+class Late:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> Any:
+        raise SoftTimeLimitExceeded
+
+
+def test_a_soft_time_limit_gets_through_while_a_contract_is_read() -> None:
+    def take(what: Late) -> None: ...
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        Contract.of("task", take)
+
+
+def test_a_soft_time_limit_gets_through_while_a_return_type_is_read() -> None:
+    def make() -> Late: ...
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        returns.of_function(make)

@@ -531,7 +531,7 @@ def test_2_7_impossible_publishing_options_are_refused(
         ),
         (lambda app: deferred(queue="mail"), OptionError, "options of the task go to @app.task"),
         (lambda app: deferred(app, quue="mail"), OptionError, "'quue'; did you mean 'queue'"),
-        (lambda app: deferred(deferred(app)(a_function)), ContractError, "stands twice"),
+        (lambda app: deferred(deferred(app)(a_function)), ContractError, "is used twice"),
     ],
 )
 def test_2_7_what_the_decorator_cannot_use_is_refused(

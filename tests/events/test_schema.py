@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Literal, NewType
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NewType
 from uuid import UUID
 
 import pydantic.dataclasses
@@ -22,6 +22,9 @@ from pydantic import (
     RootModel,
     StringConstraints,
     TypeAdapter,
+    field_serializer,
+    field_validator,
+    model_serializer,
 )
 from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
@@ -109,6 +112,46 @@ class People(RootModel[dict[str, Person]]):
     pass
 
 
+class Crew(RootModel[list[Person]]):
+    pass
+
+
+class Reply(BaseModel):
+    word: str
+    after: Reply | None = None
+
+    @field_validator("word")
+    @classmethod
+    def _in_small_letters(cls, word: str) -> str:
+        return word.lower()
+
+
+class Code(BaseModel):
+    number: int
+
+    @field_serializer("number")
+    def _as_text(self, number: int) -> str:
+        return f"no. {number}"
+
+
+class Wrapped(BaseModel):
+    word: str
+
+    @model_serializer
+    def _inside(self) -> dict[str, str]:
+        return {"in": self.word}
+
+
+class Spot(NamedTuple):
+    x: int
+
+
+@dataclass
+class Made:
+    size: InitVar[int]
+    word: str = ""
+
+
 class Mixed(BaseModel):
     sku: Sku
     price: Decimal | None
@@ -161,6 +204,9 @@ def test_a_value_is_what_the_event_will_have(
         (Team, {"all": [{"email": "Ada@X.org"}]}, "all.0.email"),
         (Team, {"all": [{"email": ""}], "first": {"email": "Ada@X.org"}}, "first.email"),
         (Annotated[Person, BeforeValidator(dict)], {"email": "Ada@X.org"}, "email"),
+        (Crew, [{"email": "Ada@X.org"}], "0.email"),
+        (Reply, {"word": "Yes"}, "word"),
+        (Reply, {"word": "", "after": {"word": "", "after": {"word": "Yes"}}}, "after.after.word"),
     ],
 )
 def test_a_value_is_changed_as_the_event_changes_it(schema: Any, data: Any, path: str) -> None:
@@ -225,6 +271,9 @@ def test_a_validator_that_fails_without_the_other_fields_is_an_error_at_the_wait
         (Mixed, "either.email"),
         (People, "ada.email"),
         (Order, "extra.a.b"),
+        (Code, "number"),
+        (Wrapped, "in"),
+        (Spot, "0"),
     ],
 )
 def test_a_path_that_the_type_does_not_tell_of_is_left_as_it_is(schema: Any, path: str) -> None:
@@ -248,3 +297,8 @@ def test_a_path_that_the_type_does_not_tell_of_is_left_as_it_is(schema: Any, pat
 def test_what_no_event_can_have_is_an_error_at_the_wait(wanted: dict[str, Any], told: str) -> None:
     with pytest.raises(EventError, match=told):
         typed("order/placed", Order, wanted)
+
+
+def test_what_only_makes_a_dataclass_is_no_part_of_its_event() -> None:
+    with pytest.raises(EventError, match="has no 'size'; there are word"):
+        typed("made", Made, {"size": 1})

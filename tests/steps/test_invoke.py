@@ -466,7 +466,7 @@ def test_an_answer_without_json_is_an_error_that_names_the_step(app: Celery, sta
     stage.worker.drain()
 
     assert isinstance(result.result, StepError)
-    assert "step 'child' has answered" in str(result.result)
+    assert "step 'child' has returned" in str(result.result)
 
 
 def test_an_invoked_run_that_is_ignored_leaves_its_invoker_waiting(

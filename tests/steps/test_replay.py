@@ -440,7 +440,7 @@ def test_what_is_not_json_fails_the_step_by_name(
     result = stage.finish(parent)
 
     assert isinstance(result.result, StepError)
-    assert "step 'first' answered" in str(result.result)
+    assert "step 'first' returned" in str(result.result)
     assert result.result.step == "first"
 
 
@@ -461,9 +461,12 @@ def test_an_answer_over_the_limit_fails_the_step_by_name(app: Celery, stage: Sta
     assert result.startswith("large: step 'large' answered 102 bytes; defer_max_payload_bytes")
 
 
-@pytest.mark.parametrize("fn", [a_set, lambda: "x" * 200])
+@pytest.mark.parametrize(
+    ("fn", "reason"),
+    [(a_set, "returned set, which is not JSON"), (lambda: "x" * 200, "answered 202 bytes")],
+)
 def test_an_answer_that_cannot_be_kept_is_not_made_again_by_retries(
-    app: Celery, stage: Stage, fn: Callable[[], Any]
+    app: Celery, stage: Stage, fn: Callable[[], Any], reason: str
 ) -> None:
     app.conf.defer_max_payload_bytes = 100
     charged = []
@@ -480,7 +483,7 @@ def test_an_answer_that_cannot_be_kept_is_not_made_again_by_retries(
 
     assert charged == [1]
     assert isinstance(result.result, StepError)
-    assert "step 'charge' answered" in str(result.result)
+    assert f"step 'charge' {reason}" in str(result.result)
 
 
 def test_a_model_that_has_changed_since_is_an_error_that_names_the_step(
@@ -503,7 +506,7 @@ def test_a_model_that_has_changed_since_is_an_error_that_names_the_step(
     result = stage.finish(parent)
 
     assert isinstance(result.result, StepError)
-    assert "step 'first' has answered \"text\"" in str(result.result)
+    assert "step 'first' has returned \"text\"" in str(result.result)
 
 
 def test_a_memo_is_read_from_the_first_that_was_written() -> None:
@@ -524,7 +527,7 @@ def test_an_answer_of_another_type_is_not_said_to_be_no_json(app: Celery, stage:
 
     told = str(stage.finish(parent).result)
 
-    assert "step 'first' answered str 'three', which is not what its function is annotated" in told
+    assert "step 'first' returned str 'three', which is not what its function is annotated" in told
     assert "not JSON" not in told
 
 

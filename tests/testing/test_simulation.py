@@ -638,7 +638,7 @@ def test_an_answer_that_the_function_could_not_give_fails_the_run(
 
     sim.answer_step("charge", wrong)
 
-    with pytest.raises(StepError, match=rf"'charge' answered .*{type(wrong).__name__}"):
+    with pytest.raises(StepError, match=rf"'charge' returned .*{type(wrong).__name__}"):
         assert sim.run(order).result
 
 
