@@ -1,4 +1,4 @@
-"""A real ``celery worker`` for an example, that does not outlive its user."""
+"""A real ``celery worker`` for an example; it ends with the example."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Worker", "WorkerError", "started_worker", "wait_until_ready"]
+from celery import exceptions
+
+__all__ = ["Worker", "WorkerError", "running_worker"]
 
 COMMAND = [sys.executable, "-m", "celery"]
 # Two processes; events for Flower; no chatter with workers that do not exist.
@@ -45,11 +47,24 @@ class Worker:
 
 
 @contextmanager
-def started_worker(app: str, name: str, **environment: str) -> Iterator[Worker]:
-    """Start a worker of the module *app* under *name*, and stop it after, whatever happens."""
+def running_worker(app: Any, module: str, **environment: str) -> Iterator[Worker]:
+    """Start a worker of *module*, whose app is *app*; give it when it is ready, and stop it after.
+
+    Where the worker fails, or a result does not come, the WorkerError shows the end of its log.
+    """
+    with _started(module, f"{app.main}@example", environment) as worker:
+        try:
+            _wait_until_ready(app, worker)
+            yield worker
+        except (WorkerError, exceptions.TimeoutError) as error:
+            raise WorkerError(f"{error}; the end of its log:\n{worker.log_tail()}") from error
+
+
+@contextmanager
+def _started(module: str, name: str, environment: Mapping[str, str]) -> Iterator[Worker]:
     with tempfile.NamedTemporaryFile(prefix="celery-defer-example-", suffix=".log") as log:
         process = subprocess.Popen(
-            [*COMMAND, "-A", app, "worker", *OPTIONS, f"--hostname={name}"],
+            [*COMMAND, "-A", module, "worker", *OPTIONS, f"--hostname={name}"],
             cwd=ROOT,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
@@ -65,8 +80,7 @@ def started_worker(app: str, name: str, **environment: str) -> Iterator[Worker]:
             _stop(process)
 
 
-def wait_until_ready(app: Any, worker: Worker, seconds: float = 60) -> None:
-    """Return when *worker* answers; raise WorkerError if it does not."""
+def _wait_until_ready(app: Any, worker: Worker, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not app.control.ping([worker.name], timeout=0.2):
         worker.check()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,9 +21,8 @@ from click.testing import CliRunner
 from examples import redis_server as servers
 from examples.shop import demo
 from examples.shop.app import Order, Sale
+from examples.shop.check import CALLS, Outcome, Records, Run, Sent, Total, check_totals, pages
 from examples.shop.orders import read_orders
-from examples.shop.outcome import CALLS, Outcome, Seen, Sent
-from examples.shop.totals import Records, Total, check_totals, pages
 
 ROOT = Path(__file__).parents[1]
 DEMO = [sys.executable, "-m", "examples.shop.demo"]
@@ -37,6 +37,14 @@ sys.argv = ["demo"]
 from examples.shop.demo import main
 main()
 """
+# A simulated example as on a machine where nothing listens.
+NO_SERVER = """
+import runpy
+import socket
+def refuse(*_): raise ConnectionRefusedError
+socket.socket.connect = socket.socket.connect_ex = refuse
+runpy.run_module("examples.{example}", run_name="__main__")
+"""
 NO_WHEEL = "redis_server.find_spec = lambda name: None"
 CACHE = """
 teapot: 19 EUR
@@ -50,26 +58,39 @@ teapot: 21 EUR
 teapot: 21 EUR (cached)
 """
 CONVERSION = """
-Ada, this may be for you: a teapot
-Bob, this may be for you: a kettle
-Both runs wait; no worker and no message holds them.
+In a simulation, so the days pass at once.
 
-2.5 days later Ada buys.
-Ada: 2.5 days to convert
+Day 0: the shop recommends something to Ada and to Bob.
+  Ada, this may be for you: a teapot
+  Bob, this may be for you: a kettle
+  Follow-up of Ada: WAITING for the event purchase/completed
+  Follow-up of Bob: WAITING for the event purchase/completed
 
-7.5 days after the beginning Bob's week is over.
-Bob: did not convert
+Day 2.5: Ada buys the teapot.
+  Follow-up of Ada: SUCCESS, bought after 2.5 days
+  Follow-up of Bob: WAITING for the event purchase/completed
+
+Day 7: Bob has bought nothing, and the week is over.
+  Follow-up of Bob: SUCCESS, not bought
 """
 SUPPORT = """
-The tickets of Ada and Bob are closed. Mails: ['Dear Ada, how was it?', 'Dear Bob, how was it?']
+In a simulation, so the days pass at once.
 
-A day later Ada answers.
-Ada's ticket: 5 stars
+Day 0: two tickets are closed.
+  Mail: Dear Ada, how was it?
+  Mail: Dear Bob, how was it?
+  Ticket of Ada: WAITING for the event support/feedback
+  Ticket of Bob: WAITING for the event support/feedback
 
-Seven days later Bob has not answered.
-Bob's ticket: 3 stars, as for all who do not answer
+Day 1: Ada sends 5 stars.
+  Ticket of Ada: SUCCESS, 5 stars
+  Ticket of Bob: WAITING for the event support/feedback
 
-Both bodies have run twice. Mails: ['Dear Ada, how was it?', 'Dear Bob, how was it?']
+Day 7: Bob has not answered. His run goes on without an answer.
+  Ticket of Bob: SUCCESS, 3 stars
+
+Bob's task body ran 2 times, before and after the wait.
+Its step 'mail' ran 1 time: a finished step is not run again.
 """
 
 
@@ -77,7 +98,7 @@ def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command or DEMO,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **env},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -153,6 +174,27 @@ def test_an_interrupted_demo_leaves_no_process_behind(mark: str, number: int) ->
 
 
 @pytest.mark.worker
+def test_a_demo_in_the_background_of_a_shell_is_interrupted_too(mark: str) -> None:
+    with subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *DEMO],
+        cwd=ROOT,
+        env={**os.environ, "DEMO_MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("Worker"))
+
+        process.send_signal(signal.SIGINT)
+
+        output = process.stdout.read()
+    assert process.returncode == 130, output
+    assert left(mark) == set()
+
+
+@pytest.mark.worker
 def test_a_demo_that_is_kept_tells_of_flower_and_a_shell_and_ends_well(mark: str) -> None:
     with subprocess.Popen(
         [*DEMO, "--keep"],
@@ -196,7 +238,7 @@ def test_a_worker_that_is_killed_ends_the_demo_with_its_log(mark: str) -> None:
         output = process.stdout.read()
     assert process.returncode == 1
     assert "Error: the worker has ended with status -9; the end of its log:" in output
-    assert "shop@demo ready." in output
+    assert "shop@example ready." in output
     assert "Traceback" not in output, output
     assert left(mark) == set()
 
@@ -230,7 +272,7 @@ def test_a_redis_that_is_named_but_does_not_answer_is_named_in_the_error() -> No
 
 def test_a_wrong_total_makes_the_demo_exit_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = Total("orders sent", found=162, expected=163, why="")
-    monkeypatch.setattr(demo, "_prepare_process", lambda: None)
+    monkeypatch.setattr(demo, "program", lambda app: nullcontext("redis://"))
     monkeypatch.setattr(demo, "_demo", lambda url, keep: [wrong])
 
     assert CliRunner().invoke(demo.main).exit_code == 1
@@ -240,22 +282,22 @@ def test_a_wrong_total_makes_the_demo_exit_with_1(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.worker
-@pytest.mark.parametrize(
-    ("example", "told"),
-    [
-        ("cache", CACHE),
-        ("conversion", CONVERSION),
-        ("support", SUPPORT),
-    ],
-)
-def test_a_small_example_tells_its_story_and_leaves_no_process_behind(
-    mark: str, example: str, told: str
-) -> None:
-    done = run(sys.executable, "-m", f"examples.{example}", DEMO_MARK=mark)
+def test_the_cache_tells_its_story_and_leaves_no_process_behind(mark: str) -> None:
+    done = run(sys.executable, "-m", "examples.cache", DEMO_MARK=mark)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == told.lstrip()
+    assert done.stdout == CACHE.lstrip()
     assert left(mark) == set()
+
+
+@pytest.mark.parametrize(("example", "story"), [("conversion", CONVERSION), ("support", SUPPORT)])
+def test_a_simulated_example_tells_its_story_where_there_is_no_redis(
+    example: str, story: str
+) -> None:
+    done = run(sys.executable, "-c", NO_SERVER.format(example=example))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == story.lstrip()
 
 
 def test_a_small_example_says_what_is_wrong_with_its_redis() -> None:
@@ -300,10 +342,10 @@ ORDERS = read_orders()
 def seen(order: Order) -> Outcome:
     """What must become of an order."""
     fails = any(line.quantity > 500 for line in order.lines)
-    calls = {name: Seen("PENDING" if fails else "SUCCESS", attempts=1) for name in CALLS}
+    calls = {name: Run("PENDING" if fails else "SUCCESS", attempts=1) for name in CALLS}
     if "@" not in order.email:
-        calls["receipt"] = Seen("SKIPPED")
-    parent = Seen("FAILURE" if fails else "SUCCESS", attempts=1)
+        calls["receipt"] = Run("SKIPPED")
+    parent = Run("FAILURE" if fails else "SUCCESS", attempts=1)
     linked = frozenset(name for name, call in calls.items() if call.state == "SUCCESS")
     return Outcome(Sent(order, order.id, NOW), parent, calls, linked)
 
@@ -318,7 +360,7 @@ RECORDS = Records(
     mails=len(SERVED) - 1,
     refused_mails=0,
     cached=pages(ORDERS) - pages(SERVED),
-    worked=len(ORDERS) + 3 * len(SERVED) - 1,
+    attempts=len(ORDERS) + 3 * len(SERVED) - 1,
 )
 
 
@@ -326,7 +368,7 @@ def wrong(outcomes: list[Outcome] = OUTCOMES, records: Records = RECORDS) -> set
     return {t.what for t in check_totals(ORDERS, outcomes, records) if not t.is_right}
 
 
-def changed(state: str, **calls: Seen) -> list[Outcome]:
+def changed(state: str, **calls: Run) -> list[Outcome]:
     """The outcomes, in one of which things went otherwise: the first with the parent's state."""
     index = next(i for i, outcome in enumerate(OUTCOMES) if outcome.parent.state == state)
     outcome = OUTCOMES[index]
@@ -346,21 +388,21 @@ def test_an_order_that_was_never_finished_is_missed() -> None:
 
 
 def test_a_call_that_was_lost_is_missed() -> None:
-    assert "deferred runs published" in wrong(changed("SUCCESS", cache=Seen("PENDING")))
+    assert "deferred runs published" in wrong(changed("SUCCESS", cache=Run("PENDING")))
 
 
 def test_a_deferred_run_that_failed_is_no_success() -> None:
-    assert "deferred runs SUCCESS" in wrong(changed("SUCCESS", cache=Seen("FAILURE", attempts=1)))
+    assert "deferred runs SUCCESS" in wrong(changed("SUCCESS", cache=Run("FAILURE", attempts=1)))
 
 
 def test_what_a_failed_order_publishes_is_seen() -> None:
-    failed = changed("FAILURE", cache=Seen("SUCCESS", attempts=1))
+    failed = changed("FAILURE", cache=Run("SUCCESS", attempts=1))
 
     assert "published by failed orders" in wrong(failed)
 
 
 def test_a_call_skipped_for_no_reason_is_seen() -> None:
-    assert "calls skipped" in wrong(changed("SUCCESS", cache=Seen("SKIPPED")))
+    assert "calls skipped" in wrong(changed("SUCCESS", cache=Run("SKIPPED")))
 
 
 def test_a_missing_link_is_seen() -> None:
@@ -393,7 +435,7 @@ def test_a_receipt_that_did_not_arrive_is_missed() -> None:
 
 
 def test_a_run_that_the_worker_did_twice_is_seen() -> None:
-    assert wrong(records=replace(RECORDS, worked=RECORDS.worked + 1)) == {
+    assert wrong(records=replace(RECORDS, attempts=RECORDS.attempts + 1)) == {
         "attempts, as the worker counts"
     }
 

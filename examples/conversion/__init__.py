@@ -1,1 +1,1 @@
-"""What is recommended is bought within a week, or not; read app.py first."""
+"""Is what a shop recommends bought within a week? Read app.py first."""

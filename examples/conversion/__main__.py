@@ -1,40 +1,45 @@
-"""``python -m examples.conversion``: two customers, one of whom buys."""
+"""``python -m examples.conversion``: two customers; one buys, one does not.
+
+A simulation runs the tasks in this process, and moves the clock: no Redis, no worker, no waiting.
+"""
 
 from __future__ import annotations
 
-from celery.result import AsyncResult
-
-from celery_defer import run_id, send_event
-from examples.conversion.app import Purchase, app, clock, follow_up, purchase, recommend
-from examples.stage import perform, wait_until_parked
+from celery_defer.testing import SimulatedRun, Simulation
+from examples.conversion.app import Purchase, app, follow_up, purchase, recommend
 
 
-def story() -> None:
-    ada, bob = _recommend("Ada", "a teapot"), _recommend("Bob", "a kettle")
-    print("Both runs wait; no worker and no message holds them.\n")
+def main() -> None:
+    with Simulation(app) as sim:
+        print("In a simulation, so the days pass at once.\n")
+        print("Day 0: the shop recommends something to Ada and to Bob.")
+        for customer, item in [("Ada", "a teapot"), ("Bob", "a kettle")]:
+            print(f"  {sim.run(recommend, customer, item).result}")
+        sim.drain()  # runs what the two have deferred, until it waits
+        ada, bob = sim.runs_of(follow_up)
+        show("Ada", ada)
+        show("Bob", bob)
 
-    clock.skip(days=2.5)
-    send_event(purchase, Purchase(customer="Ada", item="a teapot"))
-    print("2.5 days later Ada buys.")
-    _show("Ada", ada)
+        print("\nDay 2.5: Ada buys the teapot.")
+        sim.advance("2d12h")
+        sim.send_event(purchase, Purchase(customer="Ada", item="a teapot"))
+        show("Ada", ada)
+        show("Bob", bob)
 
-    clock.skip(days=5)
-    print("\n7.5 days after the beginning Bob's week is over.")
-    _show("Bob", bob)
-
-
-def _recommend(customer: str, item: str) -> AsyncResult[float | None]:
-    sent = recommend.delay(customer, item)
-    print(sent.get(timeout=20))
-    run: AsyncResult[float | None] = follow_up.AsyncResult(run_id(sent.id, "follow-up"))
-    wait_until_parked(run)
-    return run
+        print("\nDay 7: Bob has bought nothing, and the week is over.")
+        sim.advance("4d12h")
+        show("Bob", bob)
 
 
-def _show(customer: str, run: AsyncResult[float | None]) -> None:
-    days = run.get(timeout=20)
-    print(f"{customer}: " + ("did not convert" if days is None else f"{days:.1f} days to convert"))
+def show(customer: str, run: SimulatedRun[float | None]) -> None:
+    wait = run.waits_for
+    if wait is not None:
+        print(f"  Follow-up of {customer}: {run.state} for the event {wait.event}")
+    elif run.result is None:
+        print(f"  Follow-up of {customer}: {run.state}, not bought")
+    else:
+        print(f"  Follow-up of {customer}: {run.state}, bought after {run.result:.1f} days")
 
 
 if __name__ == "__main__":
-    perform(app, "examples.conversion.app", story)
+    main()

@@ -1,6 +1,7 @@
-"""A shop recommends something, and asks for a week whether it was bought.
+"""A shop recommends something, and looks for a week whether it is bought.
 
-Run it with ``python -m examples.conversion``.
+Run it with ``python -m examples.conversion``. A worker runs the same code:
+``celery -A examples.conversion.app worker``.
 """
 
 from datetime import timedelta
@@ -9,11 +10,9 @@ from celery import Celery
 from pydantic import BaseModel
 
 from celery_defer import Defer, Event, current_run, defer, deferred, step
-from examples.stage import REDIS_URL, Clock
 
-app = Celery("conversion", broker=REDIS_URL, backend=REDIS_URL)
-clock = Clock(app)
-Defer(app).clock = clock  # lets the example skip days; leave it out of an app of your own
+app = Celery("conversion", broker="redis://localhost:6379/0", backend="redis://localhost:6379/1")
+Defer(app)
 
 
 class Purchase(BaseModel):
@@ -24,10 +23,10 @@ class Purchase(BaseModel):
 purchase = Event("purchase/completed", Purchase)
 
 
-# Celery's defaults would lose a run whose worker is killed.
+# With Celery's defaults, a worker that is killed would lose the run.
 @deferred(app, acks_late=True, reject_on_worker_lost=True)
 def follow_up(customer: str, item: str) -> float | None:
-    """Answer the days to the purchase; None if there was none within a week."""
+    """Return how many days it took to buy; None if the item was not bought within a week."""
     bought = step.wait_for_event(
         "purchase", purchase, timeout="7d", match={"customer": customer, "item": item}
     )

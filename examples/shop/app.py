@@ -12,15 +12,15 @@ from celery import Celery
 from pydantic import AwareDatetime, BaseModel, Field
 
 from celery_defer import Defer, defer, deferred
-from examples.shop.outside import MailServerDownError, Outside
+from examples.shop.services import MailServerDownError, Services
 
 REDIS_URL = os.environ.get("SHOP_REDIS_URL", "redis://localhost:6379/0")
 
 app = Celery("shop", broker=REDIS_URL, backend=REDIS_URL)
-app.conf.result_extended = True  # a result also tells of its arguments and retries
+app.conf.result_extended = True  # a result also holds its arguments and retries
 Defer(app)
 
-outside = Outside(REDIS_URL)  # the warehouse, the mail, the web site's cache, the ledger
+services = Services(REDIS_URL)  # the warehouse, the mail, the page cache, the ledger
 
 
 class Line(BaseModel):
@@ -63,14 +63,14 @@ class Receipt(BaseModel):
 @deferred(schema=Sale)
 @app.task
 def record_sale(sale: Sale) -> None:
-    outside.enter_in_ledger(sale.model_dump_json())
+    services.enter_in_ledger(sale.model_dump_json())
 
 
 @deferred(schema=Receipt)
 @app.task(autoretry_for=(MailServerDownError,), default_retry_delay=1, max_retries=5)
 def send_receipt(receipt: Receipt) -> None:
     items = "\n".join(f"{line.quantity} x {line.item}" for line in receipt.lines)
-    outside.mail(
+    services.mail(
         receipt.email,
         f"Dear {receipt.customer}, thank you for order {receipt.order_id}:\n{items}",
     )
@@ -78,7 +78,7 @@ def send_receipt(receipt: Receipt) -> None:
 
 @deferred(app)  # the short form: makes the Celery task too; its signature is the contract
 def purge_cache(pages: list[str]) -> None:
-    outside.drop_from_cache(pages)
+    services.drop_from_cache(pages)
 
 
 # -- the order: any Celery task can defer; nothing is added to it ---------------------
@@ -107,5 +107,5 @@ def process_order(order: Order) -> str:
 
     for line in order.lines:
         # May raise OutOfStockError: then the order fails, and nothing above is published.
-        outside.take_from_shelf(line.item, line.quantity)
+        services.take_from_shelf(line.item, line.quantity)
     return order.id

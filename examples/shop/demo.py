@@ -4,117 +4,121 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from io import TextIOWrapper
-from threading import Timer
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
 
 import click
-import redis
-from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 
-from examples.redis_server import RedisNotFoundError, own_database, redis_server
-from examples.shop.app import Order, Sale, app
+from examples.program import program
+from examples.shop.app import Order, Sale, app, process_order
+from examples.shop.check import Outcome, Records, Sent, Total, check_totals, outcome, pages
 from examples.shop.orders import FILE, read_orders
-from examples.shop.outcome import outcome
-from examples.shop.outside import Outside
-from examples.shop.report import totals_table, tree
-from examples.shop.totals import Records, Total, check_totals, pages
-from examples.shop.traffic import Traffic
-from examples.shop.worker import (
-    Worker,
-    WorkerError,
-    count_attempts,
-    shop_worker,
-    wait_until_ready,
-)
+from examples.shop.report import order_trees, totals_table
+from examples.shop.services import Services
+from examples.worker import Worker, WorkerError, running_worker
 
 __all__ = ["main"]
 
 DOWN_AT_FIRST = "vestmannaeyjar.example"  # a mail server, and a customer has his mail there
 REFUSED = 2  # connections, before it comes back
+ORDERS_A_SECOND = 40  # so that a run can start when it is published
+STALLED_AFTER = 30.0  # seconds in which no order has ended
+
+console = Console(markup=False, emoji=False, highlight=False)
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Stay up afterwards, for Flower and a shell.")
 def main(keep: bool) -> None:
     """Run the shop of examples/shop on a real worker, and check that its totals add up."""
-    _prepare_process()
-    try:
-        with redis_server() as server, own_database(server) as url:
-            wrong = _demo(url, keep)
-    except (RedisNotFoundError, WorkerError) as error:
-        raise click.ClickException(str(error)) from error
-    except (redis.ConnectionError, OperationalError) as error:
-        raise click.ClickException(f"Redis has gone: {error}") from error
-    if wrong:
+    with program(app) as url:
+        totals = _demo(url, keep)
+    if not all(total.is_right for total in totals):
         sys.exit(1)
 
 
 def _demo(url: str, keep: bool) -> list[Total]:
-    """Run all orders, show what became of them, and answer the totals that are wrong."""
-    app.conf.update(broker_url=url, result_backend=url)
-    orders, outside = read_orders(), Outside(url)
-    outside.take_mail_server_down(DOWN_AT_FIRST, REFUSED)
-    outside.fill_cache(pages(orders))
+    """Run all orders, and show what became of them."""
+    orders, services = read_orders(), Services(url)
+    services.take_mail_server_down(DOWN_AT_FIRST, REFUSED)
+    services.fill_cache(pages(orders))
 
-    click.echo(f"Redis      {maybe_sanitize_url(url)}")
-    with _logged_worker(url) as worker:
-        totals = _run(orders, outside, worker)
-        wrong = [total for total in totals if not total.is_right]
-        _judge(wrong, worker)
+    console.print(f"Redis      {maybe_sanitize_url(url)}")
+    began = time.monotonic()
+    with running_worker(app, "examples.shop.app", SHOP_REDIS_URL=url) as worker:
+        seconds = time.monotonic() - began
+        console.print(f"Worker     prefork, 2 processes, ready after {seconds:.1f} s")
+        outcomes = _run_orders(orders, worker)
+        totals = check_totals(orders, outcomes, _records(services, worker))
+        for part in (*order_trees(outcomes), *totals_table(totals)):
+            console.print(part)
+        _judge([total.what for total in totals if not total.is_right], worker)
         if keep:
             _stay(url, worker)
-    return wrong
-
-
-def _run(orders: Sequence[Order], outside: Outside, worker: Worker) -> list[Total]:
-    lines = sum(len(order.lines) for order in orders)
-    click.echo(f"Orders     {len(orders)} with {lines} lines, from {FILE.name}")
-    began = time.monotonic()
-    traffic = Traffic(worker, orders)
-    traffic.run()
-    click.echo(f"Finished   {traffic.finished} runs in {time.monotonic() - began:.1f} s")
-    outcomes = [outcome(sent) for sent in traffic.sent]
-    records = Records(
-        sales=[Sale.model_validate_json(entry) for entry in outside.ledger()],
-        mails=len(outside.mails()),
-        refused_mails=REFUSED,
-        cached=outside.cached(),
-        worked=count_attempts(),
-    )
-    totals = check_totals(orders, outcomes, records)
-    _say("", *tree(outcomes), "", click.style("Totals", bold=True))
-    _say(*totals_table(totals), "")
     return totals
 
 
-def _judge(wrong: Sequence[Total], worker: Worker) -> None:
+def _run_orders(orders: Sequence[Order], worker: Worker) -> list[Outcome]:
+    lines = sum(len(order.lines) for order in orders)
+    console.print(f"Orders     {len(orders)} with {lines} lines, from {FILE.name}")
+    began = time.monotonic()
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn())
+    in_pipe = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=in_pipe) as progress:
+        sent = [_send(order, worker) for order in progress.track(orders, description="Sent")]
+        _wait_until_ended(sent, worker, progress)
+    outcomes = [outcome(one) for one in sent]
+    runs = sum(len(outcome.executed) for outcome in outcomes)
+    console.print(f"Finished   {runs} runs in {time.monotonic() - began:.1f} s")
+    return outcomes
+
+
+def _send(order: Order, worker: Worker) -> Sent:
+    worker.check()
+    time.sleep(1 / ORDERS_A_SECOND)
+    at = datetime.now(timezone.utc)
+    return Sent(order, process_order.delay(order.model_dump(mode="json")).id, at)
+
+
+def _wait_until_ended(sent: Sequence[Sent], worker: Worker, progress: Progress) -> None:
+    bar = progress.add_task("Ended", total=len(sent))
+    waiting, last_end = list(sent), time.monotonic()
+    while waiting:
+        worker.check()
+        still_waiting = [one for one in waiting if not outcome(one).has_ended]
+        if len(still_waiting) < len(waiting):
+            last_end = time.monotonic()
+        elif time.monotonic() - last_end > STALLED_AFTER:
+            raise WorkerError(f"no order has ended for {STALLED_AFTER:.0f} seconds")
+        waiting = still_waiting
+        progress.update(bar, completed=len(sent) - len(waiting))
+        time.sleep(0.02)
+
+
+def _records(services: Services, worker: Worker) -> Records:
+    stats: Any = app.control.inspect([worker.name], timeout=5).stats() or {}
+    return Records(
+        sales=[Sale.model_validate_json(entry) for entry in services.ledger()],
+        mails=len(services.mails()),
+        refused_mails=REFUSED,
+        cached=services.cached(),
+        attempts=sum(sum(of_worker["total"].values()) for of_worker in stats.values()),
+    )
+
+
+def _judge(wrong: Sequence[str], worker: Worker) -> None:
     if not wrong:
-        click.secho("Everything adds up.", fg="green", bold=True)
+        console.print("\nEverything adds up.", style="bold green")
         return
-    click.echo(f"The end of the worker's log:\n{worker.log_tail()}\n", err=True)
-    names = ", ".join(total.what for total in wrong)
-    click.secho(f"These do not add up: {names}", fg="red", bold=True, err=True)
-
-
-@contextmanager
-def _logged_worker(url: str) -> Iterator[Worker]:
-    """Give a worker that is ready; where it fails, the error shows the end of its log."""
-    with shop_worker(url) as worker:
-        try:
-            began = time.monotonic()
-            wait_until_ready(worker)
-            seconds = time.monotonic() - began
-            click.echo(f"Worker     prefork, 2 processes, ready after {seconds:.1f} s")
-            yield worker
-        except WorkerError as error:
-            raise WorkerError(f"{error}; the end of its log:\n{worker.log_tail()}") from error
+    click.echo(f"\nThe end of the worker's log:\n{worker.log_tail()}\n", err=True)
+    click.secho(f"These do not add up: {', '.join(wrong)}", fg="red", bold=True, err=True)
 
 
 def _stay(url: str, worker: Worker) -> None:
@@ -141,33 +145,6 @@ For a shell:
   >>> run = process_order.delay(read_orders()[0].model_dump(mode="json"))
   >>> run.get(), run.children
 """
-
-
-def _prepare_process() -> None:
-    # What would kill this process ends it by an exception instead, so that it cleans up.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-    # To Celery these come before what an app says of itself; here they are of another app.
-    for kind in ("BROKER_URL", "BROKER_READ_URL", "BROKER_WRITE_URL", "RESULT_BACKEND"):
-        os.environ.pop(f"CELERY_{kind}", None)
-    # A terminal may be set to an encoding that has no Georgian.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace", line_buffering=True)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    while frame is not None:
-        if frame.f_code.co_name == "__del__":  # Python ignores what a finalizer raises
-            Timer(0.05, os.kill, (os.getpid(), number)).start()
-            return
-        frame = frame.f_back
-    raise SystemExit(128 + number)
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        click.echo(line)
 
 
 if __name__ == "__main__":

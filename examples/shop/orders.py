@@ -1,4 +1,4 @@
-"""The orders that came in, as orders.csv has them: a row for each line of an order."""
+"""The orders of orders.csv, which has a row for each line of an order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = Path(__file__).with_name("orders.csv")
 
 
 def read_orders(file: Path = FILE) -> list[Order]:
-    """Answer the orders of *file*, in its order."""
+    """Return the orders of *file*, in its order."""
     with file.open(encoding="utf-8", newline="") as text:
         rows = list(csv.DictReader(text))
     return [_order(list(lines)) for _, lines in groupby(rows, lambda row: row["order_id"])]

@@ -1,35 +1,44 @@
-"""``python -m examples.support``: two tickets, one of which is answered."""
+"""``python -m examples.support``: two tickets; one customer answers, one does not.
+
+A simulation runs the tasks in this process, and moves the clock: no Redis, no worker, no waiting.
+"""
 
 from __future__ import annotations
 
-from celery.result import AsyncResult
-
-from celery_defer import send_event
-from examples.stage import perform, wait_until_parked
-from examples.support.app import Feedback, app, clock, close_ticket, feedback, mails
+from celery_defer.testing import SimulatedRun, Simulation
+from examples.support.app import Feedback, app, close_ticket, feedback
 
 
-def story() -> None:
-    ada, bob = _close(1, "Ada"), _close(2, "Bob")
-    print(f"The tickets of Ada and Bob are closed. Mails: {mails.all()}\n")
+def main() -> None:
+    with Simulation(app) as sim:
+        print("In a simulation, so the days pass at once.\n")
+        print("Day 0: two tickets are closed.")
+        ada = sim.run(close_ticket, 1, "Ada")
+        bob = sim.run(close_ticket, 2, "Bob")
+        show("Ada", ada)
+        show("Bob", bob)
 
-    clock.skip(days=1)
-    send_event(feedback, Feedback(ticket=1, stars=5))
-    print("A day later Ada answers.")
-    print(f"Ada's ticket: {ada.get(timeout=20)} stars\n")
+        print("\nDay 1: Ada sends 5 stars.")
+        sim.advance("1d")
+        sim.send_event(feedback, Feedback(ticket=1, stars=5))
+        show("Ada", ada)
+        show("Bob", bob)
 
-    clock.skip(days=7)
-    print("Seven days later Bob has not answered.")
-    print(f"Bob's ticket: {bob.get(timeout=20)} stars, as for all who do not answer\n")
+        print("\nDay 7: Bob has not answered. His run goes on without an answer.")
+        sim.advance("6d")
+        show("Bob", bob)
 
-    print(f"Both bodies have run twice. Mails: {mails.all()}")
+        print(f"\nBob's task body ran {bob.passes} times, before and after the wait.")
+        print(f"Its step 'mail' ran {bob.steps['mail']} time: a finished step is not run again.")
 
 
-def _close(ticket: int, customer: str) -> AsyncResult[int]:
-    sent: AsyncResult[int] = close_ticket.delay(ticket, customer)
-    wait_until_parked(sent)
-    return sent
+def show(customer: str, run: SimulatedRun[int]) -> None:
+    wait = run.waits_for
+    if wait is None:
+        print(f"  Ticket of {customer}: {run.state}, {run.result} stars")
+    else:
+        print(f"  Ticket of {customer}: {run.state} for the event {wait.event}")
 
 
 if __name__ == "__main__":
-    perform(app, "examples.support.app", story)
+    main()

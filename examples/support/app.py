@@ -1,20 +1,18 @@
 """A support desk asks how it was; if nobody answers in seven days, it takes three stars.
 
-Run it with ``python -m examples.support``.
+Run it with ``python -m examples.support``. A worker runs the same code:
+``celery -A examples.support.app worker``.
 """
 
 from celery import Celery
 from pydantic import BaseModel, Field
 
 from celery_defer import Defer, Event, step
-from examples.stage import REDIS_URL, Clock, Notes
 
-app = Celery("support", broker=REDIS_URL, backend=REDIS_URL)
-clock = Clock(app)
-Defer(app).clock = clock  # lets the example skip days; leave it out of an app of your own
+app = Celery("support", broker="redis://localhost:6379/0", backend="redis://localhost:6379/1")
+Defer(app)
 
-mails = Notes(app, "mails")  # stands for the mail
-WITHOUT_ANSWER = 3  # stars
+DEFAULT_STARS = 3
 
 
 class Feedback(BaseModel):
@@ -25,15 +23,15 @@ class Feedback(BaseModel):
 feedback = Event("support/feedback", Feedback)
 
 
-def ask(customer: str) -> None:
-    mails.add(f"Dear {customer}, how was it?")
+def send_mail(customer: str) -> None:
+    print(f"  Mail: Dear {customer}, how was it?")
 
 
-# Celery's defaults would lose a run whose worker is killed.
+# With Celery's defaults, a worker that is killed would lose the run.
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def close_ticket(ticket: int, customer: str) -> int:
-    """Answer how many stars the support had."""
-    # The body is run again after the wait; the step is not, so one mail is sent.
-    step.run("ask", ask, customer)
+    """Return how many stars the customer gave."""
+    # The body runs again after the wait, but a finished step does not: one mail is sent.
+    step.run("mail", send_mail, customer)
     answer = step.wait_for_event("answer", feedback, timeout="7d", match={"ticket": ticket})
-    return answer.data.stars if answer else WITHOUT_ANSWER
+    return answer.data.stars if answer else DEFAULT_STARS

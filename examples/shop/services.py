@@ -1,4 +1,4 @@
-"""The world outside the shop, played by a few keys in Redis."""
+"""What the shop calls: a warehouse, mail servers, a page cache and a ledger, all kept in Redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-__all__ = ["SHELF", "MailServerDownError", "OutOfStockError", "Outside"]
+__all__ = ["SHELF", "MailServerDownError", "OutOfStockError", "Services"]
 
 #: The warehouse has no more than this of anything.
 SHELF = 500
@@ -21,14 +21,14 @@ class MailServerDownError(Exception):
     """The mail server of an address does not answer."""
 
 
-class Outside:
-    """A warehouse, mail servers, the web site's cache of pages, and a ledger of sales."""
+class Services:
+    """The services of one shop, in the database of *redis_url*."""
 
     def __init__(self, redis_url: str) -> None:
-        # redis-py's types do not tell what `decode_responses` does.
+        # redis-py's types do not say what `decode_responses` does.
         self._redis: Any = redis.Redis.from_url(redis_url, decode_responses=True)
 
-    # -- what the shop does to it ---------------------------------------------------
+    # -- what the shop asks of them ---------------------------------------------------
 
     def take_from_shelf(self, item: str, quantity: int) -> None:
         if quantity > SHELF:
@@ -47,7 +47,7 @@ class Outside:
         # A list, so that an entry made twice is seen twice.
         self._redis.rpush("ledger", entry)
 
-    # -- how it was before, and what is seen of it after ----------------------------
+    # -- what the demo prepares before the orders, and reads after them -----------------
 
     def take_mail_server_down(self, domain: str, connections: int) -> None:
         """Let the mail server of *domain* refuse so many connections, then come back."""
