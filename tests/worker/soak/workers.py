@@ -18,7 +18,7 @@ from random import Random
 
 __all__ = ["Fleet", "fleet"]
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 _POOLS = (("prefork", "2"), ("threads", "4"), ("prefork", "2"))
 _PATIENCE = 60
 #: How many of ten kills hit a whole worker.
@@ -45,7 +45,7 @@ class _Worker:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "tests.soak.app", "worker"),
+                    *(sys.executable, "-m", "celery", "-A", "tests.worker.soak.app", "worker"),
                     *("--pool", self.pool, "--concurrency", self.concurrency),
                     *("--hostname", f"soak-{self.number}@localhost", "--loglevel", "INFO"),
                     *("--without-mingle", "--without-gossip", "--without-heartbeat"),

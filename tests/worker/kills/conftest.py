@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.kills.cells import COLUMNS, Cell, Column, Seen, expected
-from tests.kills.stage import Stage
-from tests.kills.step_cells import StepCell, StepSeen, expected_of_steps
-from tests.kills.table import IS_MADE, PAGE, render
-from tests.worker.local import LocalWorker
+from tests.worker.kills.cells import COLUMNS, Cell, Column, Seen, expected
+from tests.worker.kills.stage import Stage
+from tests.worker.kills.step_cells import StepCell, StepSeen, expected_of_steps
+from tests.worker.kills.table import IS_MADE, PAGE, render
 from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
 
 HERE = Path(__file__).parent
@@ -38,16 +36,6 @@ def _sort_by_column(items: list[pytest.Item], cells: list[pytest.Item]) -> None:
 def _column(item: pytest.Item) -> int | None:
     cell = item.callspec.params.get("cell") if hasattr(item, "callspec") else None
     return None if cell is None else COLUMNS.index(cell.column)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Show with a failure what the workers said."""
-    report = yield
-    if report.failed and HERE in item.path.parents:
-        for worker in LocalWorker.running:
-            report.sections.append(("log of the worker", worker.logs()[-6000:]))
-    return report
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from kombu import Connection
 
 from celery_defer import run_id
 from celery_defer.model import When
-from tests.kills.cells import Cell, Column, Seen
-from tests.kills.step_cells import StepCell, StepSeen
 from tests.support import stored
 from tests.worker.caller import close
+from tests.worker.kills.cells import Cell, Column, Seen
+from tests.worker.kills.step_cells import StepCell, StepSeen
 from tests.worker.local import LocalWorker, wait_until
 
 __all__ = ["Stage"]
@@ -46,7 +46,7 @@ class Stage:
         self._worker = LocalWorker(
             queue,
             *("--pool", column.pool, "--concurrency", "1"),
-            app="tests.kills.app",
+            app="tests.worker.kills.app",
             env={
                 "CELERY_BROKER_URL": broker,
                 "CELERY_RESULT_BACKEND": backend,
