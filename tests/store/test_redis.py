@@ -23,8 +23,8 @@ from celery_defer.store import Claim, RedisStore
 from celery_defer.testing.store_contract.shorthand import stage
 from examples.redis_server import free_port
 from tests.support.inside import Worker
+from tests.support.processes import wait_until
 from tests.support.servers import Server, running
-from tests.worker.local import wait_until
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")

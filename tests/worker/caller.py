@@ -14,7 +14,7 @@ from celery.states import READY_STATES
 from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
-from tests.worker.local import wait_until
+from tests.support.processes import wait_until
 
 __all__ = ["Caller", "close"]
 

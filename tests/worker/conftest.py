@@ -25,6 +25,7 @@ from pytest_celery import (
 )
 
 from examples.redis_server import own_database, redis_server
+from tests.support.processes import CeleryWorker
 from tests.worker.caller import Caller
 from tests.worker.local import IN_DOCKER, LocalService, LocalWorker
 
@@ -44,10 +45,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Show with a failure what the workers said."""
     report = yield
     if report.failed and HERE in item.path.parents:
-        for worker in LocalWorker.running:
-            report.sections.append(
-                (f"log of the worker of {worker.worker_queue()}", worker.logs()[-6000:])
-            )
+        for worker in CeleryWorker.unclosed:
+            report.sections.append((f"log of {worker.hostname}", worker.logs()[-6000:]))
     return report
 
 

@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from examples.redis_server import free_port
-from tests.worker.local import wait_until
+from tests.support.processes import wait_until
 
 __all__ = ["RABBITMQ", "RedisServer", "empty_virtual_host", "need_rabbitmq", "virtual_host"]
 

@@ -21,8 +21,9 @@ from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
 from celery_defer.store import RedisStore
+from tests.support.processes import SECONDS, wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import SECONDS, LocalWorker, wait_until
+from tests.worker.local import LocalWorker
 from tests.worker.proxy import Proxy
 from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
 
@@ -116,7 +117,7 @@ class Scene:
         through a connection that has no client any more.
         """
         if self.worker.status != "running" and "restore_unacked_once" in self.worker.logs():
-            self.worker.revive()
+            self.worker.start()
 
 
 @pytest.fixture

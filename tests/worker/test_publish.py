@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
+from tests.worker.local import LocalWorker
 from tests.worker.proxy import Proxy
 
 CONFIG = '{"task_inherit_parent_priority": true}'

@@ -16,7 +16,8 @@ from celery import Celery, chain, chord, group
 from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
-from tests.worker.local import LocalWorker, wait_until
+from tests.support.processes import wait_until
+from tests.worker.local import LocalWorker
 from tests.worker.services import (
     RABBITMQ,
     RedisServer,

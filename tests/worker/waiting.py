@@ -15,8 +15,8 @@ from celery.states import PENDING
 from kombu import Connection
 
 from tests.support import stored
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import wait_until
 
 __all__ = ["Client", "watched"]
 
