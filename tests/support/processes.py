@@ -55,6 +55,7 @@ class Process:
         self._ready = ready
         self._cwd = cwd
         self._starts = 0
+        self._is_asked_to_end = False
         self._popen: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -75,6 +76,7 @@ class Process:
         """Start it, and don't wait."""
         assert not self.is_running, f"{self.pid} runs already"
         self._starts += 1
+        self._is_asked_to_end = False
         with self.log.open("wb") as log:
             self._popen = subprocess.Popen(
                 self.command,
@@ -101,7 +103,9 @@ class Process:
 
     def terminate(self) -> None:
         """Ask it to end, and don't wait."""
-        self.signal(signal.SIGTERM)
+        if not self._is_asked_to_end:  # Celery takes a second time for impatience
+            self._is_asked_to_end = True
+            self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill it with all that it has started, as a loss of power would."""
