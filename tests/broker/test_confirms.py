@@ -16,10 +16,10 @@ from celery_defer.broker.message import Message
 from celery_defer.broker.publish import batch
 from celery_defer.model import Call, Options
 from celery_defer.store import MemoryStore
+from tests.support.connections import close_pools
 from tests.support.inside import Worker, ids_of
-from tests.support.servers import close_pools
+from tests.support.rabbitmq import RABBITMQ, need_rabbitmq, virtual_host
 from tests.worker.proxy import Proxy
-from tests.worker.services import RABBITMQ, need_rabbitmq, virtual_host
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

@@ -24,8 +24,8 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
-from examples.redis_server import own_database, redis_server
 from tests.support.processes import CeleryWorker
+from tests.support.redis import own_database
 from tests.worker.caller import Caller
 from tests.worker.local import IN_DOCKER, LocalService, LocalWorker
 
@@ -55,7 +55,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    with redis_server() as server, own_database(server) as url:
+    with own_database() as url:
         yield url
 
 

@@ -16,8 +16,8 @@ from celery import Celery
 from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
-from examples.redis_server import free_port
 from tests.support.processes import Process, wait_until
+from tests.support.redis import free_port
 from tests.worker.local import LocalWorker
 from tests.worker.waiting import Client
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rabbitmq import own_rabbitmq
+from tests.support.redis import Server, running
 from tests.worker.kills.cells import COLUMNS, Cell, Column, Seen, expected
 from tests.worker.kills.stage import Stage
 from tests.worker.kills.step_cells import StepCell, StepSeen, expected_of_steps
 from tests.worker.kills.table import IS_MADE, PAGE, render
-from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
 
 HERE = Path(__file__).parent
 
@@ -39,24 +40,21 @@ def _column(item: pytest.Item) -> int | None:
 
 
 @pytest.fixture(scope="session")
-def redis_of_all() -> Iterator[RedisServer]:
+def redis_of_all() -> Iterator[Server]:
     """A Redis with a broker's database and a backend's database for each column."""
-    with RedisServer(databases=2 * len(COLUMNS)) as server:
+    with running("--databases", str(2 * len(COLUMNS))) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_of_all() -> Iterator[str]:
-    need_rabbitmq()
-    with virtual_host() as name:
-        if not name:
-            pytest.skip("rabbitmqctl made no virtual host")
-        yield f"{RABBITMQ}/{name}"
+    with own_rabbitmq() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def stage_of(
-    request: pytest.FixtureRequest, redis_of_all: RedisServer
+    request: pytest.FixtureRequest, redis_of_all: Server
 ) -> Iterator[Callable[[Column], Stage]]:
     """Open the stage of a column: a worker with its settings, one at a time."""
     opened: dict[Column, Stage] = {}

@@ -13,8 +13,8 @@ from kombu import Connection
 from celery_defer import run_id
 from celery_defer.model import When
 from tests.support import stored
+from tests.support.connections import close
 from tests.support.processes import CeleryWorker, wait_until
-from tests.worker.caller import close
 from tests.worker.kills.cells import Cell, Column, Seen
 from tests.worker.kills.step_cells import StepCell, StepSeen
 

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from secrets import randbelow
 
-from examples.redis_server import own_database, redis_server
+from tests.support.redis import own_database
 from tests.worker.soak.soak import QUICK, Size, soak
 
 
 def main() -> int:
     options = _options()
     size = QUICK if options.quick else Size(options.seconds)
-    with redis_server() as server, own_database(server) as url:
+    with own_database() as url:
         report = soak(url, options.seed, size, options.keep_logs)
     print("\n".join(report.lines()))
     return 1 if report.violations else 0
