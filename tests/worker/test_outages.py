@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -22,11 +21,11 @@ from pytest_celery import CeleryTestWorker
 from celery_defer import run_id
 from celery_defer.store import RedisStore
 from tests.support.processes import SECONDS, wait_until
+from tests.support.proxy import Proxy
 from tests.support.rabbitmq import own_rabbitmq
 from tests.support.redis import Server, durable, running
 from tests.worker.caller import Caller
 from tests.worker.local import LocalWorker
-from tests.worker.proxy import Proxy
 
 RECONNECTS = "Connection to broker lost"
 PARENTS = 3
@@ -129,14 +128,12 @@ def build(redis_url: str) -> Iterator[Callable[..., Scene]]:
         store = stack.enter_context(running(*durable()))
         broker = stack.enter_context(running(*durable())) if kind == "Redis" else None
         url = broker.url if broker else stack.enter_context(own_rabbitmq())
-        parts = urlsplit(url)
-        way = stack.enter_context(Proxy((parts.hostname or "", parts.port or 0)))
-        proxied = url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{way.port}")
+        way = stack.enter_context(Proxy(url))
         worker = LocalWorker(
             f"outage-{uuid4().hex[:8]}",
             *("--concurrency", str(PARENTS)),
             env={
-                "CELERY_BROKER_URL": proxied,
+                "CELERY_BROKER_URL": way.url,
                 "CELERY_RESULT_BACKEND": redis_url,
                 "DEFER_TEST_CONFIG": json.dumps({"defer_store_url": store.url}),
             },
