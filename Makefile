@@ -50,7 +50,7 @@ check-kills: $(VENV)/.test
 # -- what a developer runs now and then ---------------------------------------------
 
 soak: $(VENV)/.test
-	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m tests.worker.soak $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -59,7 +59,7 @@ bench-steps: $(VENV)/.test
 	$(BIN)/python -m tests.bench.steps $(ARGS)
 
 kill-table: $(VENV)/.test
-	DEFER_KILL_TABLE=1 $(PYTEST) tests/kills
+	DEFER_KILL_TABLE=1 $(PYTEST) tests/worker/kills
 
 matrix: $(VENV)/.check
 	PATH="$(PYENV)$$PATH" $(BIN)/tox run $(ARGS)

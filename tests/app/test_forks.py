@@ -13,8 +13,8 @@ from celery import Celery
 from celery_defer import Defer
 from celery_defer.app.bootstep import RelayStep
 from celery_defer.store import MemoryStore
-from tests.support.servers import close_pools
-from tests.worker.services import RABBITMQ, need_rabbitmq, virtual_host
+from tests.support.connections import close_pools
+from tests.support.rabbitmq import RABBITMQ, need_rabbitmq, virtual_host
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any, TypeVar
 
 from tests.bench.figures import Figure, at_least, at_most
-from tests.bench.proxy import counting_proxy
 from tests.bench.site import Site
 from tests.bench.worker import Worker
+from tests.support.proxy import Proxy
 
 __all__ = ["FULL", "MEASURES", "QUICK", "Size"]
 
@@ -80,7 +80,7 @@ def trips(site: Site, size: Size) -> Iterator[Figure]:
     """How often a parent waits for Redis, counted by a proxy before broker, backend and store."""
     if site.name != "redis":
         return
-    with counting_proxy(site.database) as proxy, Worker(site, timed=True, proxy=proxy) as worker:
+    with Proxy(site.database) as proxy, Worker(site, timed=True, proxy=proxy) as worker:
         counted = {}
         for way in WAYS:
             for count in (100, *COUNTS):  # the first time opens the connections

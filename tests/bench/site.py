@@ -12,11 +12,12 @@ from itertools import count
 import redis
 from kombu import Connection
 
-from examples.redis_server import own_database, redis_server
+from tests.support.rabbitmq import RABBITMQ as LOCAL
+from tests.support.redis import durable, own_database, running
 
-__all__ = ["RABBITMQ", "Site", "rabbitmq_sites", "redis_site"]
+__all__ = ["RABBITMQ", "Site", "own_site", "rabbitmq_sites", "redis_site"]
 
-RABBITMQ = os.environ.get("DEFER_RABBITMQ_URL", "amqp://guest:guest@localhost:5672//")
+RABBITMQ = os.environ.get("DEFER_RABBITMQ_URL", f"{LOCAL}//")
 _numbers = count(1)
 
 
@@ -56,8 +57,20 @@ class Site:
 
 @contextmanager
 def redis_site() -> Iterator[Site]:
-    with redis_server() as server, own_database(server) as database:
+    with own_database() as database:
         yield Site("redis", database, database, database)
+
+
+@contextmanager
+def own_site(fsync: str | None = None) -> Iterator[Site]:
+    """Start a Redis that is broker, result backend and store, and end it after.
+
+    Crowds of parked runs need room; with *fsync*, which says when a write is on disk, it has an
+    append-only file.
+    """
+    with running(*(durable(fsync) if fsync else ())) as server:
+        url = f"{server.url}/0"
+        yield Site("redis", url, url, url)
 
 
 @contextmanager
@@ -70,7 +83,7 @@ def rabbitmq_sites() -> Iterator[list[Site]]:
         print("no RabbitMQ answers: its figures are left out", file=sys.stderr)
         yield []
         return
-    with redis_server() as server, own_database(server) as database:
+    with own_database() as database:
         yield [
             Site("rabbitmq", RABBITMQ, database, database, confirms=True),
             Site("rabbitmq, no store", RABBITMQ, database, "rpc://"),

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -16,13 +11,14 @@ from celery import Celery
 from typing_extensions import Self
 
 from tests.bench.payload import ORDER
-from tests.bench.proxy import CountingProxy
 from tests.bench.site import Site
+from tests.support.processes import CeleryWorker
+from tests.support.proxy import Proxy
 
 __all__ = ["BrokenWorkerError", "Worker"]
 
-_ROOT = Path(__file__).parents[2]
 _PATIENCE = 60
+_END_SECONDS = 20
 
 
 class BrokenWorkerError(RuntimeError):
@@ -42,7 +38,7 @@ class Worker:
         defer: bool = True,
         timed: bool = False,
         children: int = 1,
-        proxy: CountingProxy | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self.site = site
         self.queue = site.queue("work")
@@ -51,7 +47,6 @@ class Worker:
         self._records = redis.Redis.from_url(site.database)
         self._client = Celery("bench-client", broker=site.broker)
         self._client.conf.update(task_default_queue=self.queue)
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._config = {
             "broker": site.broker,
             "broker_write": proxy.url if proxy else site.broker,
@@ -65,18 +60,16 @@ class Worker:
         }
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "celery", "-A", self.module, "worker"]
-        quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
-        self._process = subprocess.Popen(
-            [*command, *quiet, f"--concurrency={self._children}", f"--queues={self.queue}",
-             f"--hostname={self.queue}-{id(self)}@%h"],
-            cwd=_ROOT,
+        self._process = CeleryWorker(
+            self.module,
+            f"{self.queue}-{id(self)}@%h",
+            *("--loglevel", "WARNING", "--concurrency", str(self._children)),
+            *("--queues", self.queue),
             # One order of hashes for all workers: it moves their speed by a percent.
-            env={**os.environ, "DEFER_BENCH": json.dumps(self._config), "PYTHONHASHSEED": "0"},
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            env={"DEFER_BENCH": json.dumps(self._config), "PYTHONHASHSEED": "0"},
+        )
         try:
+            self._process.start()
             self.send("bench.hello")
             self.take()
         except BaseException:
@@ -85,12 +78,14 @@ class Worker:
         return self
 
     def __exit__(self, *error: object) -> None:
-        died = self._process.poll() is not None
+        died = not self._process.is_running
+        self._process.stop(_END_SECONDS)
+        logs = self._process.logs()
         self._stop()
         if error == (None, None, None):
-            self._check_log()
+            self._check(logs)
             if died:
-                raise BrokenWorkerError(f"{self.queue} has died; its log:\n{self._logged()}")
+                raise BrokenWorkerError(f"{self.queue} has died; its log:\n{logs}")
 
     def send(self, task: str, args: Sequence[Any] = (), links: Sequence[Any] = ()) -> None:
         """Publish one message to the worker."""
@@ -101,10 +96,10 @@ class Worker:
         for _ in range(_PATIENCE):
             if told := self._records.blpop([self.queue + "-records"], timeout=1):
                 return json.loads(told[1])
-            self._check_log()
-            if self._process.poll() is not None:
+            self._check(self._process.logs())
+            if not self._process.is_running:
                 break
-        raise BrokenWorkerError(f"{self.queue} is silent; its log:\n{self._logged()}")
+        raise BrokenWorkerError(f"{self.queue} is silent; its log:\n{self._process.logs()}")
 
     def drain(
         self, task: str, args: Sequence[Any], times: int, links: Sequence[Any] = ()
@@ -130,21 +125,12 @@ class Worker:
         self.site.purge(self.sink)
 
     def _stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.close()
         self._client.close()
         self._records.close()
         for queue in (self.queue, self.sink):
             self.site.delete(queue)
 
-    def _check_log(self) -> None:
-        if ": ERROR/" in self._logged():
-            raise BrokenWorkerError(f"{self.queue} has logged errors:\n{self._logged()}")
-
-    def _logged(self) -> str:
-        self._log.seek(0)
-        return self._log.read()
+    def _check(self, logs: str) -> None:
+        if ": ERROR/" in logs:
+            raise BrokenWorkerError(f"{self.queue} has logged errors:\n{logs}")

@@ -16,10 +16,10 @@ from celery_defer.broker.message import Message
 from celery_defer.broker.publish import batch
 from celery_defer.model import Call, Options
 from celery_defer.store import MemoryStore
+from tests.support.connections import close_pools
 from tests.support.inside import Worker, ids_of
-from tests.support.servers import close_pools
-from tests.worker.proxy import Proxy
-from tests.worker.services import RABBITMQ, need_rabbitmq, virtual_host
+from tests.support.proxy import Proxy
+from tests.support.rabbitmq import RABBITMQ, need_rabbitmq, virtual_host
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -169,10 +169,10 @@ def test_a_batch_after_a_refusal_is_confirmed(app: Celery, url: str, queue: str)
 
 
 def test_a_connection_that_is_lost_before_the_confirm_leaves_all_unsent(
-    host: str, url: str, queue: str
+    url: str, queue: str
 ) -> None:
-    with Proxy(("localhost", 5672)) as proxy:
-        app = app_on(f"amqp://guest:guest@127.0.0.1:{proxy.port}/{host}", queue)
+    with Proxy(url) as proxy:
+        app = app_on(proxy.url, queue)
         task = task_of(app)
         assert broker.send(app, messages_of(task, 1), is_durable=True) == broker.Sent()
         messages = messages_of(task, 3)

@@ -16,9 +16,10 @@ from kombu import Connection
 
 from celery_defer import Defer, defer, deferred
 from celery_defer.model import HEADER
+from tests.support.connections import close_pools
 from tests.support.inside import Worker, ids_of
-from tests.support.servers import Server, close_pools, running
-from tests.worker.services import RABBITMQ, need_rabbitmq
+from tests.support.rabbitmq import RABBITMQ, need_rabbitmq
+from tests.support.redis import Server, running
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = [

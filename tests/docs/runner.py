@@ -33,8 +33,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from examples.redis_server import free_port
 from tests.docs.blocks import Block
+from tests.support.redis import free_port
 
 __all__ = ["BlockError", "Page", "starts_server"]
 

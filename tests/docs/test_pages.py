@@ -10,9 +10,9 @@ from shutil import which
 
 import pytest
 
-from examples.redis_server import own_database, redis_server
 from tests.docs.blocks import blocks
 from tests.docs.runner import Page, starts_server
+from tests.support.redis import own_database
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
@@ -44,7 +44,7 @@ def test_every_block_of_a_page_runs(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "page"
     folder.mkdir()
 
-    with redis_server() as server, own_database(server) as database:
+    with own_database() as database:
         page = Page(folder, database)
         try:
             for block in blocks(ROOT, name):

@@ -15,7 +15,7 @@ from redis import Redis
 from celery_defer import Defer, defer, deferred
 from celery_defer.model import When
 from tests.support.inside import Worker
-from tests.support.servers import Server, running
+from tests.support.redis import Server, running
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")

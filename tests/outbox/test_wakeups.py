@@ -23,7 +23,7 @@ from celery_defer.run.scope import Scope
 from celery_defer.run.telling import show_started, started, waiting
 from celery_defer.steps.wait import Wait
 from celery_defer.store import Parking, RedisStore, Told, Verdict
-from tests.support.servers import Server, running
+from tests.support.redis import Server, running
 
 RUN = RunId("run")
 AT = datetime(2024, 5, 17, 8, 30, tzinfo=timezone.utc)

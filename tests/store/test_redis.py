@@ -21,10 +21,9 @@ from celery_defer.ids import RunId
 from celery_defer.model import Call, Options
 from celery_defer.store import Claim, RedisStore
 from celery_defer.testing.store_contract.shorthand import stage
-from examples.redis_server import free_port
 from tests.support.inside import Worker
-from tests.support.servers import Server, running
-from tests.worker.local import wait_until
+from tests.support.processes import wait_until
+from tests.support.redis import Server, free_port, running
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")

@@ -11,7 +11,7 @@ from redis import Redis
 from celery_defer.ids import RunId
 from celery_defer.store import NO_SHAPE, Parking, RedisStore
 from celery_defer.testing.store_contract.shorthand import emit, event, learn, park, wait_for
-from tests.support.servers import Server, running
+from tests.support.redis import Server, running
 
 KEEP = 600.0
 RUN = RunId("run")

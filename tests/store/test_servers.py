@@ -18,8 +18,7 @@ from celery_defer import Defer
 from celery_defer.ids import RunId
 from celery_defer.store import Claim, RedisStore, Store
 from celery_defer.testing import StoreContract
-from examples.redis_server import free_port
-from tests.support.servers import Server, bundled, running, sentinel, with_tls
+from tests.support.redis import Server, bundled, free_port, running, sentinel, with_tls
 
 KEEP = 600.0
 RUN = RunId("run")

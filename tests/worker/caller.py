@@ -14,18 +14,10 @@ from celery.states import READY_STATES
 from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
-from tests.worker.local import wait_until
+from tests.support.connections import close
+from tests.support.processes import wait_until
 
-__all__ = ["Caller", "close"]
-
-
-def close(app: Celery) -> None:
-    """Close the connections of a client's app to its broker and to Redis as its backend."""
-    consumer = app.backend.result_consumer
-    consumer.stop()
-    consumer.subscribed_to.clear()  # or a result, when it is collected, connects to unsubscribe
-    app.backend.client.close()
-    app.close()
+__all__ = ["Caller"]
 
 
 @dataclass

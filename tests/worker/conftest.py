@@ -24,7 +24,8 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
-from examples.redis_server import own_database, redis_server
+from tests.support.processes import CeleryWorker
+from tests.support.redis import own_database
 from tests.worker.caller import Caller
 from tests.worker.local import IN_DOCKER, LocalService, LocalWorker
 
@@ -35,7 +36,7 @@ StartWorker = Callable[..., LocalWorker]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if HERE in item.path.parents:
+        if item.path.parent == HERE:  # kills and soak have tests that start no worker
             item.add_marker(pytest.mark.worker)
 
 
@@ -44,10 +45,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Show with a failure what the workers said."""
     report = yield
     if report.failed and HERE in item.path.parents:
-        for worker in LocalWorker.running:
-            report.sections.append(
-                (f"log of the worker of {worker.worker_queue()}", worker.logs()[-4000:])
-            )
+        for worker in CeleryWorker.unclosed:
+            report.sections.append((f"log of {worker.hostname}", worker.logs()[-6000:]))
     return report
 
 
@@ -56,7 +55,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    with redis_server() as server, own_database(server) as url:
+    with own_database() as url:
         yield url
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from pytest_celery import CeleryBrokerCluster, CeleryTestBroker
 
-from tests.worker.local import ROOT
+from tests.support.processes import ROOT
 
 __all__ = ["celery_broker_cluster", "default_worker_command", "default_worker_initial_content"]
 

@@ -8,48 +8,38 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import signal
+import signal as signals
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
 from uuid import uuid4
 
 import celery
 import redis
 
-__all__ = ["IN_DOCKER", "ROOT", "LocalNode", "LocalService", "LocalWorker", "wait_until"]
+from tests.support.processes import ROOT, SECONDS, CeleryWorker
 
-T = TypeVar("T")
+__all__ = ["IN_DOCKER", "LocalService", "LocalWorker"]
 
-ROOT = Path(__file__).parents[2]
-SECONDS = 20
 #: Whether the shared services and worker run in Docker: see containers.py.
 IN_DOCKER = os.environ.get("DEFER_TEST_DOCKER") == "1"
 
 
-def wait_until(condition: Callable[[], T], what: str = "", seconds: float = SECONDS) -> T:
-    """Answer the first true answer of *condition*; AssertionError after *seconds*."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"still not so after {seconds} s: {what or condition}"
-        time.sleep(0.01)
-    return answer
+class LocalService:
+    """A broker or a result backend that runs already; who started it stops it."""
 
+    status = "running"
 
-class LocalNode:
-    """What pytest-celery asks of a container."""
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, url: str) -> None:
         self.name = self.id = name
+        self.url = url
 
     @property
-    def status(self) -> str:
-        return "running"
+    def celeryconfig(self) -> dict[str, str]:
+        return {"url": self.url, "host_url": self.url}
+
+    @property
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url, decode_responses=True)
 
     def ready(self) -> bool:
         return True
@@ -67,30 +57,11 @@ class LocalNode:
         """Nothing is cached, so nothing is read again."""
 
     def teardown(self) -> None:
-        """Who started it stops it."""
+        """Nothing was started."""
 
 
-class LocalService(LocalNode):
-    """A broker or a result backend that runs already."""
-
-    def __init__(self, name: str, url: str) -> None:
-        super().__init__(name)
-        self.url = url
-
-    @property
-    def celeryconfig(self) -> dict[str, str]:
-        return {"url": self.url, "host_url": self.url}
-
-    @property
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, decode_responses=True)
-
-
-class LocalWorker(LocalNode):
-    """A ``celery worker`` of *app*, a module that says what *env* may say."""
-
-    #: All that are not torn down yet.
-    running: ClassVar[list[LocalWorker]] = []
+class LocalWorker(CeleryWorker):
+    """A ``celery worker`` that is started at once, by default of tests.worker.tasks."""
 
     def __init__(
         self,
@@ -100,83 +71,42 @@ class LocalWorker(LocalNode):
         queues: str = "",
         app: str = "tests.worker.tasks",
     ) -> None:
-        super().__init__(uuid4().hex[:12])
+        self.name = self.id = uuid4().hex[:12]
         self._queue = queue
-        self._env = {**os.environ, "PYTHONPATH": str(ROOT), "DEFER_TEST_QUEUE": queue, **env}
-        self._command = [
-            *(sys.executable, "-m", "celery", "-A", app, "worker"),
-            *(
-                "--hostname",
-                f"{queue}@{self.id}",
-                "--queues",
-                queues or queue,
-                "--loglevel",
-                "INFO",
-            ),
-            *("--without-mingle", "--without-gossip", "--without-heartbeat"),
-            *options,
-        ]
-        self._folder = Path(tempfile.mkdtemp(prefix=f"celery-defer-{queue}-"))
-        self._env["TMPDIR"] = str(self._folder)  # billiard leaves a folder behind
-        self._process = self._start()
-        self.running.append(self)
+        super().__init__(
+            app,
+            f"{queue}@{self.id}",
+            *("--queues", queues or queue, *options),
+            env={"DEFER_TEST_QUEUE": queue, **env},
+        )
+        self.start()
 
     @property
     def status(self) -> str:
-        return "running" if self._process.poll() is None else "exited"
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        return "running" if self.is_running else "exited"
 
     def ready(self) -> bool:
-        """Wait for the worker's own word; AssertionError if it ends before."""
-        wait_until(
-            lambda: " ready." in self.logs() or self.status == "exited",
-            f"worker of {self._queue} up",
-        )
-        assert self.status == "running", self.logs()
+        self.await_ready()
         return True
 
-    def crashed(self) -> None:
-        """Wait until the worker was killed; AssertionError if it ended otherwise."""
-        assert self._process.wait(SECONDS) == -signal.SIGKILL, self.logs()
-
-    def ended(self) -> int:
-        """Wait for a worker that stops by itself, and answer its exit status."""
-        return self._process.wait(SECONDS)
-
-    def logs(self) -> str:
-        return (self._folder / "log").read_text()
-
     def kill(self, signal: str | int = "SIGKILL") -> None:
-        self._process.send_signal(_number(signal))
-        self._process.wait(SECONDS)
-
-    def terminate(self) -> None:
-        """Ask the worker to end, and don't wait."""
-        self._process.terminate()
+        self.signal(signals.Signals[signal] if isinstance(signal, str) else signal)
+        self.wait()
 
     def restart(self, timeout: float = SECONDS) -> None:
-        self.revive()
-        self.ready()
+        super().restart()
 
-    def revive(self) -> None:
-        """Start it anew, and don't wait."""
-        self._stop()
-        self._process = self._start()
+    def reload(self) -> None:
+        """Nothing is cached, so nothing is read again."""
+
+    def teardown(self) -> None:
+        self.close()
 
     def exec_run(self, cmd: str) -> tuple[int, bytes]:
         done = subprocess.run(
-            shlex.split(cmd), cwd=ROOT, env=self._env, capture_output=True, check=False
+            shlex.split(cmd), cwd=ROOT, env=self.env, capture_output=True, check=False
         )
         return done.returncode, done.stdout + done.stderr
-
-    def teardown(self) -> None:
-        if self in self.running:
-            self.running.remove(self)
-            self._stop()
-            shutil.rmtree(self._folder)
 
     @classmethod
     def version(cls) -> str:
@@ -191,24 +121,3 @@ class LocalWorker(LocalNode):
 
     def worker_queue(self) -> str:
         return self._queue
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        # A new file, or `ready` would read the last process's word.
-        with open(self._folder / "log", "wb") as log:
-            return subprocess.Popen(
-                self._command, cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def _stop(self) -> None:
-        if self.status == "exited":
-            return
-        self.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()  # its children go with it: billiard sets PR_SET_PDEATHSIG
-            self._process.wait()
-
-
-def _number(name: str | int) -> Any:
-    return signal.Signals[name] if isinstance(name, str) else name

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import IN_DOCKER, wait_until
+from tests.worker.local import IN_DOCKER
 
 PYTHON = "python" if IN_DOCKER else sys.executable
 NEXT = {"id": "next", "kind": "plain", "n": 1}

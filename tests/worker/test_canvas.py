@@ -15,8 +15,9 @@ import pytest
 from celery import chain, chord, group
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
+from tests.worker.local import LocalWorker
 
 CONFIG = '{"worker_deduplicate_successful_tasks": true}'
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import wait_until
 
 NEXT = {"id": "next", "kind": "plain", "n": 1}
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -21,11 +16,12 @@ from celery import Celery
 from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
-from tests.worker.local import LocalWorker, wait_until
+from tests.support.processes import Process, wait_until
+from tests.support.redis import free_port
+from tests.worker.local import LocalWorker
 from tests.worker.waiting import Client
 
 APP = "tests.worker.stepping"
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -77,33 +73,15 @@ def client(redis_url: str, env: dict[str, str]) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def flower(env: dict[str, str], client: Client, free_port: Callable[[], int]) -> Iterator[Flower]:
+def flower(env: dict[str, str], client: Client) -> Iterator[Flower]:
     port = free_port()
     command = [sys.executable, "-m", "celery", "-A", APP, "flower", f"--port={port}"]
-    process = subprocess.Popen(
-        [*command, "--address=127.0.0.1"],
-        env={**os.environ, **env, "FLOWER_UNAUTHENTICATED_API": "true"},
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     flower = Flower(f"http://127.0.0.1:{port}")
-    try:
+    with Process(
+        [*command, "--address=127.0.0.1"], env={**env, "FLOWER_UNAUTHENTICATED_API": "true"}
+    ):
         wait_until(flower.is_up, "Flower knows the worker", 30)
         yield flower
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def free_port() -> Callable[[], int]:
-    def find() -> int:
-        with socket.socket() as bound:
-            bound.bind(("127.0.0.1", 0))
-            return int(bound.getsockname()[1])
-
-    return find
 
 
 def test_the_page_of_a_parked_run_says_for_what_and_until_when(

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import wait_until
 
 NEXT = {"id": "next", "kind": "plain", "n": 1}
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -21,10 +20,12 @@ from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
 from celery_defer.store import RedisStore
+from tests.support.processes import SECONDS, wait_until
+from tests.support.proxy import Proxy
+from tests.support.rabbitmq import own_rabbitmq
+from tests.support.redis import Server, durable, running
 from tests.worker.caller import Caller
-from tests.worker.local import SECONDS, LocalWorker, wait_until
-from tests.worker.proxy import Proxy
-from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
+from tests.worker.local import LocalWorker
 
 RECONNECTS = "Connection to broker lost"
 PARENTS = 3
@@ -38,11 +39,11 @@ class Scene:
     caller: Caller
     worker: LocalWorker
     way: Proxy
-    store: RedisServer
-    _broker: RedisServer | None
+    store: Server
+    _broker: Server | None
 
     @property
-    def broker(self) -> RedisServer:
+    def broker(self) -> Server:
         assert self._broker is not None, "only a Redis of the scene's own can be stopped"
         return self._broker
 
@@ -116,7 +117,7 @@ class Scene:
         through a connection that has no client any more.
         """
         if self.worker.status != "running" and "restore_unacked_once" in self.worker.logs():
-            self.worker.revive()
+            self.worker.start()
 
 
 @pytest.fixture
@@ -124,17 +125,15 @@ def build(redis_url: str) -> Iterator[Callable[..., Scene]]:
     """Make a scene whose broker is Redis or RabbitMQ, behind a proxy."""
 
     def scene(kind: str = "Redis") -> Scene:
-        store = stack.enter_context(RedisServer())
-        broker = stack.enter_context(RedisServer()) if kind == "Redis" else None
-        url = broker.url if broker else _rabbitmq(stack)
-        parts = urlsplit(url)
-        way = stack.enter_context(Proxy((parts.hostname or "", parts.port or 0)))
-        proxied = url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{way.port}")
+        store = stack.enter_context(running(*durable()))
+        broker = stack.enter_context(running(*durable())) if kind == "Redis" else None
+        url = broker.url if broker else stack.enter_context(own_rabbitmq())
+        way = stack.enter_context(Proxy(url))
         worker = LocalWorker(
             f"outage-{uuid4().hex[:8]}",
             *("--concurrency", str(PARENTS)),
             env={
-                "CELERY_BROKER_URL": proxied,
+                "CELERY_BROKER_URL": way.url,
                 "CELERY_RESULT_BACKEND": redis_url,
                 "DEFER_TEST_CONFIG": json.dumps({"defer_store_url": store.url}),
             },
@@ -153,14 +152,6 @@ def build(redis_url: str) -> Iterator[Callable[..., Scene]]:
 def scene(build: Callable[..., Scene]) -> Scene:
     """A scene whose broker is Redis."""
     return build()
-
-
-def _rabbitmq(stack: ExitStack) -> str:
-    need_rabbitmq()
-    name = stack.enter_context(virtual_host())
-    if not name:
-        pytest.skip("no virtual host of RabbitMQ could be made")
-    return f"{RABBITMQ}/{name}"
 
 
 @pytest.mark.matrix  # kombu may end the worker: see Scene.supervise
@@ -259,13 +250,12 @@ def test_a_network_cut_in_the_middle_of_publishing(build: Callable[..., Scene], 
 def test_a_store_that_hangs_holds_a_parent_up_for_seconds_only(scene: Scene) -> None:
     parents = scene.hold(count=1)
 
-    scene.store.pause()
-    began = time.monotonic()
-    scene.caller.go(parents[0])
-    wait_until(lambda: scene.caller.meta(parents[0])["status"] == "SUCCESS", "the end", 60)
-    blocked = time.monotonic() - began
-    print(f"a parent's end waits {blocked:.1f} s for a store that hangs")
-    scene.store.resume()
+    with scene.store.hanging():
+        began = time.monotonic()
+        scene.caller.go(parents[0])
+        wait_until(lambda: scene.caller.meta(parents[0])["status"] == "SUCCESS", "the end", 60)
+        blocked = time.monotonic() - began
+        print(f"a parent's end waits {blocked:.1f} s for a store that hangs")
 
     assert blocked < 20
     scene.runs_once(parents)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
+from tests.worker.local import LocalWorker
 
 #: Each pool, and how many runs it has side by side.
 PLACES = {"prefork": 2, "spawn": 2, "threads": 4, "gevent": 4, "eventlet": 4, "solo": 1}

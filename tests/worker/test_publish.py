@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import pytest
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
+from tests.support.proxy import Proxy
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
-from tests.worker.proxy import Proxy
+from tests.worker.local import LocalWorker
 
 CONFIG = '{"task_inherit_parent_priority": true}'
 
 
 @pytest.fixture(scope="module")
 def proxy(redis_url: str) -> Iterator[Proxy]:
-    target = urlsplit(redis_url)
-    with Proxy((target.hostname or "", target.port or 6379)) as proxy:
+    with Proxy(redis_url) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
-def worker(
-    redis_url: str, proxy: Proxy, start_module_worker: Callable[..., LocalWorker]
-) -> LocalWorker:
+def worker(proxy: Proxy, start_module_worker: Callable[..., LocalWorker]) -> LocalWorker:
     """A worker with one process, whose broker is behind the proxy and whose backend is not."""
-    number = urlsplit(redis_url).path
-    env = {
-        "CELERY_BROKER_URL": f"redis://127.0.0.1:{proxy.port}{number}",
-        "DEFER_TEST_CONFIG": CONFIG,
-    }
+    env = {"CELERY_BROKER_URL": proxy.url, "DEFER_TEST_CONFIG": CONFIG}
     worker = start_module_worker("proxied", "--concurrency", "1", env=env)
     worker.ready()
     return worker

@@ -15,9 +15,9 @@ from pytest_celery import (
 )
 
 from celery_defer import run_id
+from tests.support.rabbitmq import RABBITMQ, need_rabbitmq, virtual_host
 from tests.worker.caller import Caller
 from tests.worker.local import IN_DOCKER, LocalService, LocalWorker
-from tests.worker.services import RABBITMQ, need_rabbitmq, virtual_host
 
 
 @pytest.fixture(scope="module")

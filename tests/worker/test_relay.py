@@ -16,8 +16,9 @@ from celery_defer.model import Call, Options, Outcome, Record
 from celery_defer.outbox import records as record
 from celery_defer.store import RedisStore
 from tests.support import stored
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
+from tests.worker.local import LocalWorker
 
 # Each worker has another prefix, so that the session's worker does not do its work.
 PREFIX = "relay-test:"

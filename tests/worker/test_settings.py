@@ -42,7 +42,7 @@ def test_a_wrong_setting_stops_the_worker_at_its_start(
     env = {"DEFER_TEST_CONFIG": json.dumps(setting)}
     worker = start_module_worker("wrong", "--pool", "solo", env=env)
 
-    assert worker.ended() != 0
+    assert worker.wait() != 0
     assert said in worker.logs()
     assert " ready." not in worker.logs()
 

@@ -16,14 +16,10 @@ from celery import Celery, chain, chord, group
 from pytest_celery import CeleryTestWorker
 
 from celery_defer import run_id
-from tests.worker.local import LocalWorker, wait_until
-from tests.worker.services import (
-    RABBITMQ,
-    RedisServer,
-    empty_virtual_host,
-    need_rabbitmq,
-    virtual_host,
-)
+from tests.support.processes import wait_until
+from tests.support.rabbitmq import empty_virtual_host, own_rabbitmq
+from tests.support.redis import Server, durable, running
+from tests.worker.local import LocalWorker
 from tests.worker.waiting import Client, watched
 
 APP = "tests.worker.stepping"
@@ -51,11 +47,8 @@ Start = Callable[..., Client]
 
 @pytest.fixture(scope="module")
 def rabbitmq_url() -> Iterator[str]:
-    need_rabbitmq()
-    with virtual_host() as name:
-        if not name:
-            pytest.skip("rabbitmqctl made no virtual host")
-        yield f"{RABBITMQ}/{name}"
+    with own_rabbitmq() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -242,26 +235,25 @@ class Lonely:
 
     client: Client
     worker: LocalWorker
-    redis: RedisServer
-    virtual_host: str | None
+    redis: Server
+    rabbitmq: str | None
 
     def restart_all(self) -> None:
         self.worker.kill()
         self.redis.stop()
-        if self.virtual_host:
-            empty_virtual_host(self.virtual_host)
+        if self.rabbitmq:
+            empty_virtual_host(self.rabbitmq)
         self.redis.start()
         self.worker.restart()
 
 
 @pytest.fixture(params=["Redis", "RabbitMQ"])
 def lonely(request: pytest.FixtureRequest) -> Iterator[Lonely]:
-    with RedisServer() as server, ExitStack() as stack:
-        url, host = f"{server.url}/0", None
+    with running(*durable()) as server, ExitStack() as stack:
+        url, rabbitmq = f"{server.url}/0", None
         if request.param == "RabbitMQ":
-            need_rabbitmq()
-            host = stack.enter_context(virtual_host())
-        queue, broker = f"lonely-{uuid4().hex[:6]}", f"{RABBITMQ}/{host}" if host else url
+            rabbitmq = stack.enter_context(own_rabbitmq())
+        queue, broker = f"lonely-{uuid4().hex[:6]}", rabbitmq or url
         worker = LocalWorker(
             queue,
             *("--concurrency", "1"),
@@ -273,7 +265,7 @@ def lonely(request: pytest.FixtureRequest) -> Iterator[Lonely]:
         app = Celery("client", broker=broker, backend=url, set_as_current=False)
         client = stack.enter_context(Client(app, CeleryTestWorker(worker, app)))
         worker.ready()
-        yield Lonely(client, worker, server, host)
+        yield Lonely(client, worker, server, rabbitmq)
 
 
 def test_a_parked_run_outlives_every_process(lonely: Lonely) -> None:

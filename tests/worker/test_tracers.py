@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from celery_defer import run_id
+from tests.support.processes import wait_until
 from tests.worker.caller import Caller
-from tests.worker.local import LocalWorker, wait_until
+from tests.worker.local import LocalWorker
 
 TRACERS = ["sentry-first", "sentry-last", "otel-first", "otel-last"]
 

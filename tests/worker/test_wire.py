@@ -14,7 +14,7 @@ from celery import Celery
 from pydantic import BaseModel
 
 from celery_defer import Defer, deferred
-from tests.worker.caller import close
+from tests.support.connections import close
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from celery.states import PENDING
 from kombu import Connection
 
 from tests.support import stored
+from tests.support.processes import wait_until
+from tests.support.rabbitmq import messages_in
 from tests.worker.caller import Caller
-from tests.worker.local import wait_until
 
 __all__ = ["Client", "watched"]
 
@@ -70,17 +70,11 @@ class Client(Caller):
         """Answer how many messages the broker has for the worker, acknowledged by nobody."""
         queue = self.worker.worker_queue
         if self.app.conf.broker_url.startswith("amqp"):
-            return _rabbitmq_has(self.app.conf.broker_url, queue)
+            return messages_in(queue, self.app.conf.broker_url)
         with Connection(self.app.conf.broker_url) as connection:
             client = connection.default_channel.client
             held = client.hvals("unacked")
             return int(client.llen(queue)) + sum(f'"{queue}"'.encode() in each for each in held)
-
-
-def _rabbitmq_has(url: str, queue: str) -> int:
-    command = ["rabbitmqctl", "-q", "list_queues", "-p", url.rpartition("/")[2], "name", "messages"]
-    listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    return int(dict(line.split() for line in listed.splitlines())[queue])
 
 
 class Watched:

@@ -21,12 +21,13 @@ from celery_defer.steps.replay import Note
 from celery_defer.store import Parking, RedisStore, Subscription
 from celery_defer.store import match as matching
 from tests.bench.site import Site
-from tests.bench.steps.patience import wait_until
 from tests.bench.steps.worker import StepWorker
 from tests.support import stored
+from tests.support.processes import wait_until
 
 __all__ = ["Crowd"]
 
+_PATIENCE = 60
 _PIPED = 1_000
 _BODIES = 1_000
 _WEEK = seconds("week", "7d")
@@ -79,7 +80,7 @@ class Crowd:
             return int(client.zcard("celery-defer:due"))
 
     def _await_parked(self, run: str) -> None:
-        wait_until(lambda: self.is_parked(run), f"run {run} parks")
+        wait_until(lambda: self.is_parked(run), f"run {run} parks", _PATIENCE)
 
     def _model(self, run: str) -> Parked:
         with redis.Redis.from_url(self.site.database) as client:

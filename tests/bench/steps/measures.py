@@ -15,17 +15,18 @@ from typing import Any
 from uuid import uuid4
 
 from tests.bench.figures import Figure, at_least, at_most
-from tests.bench.proxy import counting_proxy
+from tests.bench.site import own_site
 from tests.bench.steps.crowd import Crowd
-from tests.bench.steps.patience import wait_until
-from tests.bench.steps.server import Fsync, own_site
 from tests.bench.steps.worker import StepWorker
+from tests.support.processes import wait_until
+from tests.support.proxy import Proxy
 
 __all__ = ["FULL", "MEASURES", "QUICK", "Size"]
 
 Series = defaultdict[Any, list[float]]
 
 _KIB = 1024
+_PATIENCE = 60
 # Sleeps that are due at once, and how late the one in the middle may be.
 _NAPS = 200
 _NAPS_ALONE = 7
@@ -35,7 +36,7 @@ _LATE_MS = 20.0
 _AHEAD = 1.5
 _LAST_MOMENT = 0.1
 #: By what an append-only file makes a round trip longer.
-_FSYNCS: dict[str, Fsync] = {"": None, ", everysec": "everysec", ", always": "always"}
+_FSYNCS: dict[str, str | None] = {"": None, ", everysec": "everysec", ", always": "always"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def replays(size: Size) -> Iterator[Figure]:
     yield Figure.of("redis", "replay of 100 steps / PING", taken["added"], taken["ping"])
     with (
         own_site() as site,
-        counting_proxy(site.database) as proxy,
+        Proxy(site.database) as proxy,
         StepWorker(site, proxy=proxy) as worker,
     ):
         _replayed(worker, 100)  # opens the connections
@@ -287,7 +288,7 @@ def _wakes(worker: StepWorker, times: int) -> tuple[float, float]:
     for _ in range(times):
         order = uuid4().hex
         run = worker.start("bench.waits", order_id=order)
-        wait_until(lambda run=run: crowd.is_parked(run), f"run {run} parks")
+        wait_until(lambda run=run: crowd.is_parked(run), f"run {run} parks", _PATIENCE)
         sleep(0.01)  # until the worker is at rest
         began = monotonic()
         worker.tell(order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -13,9 +12,9 @@ from celery import Celery
 
 from celery_defer import Defer, send_event
 from tests.bench.payload import ORDER
-from tests.bench.proxy import CountingProxy
 from tests.bench.site import Site
 from tests.bench.worker import Worker
+from tests.support.proxy import Proxy
 
 __all__ = ["StepWorker"]
 
@@ -30,7 +29,7 @@ class StepWorker(Worker):
         site: Site,
         *,
         defer: bool = True,
-        proxy: CountingProxy | None = None,
+        proxy: Proxy | None = None,
         queue: str | None = None,
     ) -> None:
         super().__init__(site, defer=defer, proxy=proxy)
@@ -88,8 +87,7 @@ class StepWorker(Worker):
     def kill(self) -> None:
         """End the worker as a loss of power would, its child with it."""
         self._is_killed = True
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.kill()
 
     def processes(self) -> Sequence[psutil.Process]:
         """Answer the main process, and its children after it."""

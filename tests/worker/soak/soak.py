@@ -18,9 +18,9 @@ from redis import Redis
 
 from celery_defer import send_event
 from celery_defer.store import RedisStore
-from tests.soak.app import PREFIX, QUEUE, app, journey, teller
-from tests.soak.events import EVENTS, Event, Plan, draw, kinds
-from tests.soak.journeys import (
+from tests.worker.soak.app import PREFIX, QUEUE, app, journey, teller
+from tests.worker.soak.events import EVENTS, Event, Plan, draw, kinds
+from tests.worker.soak.journeys import (
     EVENT,
     LOST,
     Journey,
@@ -28,8 +28,8 @@ from tests.soak.journeys import (
     draw_journey,
     judge_journeys,
 )
-from tests.soak.verdict import State, Verdict, judge
-from tests.soak.workers import Fleet, fleet
+from tests.worker.soak.verdict import State, Verdict, judge
+from tests.worker.soak.workers import Fleet, fleet
 
 __all__ = ["QUICK", "Report", "Size", "soak"]
 

@@ -13,7 +13,7 @@ from celery import Celery, current_task
 
 from celery_defer import Defer, defer, deferred, send_event, step
 from celery_defer.model import When
-from tests.kills import points
+from tests.worker.kills import points
 
 app = Celery("kills", set_as_current=True)
 app.conf.update(json.loads(os.environ["KILLS_SETTINGS"]))

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.kills.cells import CELLS, COLUMNS, POINTS, Cell, Column, Seen
-from tests.kills.step_cells import STEP_CELLS, STEP_COLUMNS, STEP_POINTS, StepCell, StepSeen
-from tests.worker.local import ROOT
+from tests.support.processes import ROOT
+from tests.worker.kills.cells import CELLS, COLUMNS, POINTS, Cell, Column, Seen
+from tests.worker.kills.step_cells import STEP_CELLS, STEP_COLUMNS, STEP_POINTS, StepCell, StepSeen
 
 __all__ = ["IS_MADE", "PAGE", "render"]
 

@@ -1,4 +1,4 @@
-"""``python -m tests.soak``: kill workers under load; exit status 1 if a promise was broken."""
+"""``python -m tests.worker.soak``: kill workers under load; exit 1 if a promise was broken."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import sys
 from pathlib import Path
 from secrets import randbelow
 
-from examples.redis_server import own_database, redis_server
-from tests.soak.soak import QUICK, Size, soak
+from tests.support.redis import own_database
+from tests.worker.soak.soak import QUICK, Size, soak
 
 
 def main() -> int:
     options = _options()
     size = QUICK if options.quick else Size(options.seconds)
-    with redis_server() as server, own_database(server) as url:
+    with own_database() as url:
         report = soak(url, options.seed, size, options.keep_logs)
     print("\n".join(report.lines()))
     return 1 if report.violations else 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.worker.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=90, help="of load; it drains after")
     parser.add_argument("--quick", action="store_true", help="half a minute in all")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The app of the workers that are killed: ``celery -A tests.soak.app worker``.
+"""The app of the workers that are killed: ``celery -A tests.worker.soak.app worker``.
 
 Everything that happens is told in one Redis list, each event by one atomic RPUSH, so that
 the list is true to the moment a process was killed. See events.py for what there is.
@@ -18,8 +18,8 @@ from celery_defer import Defer, current_run, defer, deferred, send_event, step
 from celery_defer.model import HEADER
 from celery_defer.run.headers import WAKE, Wake
 from celery_defer.run.scope import find
-from tests.soak.events import EVENTS, Event, Plan
-from tests.soak.journeys import EVENT, Journey
+from tests.worker.soak.events import EVENTS, Event, Plan
+from tests.worker.soak.journeys import EVENT, Journey
 
 QUEUE = "soak"
 PREFIX = "soak-defer:"

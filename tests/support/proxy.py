@@ -1,4 +1,4 @@
-"""A TCP proxy before a broker: it can be cut, and it counts what a client asks for."""
+"""A TCP proxy before a server: it can be cut, and it counts what clients ask for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
 
 __all__ = ["Proxy"]
 
 # A client that waits for an answer is silent for this long; one that still writes is not.
 _SILENCE = 0.05
+#: Where a server listens whose URL does not say so.
+_PORTS = {"redis": 6379, "amqp": 5672}
 
 
 @dataclass(eq=False)
 class Proxy:
-    """Forwards connections to *target*; gathers all that a client sends before it waits.
+    """Forwards connections to the server at *target*, a URL.
 
-    ``requests`` has the bytes of each such burst, so its length is the number of round trips.
+    It gathers all that a client sends before it waits for an answer: ``requests`` has the bytes
+    of each such burst, so its length is the number of round trips.
     """
 
-    target: tuple[str, int]
+    target: str
     requests: list[bytes] = field(default_factory=list)
     _sockets: list[socket.socket] = field(default_factory=list)
     is_cut: bool = False
@@ -43,8 +47,17 @@ class Proxy:
         self._listener.close()
 
     @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
+    def url(self) -> str:
+        """The URL of the target, by way of the proxy."""
+        parts = urlsplit(self.target)
+        user = parts.netloc.rpartition("@")[0]
+        here = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        return urlunsplit(parts._replace(netloc=f"{user}@{here}" if user else here))
+
+    @property
+    def trips(self) -> int:
+        """How often clients have waited for an answer so far."""
+        return len(self.requests)
 
     def cut(self) -> None:
         """End all connections and refuse new ones."""
@@ -76,7 +89,7 @@ class Proxy:
 
     def _forward(self, client: socket.socket) -> None:
         # An OSError: the target is away, or all is cut.
-        with client, suppress(OSError), socket.create_connection(self.target) as server:
+        with client, suppress(OSError), socket.create_connection(self._address()) as server:
             self._sockets += [client, server]
             try:
                 while self._pass_on(client, server):
@@ -85,16 +98,22 @@ class Proxy:
                 _shut(client)
                 _shut(server)
 
+    def _address(self) -> tuple[str, int]:
+        parts = urlsplit(self.target)
+        return parts.hostname or "localhost", parts.port or _PORTS[parts.scheme]
+
     def _pass_on(self, client: socket.socket, server: socket.socket) -> bool:
         ready, _, _ = select.select([client, server], [], [])
         if client in ready:
             burst = _burst(client)
+            if not burst:  # it has gone
+                return False
             self.requests.append(burst)
             server.sendall(burst[: int(min(self._left, len(burst)))])
             self._left -= len(burst)
             if self._left < 0:
                 self.cut()
-            return bool(burst)
+            return True
         answer = server.recv(65536)
         client.sendall(answer)
         return bool(answer)

@@ -12,11 +12,11 @@ from kombu import Connection
 
 from celery_defer import run_id
 from celery_defer.model import When
-from tests.kills.cells import Cell, Column, Seen
-from tests.kills.step_cells import StepCell, StepSeen
 from tests.support import stored
-from tests.worker.caller import close
-from tests.worker.local import LocalWorker, wait_until
+from tests.support.connections import close
+from tests.support.processes import CeleryWorker, wait_until
+from tests.worker.kills.cells import Cell, Column, Seen
+from tests.worker.kills.step_cells import StepCell, StepSeen
 
 __all__ = ["Stage"]
 
@@ -43,10 +43,10 @@ class Stage:
         self._app = Celery("client", broker=broker, backend=backend, set_as_current=False)
         self._app.conf.task_default_queue = queue
         self._redis = redis.Redis.from_url(backend, decode_responses=True)
-        self._worker = LocalWorker(
-            queue,
+        self._worker = CeleryWorker(
+            "tests.worker.kills.app",
+            f"{queue}@localhost",
             *("--pool", column.pool, "--concurrency", "1"),
-            app="tests.kills.app",
             env={
                 "CELERY_BROKER_URL": broker,
                 "CELERY_RESULT_BACKEND": backend,
@@ -55,11 +55,12 @@ class Stage:
         )
 
     def __enter__(self) -> Stage:
-        self._worker.ready()
+        self._worker.start()
+        self._worker.await_ready()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._worker.teardown()
+        self._worker.close()
         close(self._app)
         self._redis.close()
 
@@ -68,7 +69,7 @@ class Stage:
 
         *want* is waited for, and not more; *whens* are what its three calls wait for.
         """
-        if self._worker.status == "exited":  # an earlier cell went wrong
+        if not self._worker.is_running:  # an earlier cell went wrong
             self._worker.restart()
         parent = str(uuid4())
         deaths = self._arm(cell, parent)
@@ -76,10 +77,10 @@ class Stage:
         if cell.point.startswith("relay"):
             self._app.send_task("kills.blocker", [parent])
         for _ in range(deaths):
-            self._worker.crashed()
+            self._worker.await_crash()
             self._give_back()
-            self._worker.revive()  # it may die again before it is ready
-        self._worker.ready()
+            self._worker.start()  # it may die again before it is ready
+        self._worker.await_ready()
         self._redis.set(f"go:{parent}", 1)
         self._wait_until_seen(cell, parent, want)
         self._settle()
@@ -87,7 +88,7 @@ class Stage:
 
     def play_steps(self, cell: StepCell, want: StepSeen) -> StepSeen:
         """Let a run with steps, or who sends it an event, die; answer what is seen in the end."""
-        if self._worker.status == "exited":  # an earlier cell went wrong
+        if not self._worker.is_running:  # an earlier cell went wrong
             self._worker.restart()
         run, sender = str(uuid4()), str(uuid4())
         victim = sender if cell.awaits_event else run
@@ -100,10 +101,10 @@ class Stage:
         if cell.point.startswith("relay"):
             self._app.send_task("kills.blocker", [run])
         if cell.who == "worker":
-            self._worker.crashed()
+            self._worker.await_crash()
             self._give_back()
-            self._worker.revive()
-        self._worker.ready()
+            self._worker.start()
+        self._worker.await_ready()
         self._redis.set(f"go:{run}", 1)
         self._wait_until_steps(victim, run, want)
         self._settle()

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tests.soak.events import Deferred, Event, Plan
+from tests.worker.soak.events import Deferred, Event, Plan
 
 __all__ = ["State", "Verdict", "judge"]
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,71 +13,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from tests.support.processes import CeleryWorker
+
 __all__ = ["Fleet", "fleet"]
 
-_ROOT = Path(__file__).parents[2]
 _POOLS = (("prefork", "2"), ("threads", "4"), ("prefork", "2"))
-_PATIENCE = 60
+_START_SECONDS = 60
+_END_SECONDS = 20
 #: How many of ten kills hit a whole worker.
 _WHOLE = 2
 #: A child's own, before and after it publishes: see app.py.
 _RISK = "0.02"
 
 
-@dataclass
-class _Worker:
-    number: int
-    pool: str
-    concurrency: str
-    folder: Path
-    url: str
-    process: subprocess.Popen[bytes] = field(init=False)
-    starts: int = 0
-
-    def start(self) -> None:
-        self.starts += 1
-        scratch = self.folder / f"tmp-{self.number}"  # billiard leaves a folder behind
-        scratch.mkdir(exist_ok=True)
-        urls = {"CELERY_BROKER_URL": self.url, "CELERY_RESULT_BACKEND": self.url}
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "celery", "-A", "tests.soak.app", "worker"),
-                    *("--pool", self.pool, "--concurrency", self.concurrency),
-                    *("--hostname", f"soak-{self.number}@localhost", "--loglevel", "INFO"),
-                    *("--without-mingle", "--without-gossip", "--without-heartbeat"),
-                ],
-                cwd=_ROOT,
-                env={
-                    **os.environ,
-                    **urls,
-                    "PYTHONPATH": str(_ROOT),
-                    "TMPDIR": str(scratch),
-                    "SOAK_RISK": _RISK,
-                },
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def log(self) -> Path:
-        return self.folder / f"log-{self.number}-{self.starts}"
-
-    @property
-    def is_up(self) -> bool:
-        return b" ready." in self.log.read_bytes()
-
-    def end(self) -> None:
-        """Wait for a worker that was told to stop, but not for ever."""
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def children(self) -> list[int]:
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+class _Worker(CeleryWorker):
+    def __init__(self, number: int, url: str, folder: Path) -> None:
+        self.pool, concurrency = _POOLS[number]
+        urls = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+        super().__init__(
+            "tests.worker.soak.app",
+            f"soak-{number}@localhost",
+            *("--pool", self.pool, "--concurrency", concurrency),
+            env={**urls, "SOAK_RISK": _RISK},
+            folder=folder / f"worker-{number}",
+        )
 
 
 @dataclass
@@ -96,15 +52,12 @@ class Fleet:
     def start(self) -> None:
         for worker in self.workers:
             worker.start()
-        deadline = time.monotonic() + _PATIENCE
-        while not all(worker.is_up for worker in self.workers):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the workers are not up:\n{self.workers[0].log.read_text()}")
-            time.sleep(0.1)
+        for worker in self.workers:
+            worker.await_ready(_START_SECONDS)
 
     def kill_one(self) -> None:
         """Kill a pool's child, or a whole worker, which is started again."""
-        up = [worker for worker in self.workers if worker.is_up]
+        up = [worker for worker in self.workers if worker.is_ready]
         if not up:
             return
         worker = self.random.choice(up)
@@ -114,27 +67,27 @@ class Fleet:
         elif not children and self.random.randrange(10) >= 2 * _WHOLE:
             return  # each hit on threads is a whole worker: fewer of them
         else:
-            self._kill(worker.process.pid, f"whole {worker.pool} worker")
-            worker.process.wait()
+            self._kill(worker.pid, f"whole {worker.pool} worker")
+            worker.wait()
             worker.start()
 
     def revive(self) -> None:
         """Start what has ended by itself."""
         for worker in self.workers:
-            if worker.process.poll() is not None:
+            if not worker.is_running:
                 self.kills["ended by itself"] += 1
                 worker.start()
 
     def stop(self) -> None:
         for worker in self.workers:
-            worker.process.terminate()
+            worker.terminate()
         for worker in self.workers:
-            worker.end()
+            worker.stop(_END_SECONDS)
 
     def count_in_logs(self, **phrases: str) -> dict[str, int]:
         """Answer how many lines of all logs contain each phrase."""
         found = dict.fromkeys(phrases, 0)
-        for log in self.folder.glob("log-*"):
+        for log in self.folder.glob("*/log-*"):
             for line in log.read_text(errors="replace").splitlines():
                 for name, phrase in phrases.items():
                     found[name] += phrase in line
@@ -153,10 +106,7 @@ class Fleet:
 def fleet(url: str, random: Random, keep_logs: Path | None = None) -> Iterator[Fleet]:
     """Give workers on the Redis database at *url*, all started; none is left behind."""
     folder = Path(tempfile.mkdtemp(prefix="celery-defer-soak-"))
-    workers = [
-        _Worker(number, pool, concurrency, folder, url)
-        for number, (pool, concurrency) in enumerate(_POOLS)
-    ]
+    workers = [_Worker(number, url, folder) for number in range(len(_POOLS))]
     own = Fleet(random, workers, folder)
     try:
         own.start()

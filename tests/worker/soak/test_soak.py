@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from celery_defer import run_id
-from tests.soak.events import Deferred, Event, Plan, draw
-from tests.soak.journeys import Journey, draw_journey, judge_journeys
-from tests.soak.verdict import State, judge
+from tests.worker.soak.events import Deferred, Event, Plan, draw
+from tests.worker.soak.journeys import Journey, draw_journey, judge_journeys
+from tests.worker.soak.verdict import State, judge
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CALL = Deferred(id="a", when="success", plan=Plan(kind="early"))
 CHILD = run_id("p", "a")
 SUCCESS = State("SUCCESS")
@@ -30,7 +30,7 @@ ONCE = [
 @pytest.mark.worker
 def test_kills_under_load_lose_nothing_and_double_nothing() -> None:
     # Its app would be the current one of other tests in this process.
-    command = [sys.executable, "-m", "tests.soak", "--quick"]
+    command = [sys.executable, "-m", "tests.worker.soak", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr

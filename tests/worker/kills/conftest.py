@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.kills.cells import COLUMNS, Cell, Column, Seen, expected
-from tests.kills.stage import Stage
-from tests.kills.step_cells import StepCell, StepSeen, expected_of_steps
-from tests.kills.table import IS_MADE, PAGE, render
-from tests.worker.local import LocalWorker
-from tests.worker.services import RABBITMQ, RedisServer, need_rabbitmq, virtual_host
+from tests.support.rabbitmq import own_rabbitmq
+from tests.support.redis import Server, running
+from tests.worker.kills.cells import COLUMNS, Cell, Column, Seen, expected
+from tests.worker.kills.stage import Stage
+from tests.worker.kills.step_cells import StepCell, StepSeen, expected_of_steps
+from tests.worker.kills.table import IS_MADE, PAGE, render
 
 HERE = Path(__file__).parent
 
@@ -40,35 +39,22 @@ def _column(item: pytest.Item) -> int | None:
     return None if cell is None else COLUMNS.index(cell.column)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Show with a failure what the workers said."""
-    report = yield
-    if report.failed and HERE in item.path.parents:
-        for worker in LocalWorker.running:
-            report.sections.append(("log of the worker", worker.logs()[-6000:]))
-    return report
-
-
 @pytest.fixture(scope="session")
-def redis_of_all() -> Iterator[RedisServer]:
+def redis_of_all() -> Iterator[Server]:
     """A Redis with a broker's database and a backend's database for each column."""
-    with RedisServer(databases=2 * len(COLUMNS)) as server:
+    with running("--databases", str(2 * len(COLUMNS))) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_of_all() -> Iterator[str]:
-    need_rabbitmq()
-    with virtual_host() as name:
-        if not name:
-            pytest.skip("rabbitmqctl made no virtual host")
-        yield f"{RABBITMQ}/{name}"
+    with own_rabbitmq() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def stage_of(
-    request: pytest.FixtureRequest, redis_of_all: RedisServer
+    request: pytest.FixtureRequest, redis_of_all: Server
 ) -> Iterator[Callable[[Column], Stage]]:
     """Open the stage of a column: a worker with its settings, one at a time."""
     opened: dict[Column, Stage] = {}

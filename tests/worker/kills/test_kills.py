@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.kills.cells import CELLS, EARLY, Cell, Column, Seen, expected
-from tests.kills.stage import Stage
-from tests.kills.step_cells import STEP_CELLS, StepCell, StepSeen, expected_of_steps
-from tests.kills.table import IS_MADE, PAGE, render
+from tests.worker.kills.cells import CELLS, EARLY, Cell, Column, Seen, expected
+from tests.worker.kills.stage import Stage
+from tests.worker.kills.step_cells import STEP_CELLS, StepCell, StepSeen, expected_of_steps
+from tests.worker.kills.table import IS_MADE, PAGE, render
 
 
 def _param(cell: Cell | StepCell) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.kills.cells import COLUMNS, Column
+from tests.worker.kills.cells import COLUMNS, Column
 
 __all__ = ["STEP_CELLS", "STEP_COLUMNS", "STEP_POINTS", "StepCell", "StepSeen", "expected_of_steps"]
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from tests.soak.events import Event
-from tests.soak.verdict import State
+from tests.worker.soak.events import Event
+from tests.worker.soak.verdict import State
 
 __all__ = ["EVENT", "LOST", "Journey", "JourneyVerdict", "Leg", "draw_journey", "judge_journeys"]
 
