@@ -454,3 +454,19 @@ def test_a_store_that_is_away_is_told_to_who_cancels(
     assert isinstance(e.value.__cause__, ConnectionError)
     store.away = set()
     assert cancel(result.id) is True
+
+
+def test_a_run_that_is_cancelled_at_work_ends_where_its_next_step_would_begin(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    went_on = []
+
+    @app.task(bind=True)
+    def parent(self: object) -> None:
+        step.run("first", lambda: cancel(self.request.id))  # type: ignore[attr-defined]
+        step.sleep("nap", 5)
+        went_on.append("after")
+
+    result = worker.run(parent)
+
+    assert (result.state, went_on) == ("REVOKED", [])

@@ -13,6 +13,7 @@ import pytest
 from celery import Celery
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from celery_defer import (
     DeferError,
@@ -421,3 +422,48 @@ def test_3_10_a_function_that_defers_to_itself_ends(app: Celery, worker: Worker)
 
 def test_3_10_the_depth_has_an_error_of_its_own() -> None:
     assert issubclass(DepthError, LimitError)
+
+
+def parent_of(app: Celery, body: Any, **options: Any) -> Any:
+    @app.task(name="parent", **options)
+    def parent() -> Any:
+        return body()
+
+    return parent
+
+
+def test_of_one_id_in_two_threads_the_first_payload_stays(app: Celery, worker: Worker) -> None:
+    slow, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(BaseModel):
+        n: int
+
+        def model_post_init(self, _: Any) -> None:
+            if self.n == 2:
+                slow.set()
+                may_go_on.wait(10)
+
+    @deferred(schema=Slow)
+    @app.task
+    def take(payload: Any) -> int:
+        return int(payload.n)
+
+    skipped: list[Any] = []
+
+    def second() -> None:
+        skipped.append(defer("x", take, n=2).skipped)
+
+    def body() -> None:
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(second,))
+        thread.start()
+        slow.wait(10)
+        defer("x", take, n=1)
+        may_go_on.set()
+        thread.join()
+
+    worker.run(parent_of(app, body))
+
+    assert "its first payload stays" in skipped[0]
+    assert [m.payload[0] for m in worker.published()] == [[{"n": 1}]]
+    with pytest.raises(Exception, match="no run in progress"):
+        current_run()

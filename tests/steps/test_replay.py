@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from itertools import count
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -540,3 +541,58 @@ def test_an_answer_without_json_is_said_to_be_none_whatever_the_annotation(
         step.run("first", neither)
 
     assert "which is not JSON" in str(stage.finish(parent).result)
+
+
+def test_a_body_that_waits_elsewhere_each_time_fails_and_says_so(app: Celery, stage: Stage) -> None:
+    numbers = count()
+
+    @app.task
+    def parent() -> None:
+        step.sleep(f"nap {next(numbers)}", 5)
+
+    result = stage.finish(parent)
+
+    assert result.state == "FAILURE"
+    assert isinstance(result.result, StepError)
+    assert "has waited at step 'nap 2', and comes to 'nap 3' without it" in str(result.result)
+
+
+def test_a_new_version_of_a_body_may_wait_elsewhere_once(
+    app: Celery, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    versions = ["old", "new", "new", "new"]
+
+    @app.task
+    def parent() -> str:
+        version = versions.pop(0)
+        step.sleep(f"{version} nap", 5)
+        step.sleep("another", 5)
+        return version
+
+    assert stage.finish(parent).get() == "new"
+    assert "has waited at step 'old nap', and comes to 'new nap' without it" in caplog.text
+
+
+def test_a_wait_that_is_over_may_be_removed(app: Celery, stage: Stage) -> None:
+    turns = count()
+
+    @app.task
+    def parent() -> str:
+        if next(turns) < 2:
+            step.sleep("first", 5)
+        step.sleep("second", 5)
+        step.sleep("third", 5)
+        return "done"
+
+    assert stage.finish(parent).get() == "done"
+
+
+def test_another_attempt_of_the_task_may_take_another_way(app: Celery, stage: Stage) -> None:
+    @app.task(bind=True)
+    def parent(self: object) -> str:
+        step.sleep(f"nap {self.request.retries}", 5)  # type: ignore[attr-defined]
+        if not self.request.retries:  # type: ignore[attr-defined]
+            raise self.retry(countdown=0)  # type: ignore[attr-defined]
+        return "rested"
+
+    assert stage.finish(parent).get() == "rested"
