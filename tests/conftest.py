@@ -10,6 +10,7 @@ from celery import Celery, _state
 
 from celery_defer import Defer
 from tests.support.inside import WatchedStore, Worker, ship_of
+from tests.support.stage import Stage
 
 
 @pytest.fixture
@@ -34,6 +35,12 @@ def store(app: Celery) -> WatchedStore:
     """The store of the app: what is asked of it can be read, and it can be away."""
     app._celery_defer.store = store = WatchedStore()
     return store
+
+
+@pytest.fixture
+def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
+    assert app._celery_defer.store is store
+    return Stage(app, worker)
 
 
 @pytest.fixture

@@ -14,14 +14,8 @@ from celery import Celery, Task
 from pydantic import BaseModel
 
 from celery_defer import Event, EventError, Received, StepError, StoreError, send_event, step
-from tests.support.inside import WatchedStore, Worker
+from tests.support.inside import WatchedStore
 from tests.support.stage import Stage
-
-
-@pytest.fixture
-def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
-    assert app._celery_defer.store is store
-    return Stage(app, worker)
 
 
 class Purchase(BaseModel):

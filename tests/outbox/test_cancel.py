@@ -27,12 +27,6 @@ from tests.support.stage import Stage
 
 
 @pytest.fixture
-def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
-    assert app._celery_defer.store is store
-    return Stage(app, worker)
-
-
-@pytest.fixture
 def sleeper(app: Celery) -> Any:
     @app.task(name="sleeper")
     def sleeper() -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import pytest
 from celery import Celery
 
 from celery_defer import defer, deferred, step
 from celery_defer.model import HEADER
-from tests.support.inside import WatchedStore, Worker
+from tests.support.flaky import Declined, Flaky
+from tests.support.inside import Worker, ids_of
 from tests.support.stage import Stage
-
-
-@pytest.fixture
-def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
-    assert app._celery_defer.store is store
-    return Stage(app, worker)
 
 
 def test_what_a_body_publishes_at_once_is_published_in_one_turn_alone(
@@ -43,3 +41,154 @@ def test_what_a_body_publishes_at_once_is_published_in_one_turn_alone(
     assert {handle.id for handle in handles} == {handles[0].id}
     assert [handle.skipped for handle in handles] == [None] * 3
     assert [child.id for child in result.children] == [handles[0].id]
+
+
+@pytest.fixture
+def shipped(stage: Stage) -> Any:
+    """Run what is left, and answer the ids that were deferred."""
+
+    def published(task: Any, **options: Any) -> list[str]:
+        ids = list[str]()
+        stage.begin(task, **options)
+        for _ in range(9):
+            messages = stage.worker.published()
+            ids += ids_of(each for each in messages if "celery_defer" in each.headers)
+            for message in messages:
+                stage.worker.trace(message)
+            if not messages and not stage.parked():
+                return ids
+            due = stage.extension.store.next_due()
+            if due and not messages:
+                stage.now = max(stage.now, due)
+                stage.relay.tick(stage.now)
+        raise AssertionError("no end")
+
+    return published
+
+
+def test_what_a_step_defers_is_published_once_when_the_run_succeeds(
+    app: Celery, ship: Any, shipped: Any
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.run("a", order)
+        step.sleep("nap", 5)
+        defer("in-body", ship, 2)
+        step.sleep("nap", 5)
+
+    def order() -> None:
+        defer("in-step", ship, 1)
+
+    assert sorted(shipped(parent)) == ["in-body", "in-step"]
+
+
+def test_what_a_finished_step_has_deferred_survives_a_retry(
+    app: Celery, ship: Any, shipped: Any
+) -> None:
+    body = Flaky(Declined(), Declined())
+
+    @app.task(autoretry_for=(Declined,), default_retry_delay=0)
+    def parent() -> None:
+        if body.calls == 0:
+            step.run("a", lambda: defer("in-step", ship, 1) and None)
+            defer("in-body", ship, 2)
+        body()
+
+    assert shipped(parent) == ["in-step"]
+
+
+def test_what_a_failed_step_has_deferred_is_dropped(app: Celery, ship: Any, shipped: Any) -> None:
+    def order() -> None:
+        defer("in-step", ship, 1)
+        raise Declined
+
+    @app.task
+    def parent() -> None:
+        defer("before", ship, 0)
+        with suppress(Declined):
+            step.run("a", order)
+        defer("after", ship, 2)
+
+    assert shipped(parent) == ["before", "after"]
+
+
+def test_what_a_step_defers_in_its_last_try_counts(app: Celery, ship: Any, shipped: Any) -> None:
+    flaky = Flaky(Declined(), Declined())
+
+    def order() -> None:
+        defer(f"try-{flaky.calls}", ship, 1)
+        flaky()
+
+    @app.task
+    def parent() -> None:
+        step.run("a", order, retries=5)
+
+    assert shipped(parent) == ["try-2"]
+
+
+def test_what_a_run_defers_is_dropped_if_it_fails(app: Celery, ship: Any, shipped: Any) -> None:
+    @app.task
+    def parent() -> None:
+        step.run("a", lambda: defer("in-step", ship, 1) and None)
+        step.sleep("nap", 5)
+        raise Declined
+
+    assert shipped(parent) == []
+
+
+def test_what_waits_for_a_failure_is_published_after_a_wake_up(
+    app: Celery, ship: Any, shipped: Any
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.run("a", lambda: defer("alert", ship.with_options(when="failure"), 1) and None)
+        step.sleep("nap", 5)
+        raise Declined
+
+    assert shipped(parent) == ["alert"]
+
+
+def test_what_a_step_defers_now_is_published_once_and_linked(
+    app: Celery, ship: Any, stage: Stage
+) -> None:
+    now = ship.with_options(when="now")
+
+    @app.task
+    def parent() -> str:
+        id = step.run("a", lambda: defer("at-once", now, 1).id)
+        step.sleep("nap", 5)
+        return id
+
+    result = stage.begin(parent)
+    (message,) = stage.worker.published()
+    stage.go_on()
+
+    assert message.headers["id"] == result.result
+    assert stage.worker.published() == []
+    assert [child.id for child in result.children] == [result.result]
+
+
+def test_a_call_that_a_step_aborts_stays_aborted(app: Celery, ship: Any, shipped: Any) -> None:
+    @app.task
+    def parent() -> None:
+        step.run("a", lambda: defer("in-step", ship, 1).abort())
+        step.sleep("nap", 5)
+        defer("in-step", ship, 2)
+
+    assert shipped(parent) == []
+
+
+def test_the_payload_of_a_step_is_that_of_its_first_pass(
+    app: Celery, ship: Any, stage: Stage
+) -> None:
+    numbers = iter([1, 2, 3])
+
+    @app.task
+    def parent() -> str:
+        id = step.run("a", lambda: defer("in-step", ship, next(numbers)).id)
+        step.sleep("nap", 5)
+        return id
+
+    result = stage.finish(parent)
+
+    assert app.AsyncResult(result.result).result == 1

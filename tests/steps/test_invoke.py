@@ -19,12 +19,6 @@ from tests.support.inside import WatchedStore, Worker
 from tests.support.stage import Stage
 
 
-@pytest.fixture
-def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
-    assert app._celery_defer.store is store
-    return Stage(app, worker)
-
-
 class Invoice(BaseModel):
     id: UUID
     total: Decimal

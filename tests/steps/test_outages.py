@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
+import pytest
 from celery import Celery
 
-from celery_defer import step
+from celery_defer import StoreError, step
+from tests.support.flaky import Declined, Flaky
 from tests.support.inside import WatchedStore, Worker
+from tests.support.stage import Stage
 
 
 def test_a_body_that_swallows_an_outage_of_the_store_is_tried_again(
@@ -24,3 +30,112 @@ def test_a_body_that_swallows_an_outage_of_the_store_is_tried_again(
 
     assert result.state == "RETRY"
     assert worker.drain()[-1].get() == "42"
+
+
+def test_without_a_store_each_step_is_an_error_that_names_the_setting(
+    app: Celery, worker: Worker, ship: Any
+) -> None:
+    steps = [
+        lambda: step.run("one", int),
+        lambda: step.sleep("one", 5),
+        lambda: step.wait_for_event("one", "event", timeout=5),
+        lambda: step.send_event("one", "event"),
+        lambda: step.invoke("one", ship, 1),
+    ]
+
+    @app.task
+    def parent(n: int) -> None:
+        steps[n]()
+
+    results = [worker.run(parent, n).result for n in range(len(steps))]
+
+    assert [type(result) for result in results] == [StoreError] * len(steps)
+    assert all("set defer_store_url = 'redis://" in str(result) for result in results)
+
+
+ASKED: dict[str, set[str]] = {
+    "run": {"recall", "remember"},
+    "sleep": {"recall", "park"},
+    "wait": {"recall", "park"},
+    "send": {"recall", "emit", "remember"},
+    "invoke": {"recall", "stage", "park"},
+    "caught": {"remember"},
+    "retried": {"park"},
+}
+
+
+@pytest.fixture
+def play(ship: Any) -> Any:
+    """Answer what begins a step of each kind; the flaky ones fail once in a test."""
+    flaky, retried = Flaky(Declined()), Flaky(Declined(), Declined())
+
+    def caught() -> None:
+        with suppress(Declined):
+            step.run("one", flaky)
+        step.sleep("two", 5)
+
+    kinds = {
+        "run": lambda: step.run("one", lambda: 7),
+        "sleep": lambda: step.sleep("one", 5),
+        "wait": lambda: step.wait_for_event("one", "event", timeout=5),
+        "send": lambda: step.send_event("one", "event"),
+        "invoke": lambda: step.invoke("one", ship, 7),
+        "caught": caught,
+        "retried": lambda: step.run("one", retried, retries=2),
+    }
+    return lambda kind: kinds[kind]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [(kind, method) for kind in ASKED for method in sorted(ASKED[kind])]
+)
+def test_a_run_whose_step_finds_no_store_is_tried_again(
+    app: Celery, stage: Stage, store: WatchedStore, play: Any, kind: str, method: str
+) -> None:
+    errors = []
+
+    @app.task
+    def parent() -> str:
+        try:
+            play(kind)
+        except StoreError as error:
+            errors.append(str(error))
+            raise
+        return "done"
+
+    store.away = {method}
+    result = stage.begin(parent)
+    assert result.state == "RETRY"
+    store.away = set()
+    stage.worker.drain()
+    stage.go_on()
+
+    assert result.result == "done"
+    assert len(errors) == 1
+    assert "finds no store" in errors[0]
+    assert "step '" in errors[0]
+
+
+def test_a_run_is_woken_though_the_record_cannot_be_settled(
+    app: Celery, stage: Stage, store: WatchedStore
+) -> None:
+    passes = []
+
+    @app.task
+    def parent() -> str:
+        passes.append(1)
+        step.sleep("nap", 5)
+        return "awake"
+
+    result = stage.begin(parent)
+    store.away = {"settle_all"}
+    with suppress(ConnectionError):
+        stage.later(5)
+    (message,) = stage.worker.published() or [None]
+    store.away = set()
+    if message:
+        stage.worker.trace(message)
+    stage.wake(60)
+
+    assert result.result == "awake"
+    assert len(passes) == 2

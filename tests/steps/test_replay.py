@@ -22,14 +22,7 @@ from typing_extensions import TypedDict
 from celery_defer import IdError, NoRunError, StepError, step
 from celery_defer.run.memo import Memo, pack
 from celery_defer.steps.replay import Note, Replay
-from tests.support.inside import WatchedStore, Worker
 from tests.support.stage import Stage
-
-
-@pytest.fixture
-def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
-    assert app._celery_defer.store is store
-    return Stage(app, worker)
 
 
 class Color(Enum):
@@ -398,10 +391,6 @@ def test_a_step_outside_a_run_is_an_error() -> None:
 
 class Unknown:
     """No type of pydantic's, and not JSON."""
-
-
-class Proxy:
-    def __init__(self, **_: Any) -> None: ...
 
 
 def wrong() -> int:
