@@ -1,0 +1,142 @@
+"""``step.send_event``: a step sends its event once in a run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import Celery
+from pydantic import BaseModel
+
+from celery_defer import Event, EventError, step
+from tests.support.inside import WatchedStore
+from tests.support.stage import Stage
+
+
+class Purchase(BaseModel):
+    order: UUID
+    total: Decimal
+    at: datetime | None = None
+
+
+purchase = Event("purchase/completed", Purchase)
+
+
+@pytest.fixture
+def waiter(app: Celery) -> Any:
+    """A task that waits for an event, and answers what it has received."""
+
+    @app.task(name="waiter")
+    def waiter(match: Any = None, timeout: Any = 3_600) -> Any:
+        found = step.wait_for_event("wait", "event", timeout=timeout, match=match)
+        return found and found.data
+
+    return waiter
+
+
+def test_a_step_sends_its_event_once_in_a_run(app: Celery, waiter: Any, stage: Stage) -> None:
+    answers = []
+
+    @app.task
+    def parent() -> None:
+        answers.append(step.send_event("tell", "event", 1))
+        step.sleep("nap", 5)
+
+    first = stage.begin(waiter)
+    stage.begin(parent)
+    stage.worker.drain()
+    stage.now += 1
+    second = stage.begin(waiter)
+    stage.go_on()
+
+    assert answers == [1, 1]
+    assert first.result == 1
+    assert second.result is None
+
+
+def test_each_run_and_each_step_sends_an_event_of_its_own(app: Celery, stage: Stage) -> None:
+    @app.task
+    def parent() -> None:
+        for _ in range(2):
+            step.send_event("tell\nall", "event", 1)
+
+    @app.task
+    def receiver() -> list[Any]:
+        found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(5)]
+        return [each.id for each in found if each]
+
+    result = stage.begin(receiver)
+    for _ in range(2):
+        assert stage.begin(parent).state == "SUCCESS"
+        stage.worker.drain()
+    stage.go_on()
+
+    assert len(set(result.result)) == 4
+
+
+def test_a_step_that_died_after_sending_does_not_send_again(
+    app: Celery, stage: Stage, store: WatchedStore
+) -> None:
+    @app.task
+    def parent() -> int:
+        return step.send_event("tell", "event", 1)
+
+    @app.task
+    def receiver() -> list[Any]:
+        found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(2)]
+        return [each and each.data for each in found]
+
+    received = stage.begin(receiver)
+    store.away = {"remember"}
+    result = stage.begin(parent)
+    store.away = set()
+    stage.worker.drain()
+    stage.go_on()
+
+    assert result.state == "SUCCESS"
+    assert received.result == [1, None]
+
+
+def test_a_step_sends_a_typed_event(app: Celery, stage: Stage) -> None:
+    @app.task
+    def parent(total: Any) -> int:
+        return step.send_event("tell", purchase, Purchase(order=UUID(int=1), total=total))
+
+    @app.task
+    def bad() -> int:
+        return step.send_event("tell", purchase, 3)  # type: ignore[arg-type]
+
+    assert stage.begin(parent, 2).result == 0
+    assert isinstance(stage.begin(bad).result, EventError)
+
+
+def test_a_run_does_not_wait_for_itself_in_vain(app: Celery, stage: Stage) -> None:
+    @app.task
+    def parent() -> Any:
+        step.send_event("tell", "event", 1)
+        found = step.wait_for_event("wait", "event", timeout=60)
+        return found and found.data
+
+    assert stage.begin(parent).result == 1
+
+
+def test_a_step_that_sends_too_much_is_named(app: Celery, stage: Stage) -> None:
+    app.conf.defer_max_payload_bytes = 9
+    told = []
+
+    @app.task
+    def parent() -> None:
+        try:
+            step.send_event("tell", "event", "12345678")
+        except EventError as error:
+            told.append(str(error))
+        step.sleep("nap", 5)
+
+    stage.finish(parent)
+
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert told[0].startswith("step 'tell': event 'event' (")

@@ -1,0 +1,312 @@
+"""``step.wait_for_event``: a run waits, and receives the first event that matches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import Celery
+from pydantic import BaseModel
+
+from celery_defer import Event, EventError, Received, StepError, send_event, step
+from tests.support.inside import WatchedStore
+from tests.support.stage import Stage
+
+
+class Purchase(BaseModel):
+    order: UUID
+    total: Decimal
+    at: datetime | None = None
+
+
+purchase = Event("purchase/completed", Purchase)
+
+
+@dataclass(frozen=True)
+class Click:
+    x: int
+    raw: bytes = b"\xff"
+
+
+@pytest.fixture
+def waiter(app: Celery) -> Any:
+    """A task that waits for an event, and answers what it has received."""
+
+    @app.task(name="waiter")
+    def waiter(match: Any = None, timeout: Any = 3_600) -> Any:
+        found = step.wait_for_event("wait", "event", timeout=timeout, match=match)
+        return found and found.data
+
+    return waiter
+
+
+def test_a_wait_answers_the_event(app: Celery, stage: Stage) -> None:
+    found = []
+
+    @app.task
+    def parent() -> None:
+        found.append(step.wait_for_event("wait", "event", timeout=60))
+        step.sleep("nap", 5)
+
+    stage.begin(parent)
+    stage.now += 10
+    at = stage.now
+    assert send_event("event", {"n": [1]}, id="e-1") == 1
+    stage.worker.drain()
+    stage.go_on()
+
+    expected = Received("e-1", "event", datetime.fromtimestamp(at, timezone.utc), {"n": [1]})
+    assert found == [expected, expected]
+
+
+def test_a_wait_answers_none_when_its_time_is_over(app: Celery, stage: Stage) -> None:
+    found = []
+
+    @app.task
+    def parent() -> str:
+        found.append(step.wait_for_event("wait", "event", timeout="1m"))
+        step.sleep("nap", 5)
+        return "done"
+
+    result = stage.begin(parent)
+    stage.wake(59)
+    assert result.state == "WAITING"
+    stage.wake(1)
+    stage.go_on()
+
+    assert result.result == "done"
+    assert found == [None, None]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "0s"])
+def test_a_wait_without_time_looks_for_early_events_alone(
+    app: Celery, stage: Stage, timeout: Any
+) -> None:
+    @app.task
+    def parent() -> list[Any]:
+        step.sleep("nap", 5)
+        found = [step.wait_for_event("wait", "event", timeout=timeout) for _ in range(2)]
+        return [each and each.data for each in found]
+
+    result = stage.begin(parent)
+    send_event("event", 1)
+    stage.go_on()
+
+    assert result.result == [1, None]
+
+
+def test_a_waiting_run_tells_what_it_waits_for(waiter: Any, stage: Stage) -> None:
+    result = stage.begin(waiter, {"user.id": UUID(int=1)}, 60)
+
+    until = datetime.fromtimestamp(stage.now + 60, timezone.utc).isoformat(timespec="milliseconds")
+    assert result.info == {
+        "step": "wait",
+        "waiting_for": "event",
+        "event": "event",
+        "match": {"user.id": str(UUID(int=1))},
+        "until": until,
+    }
+
+
+def test_one_event_wakes_every_matching_wait_and_no_other(waiter: Any, stage: Stage) -> None:
+    matches = [None, {"n": 1}, {"n": 2}, {"n": 1, "m.0": "a"}, {"m.0": "b"}, {"n": 1.0}]
+    results = [stage.begin(waiter, match) for match in matches]
+
+    woken = send_event("event", {"n": 1, "m": ["a"]})
+    stage.worker.drain()
+
+    assert woken == 4
+    assert [each.state for each in results] == [
+        "SUCCESS", "SUCCESS", "WAITING", "SUCCESS", "WAITING", "SUCCESS",
+    ]  # fmt: skip
+
+
+def test_an_event_of_another_name_wakes_nobody(waiter: Any, stage: Stage) -> None:
+    result = stage.begin(waiter)
+
+    assert send_event("events") == 0
+    assert result.state == "WAITING"
+
+
+def test_an_event_without_data_is_an_event(waiter: Any, app: Celery, stage: Stage) -> None:
+    found = []
+
+    @app.task
+    def parent() -> None:
+        found.append(step.wait_for_event("wait", "event", timeout=60))
+
+    stage.begin(parent)
+    assert send_event("event") == 1
+    stage.worker.drain()
+
+    assert found[0].data is None
+    assert UUID(found[0].id)
+
+
+class NarrowStore(WatchedStore):
+    """Wakes two runs at most by one question."""
+
+    def __getattr__(self, name: str) -> Any:
+        ask = super().__getattr__(name)
+        return partial(self._emit, ask) if name == "emit" else ask
+
+    def _emit(self, ask: Any, *args: Any, **kwargs: Any) -> Any:
+        return ask(*args, **{**kwargs, "limit": 2})
+
+
+def test_more_runs_than_one_question_takes_are_all_woken(waiter: Any, stage: Stage) -> None:
+    stage.extension.store = store = NarrowStore()
+    results = [stage.begin(waiter) for _ in range(5)]
+
+    assert send_event("event", 1, id="e") == 5
+    assert store.asked.count("emit") == 3
+    stage.worker.drain()
+    assert send_event("event", 1, id="e") == 0
+
+    assert {each.result for each in results} == {1}
+
+
+def test_two_events_wake_a_run_once_and_the_first_counts(waiter: Any, stage: Stage) -> None:
+    result = stage.begin(waiter)
+
+    assert [send_event("event", n) for n in (1, 2)] == [1, 0]
+    (message,) = stage.worker.published()
+    stage.worker.trace(message)
+
+    assert result.result == 1
+    assert stage.later(3_600) == []
+
+
+def test_each_wait_of_a_run_receives_another_event(app: Celery, stage: Stage) -> None:
+    @app.task
+    def parent() -> list[Any]:
+        found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(3)]
+        return [each and each.data for each in found]
+
+    result = stage.begin(parent)
+    for n in range(3):
+        stage.now += 1
+        send_event("event", n)
+    stage.worker.drain()
+
+    assert result.result == [0, 1, 2]
+
+
+def test_a_timed_out_wait_leaves_the_event_to_the_next_wait(app: Celery, stage: Stage) -> None:
+    @app.task
+    def parent() -> list[Any]:
+        found = [step.wait_for_event("wait", "event", timeout=10) for _ in range(2)]
+        return [each and each.data for each in found]
+
+    result = stage.begin(parent)
+    stage.wake(10)
+    send_event("event", 1)
+    stage.worker.drain()
+
+    assert result.result == [None, 1]
+
+
+def test_an_event_between_a_wake_up_and_its_pass_is_still_the_steps(
+    waiter: Any, stage: Stage
+) -> None:
+    result = stage.begin(waiter, None, 60)
+    (message,) = stage.later(60)
+
+    send_event("event", 1)
+    stage.worker.trace(message)
+
+    assert result.state == "SUCCESS"
+
+
+def test_a_typed_event_is_received_as_it_was_sent(app: Celery, stage: Stage) -> None:
+    found = []
+
+    @app.task
+    def parent() -> None:
+        received = step.wait_for_event(
+            "wait", purchase, timeout=60, match={"order": UUID(int=1), "total": Decimal("1.50")}
+        )
+        found.append(received and received.data)
+        step.sleep("nap", 5)
+
+    stage.begin(parent)
+    at = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    assert send_event(purchase, Purchase(order=UUID(int=2), total=Decimal("1.50"))) == 0
+    sent = Purchase(order=UUID(int=1), total=Decimal("1.50"), at=at)
+    assert send_event(purchase, sent) == 1
+    stage.worker.drain()
+    stage.go_on()
+
+    assert found == [sent, sent]
+
+
+@pytest.mark.parametrize(
+    ("schema", "data"),
+    [
+        (Click, Click(1)),
+        (int, 2**70),
+        (bytes, b"\xff\x00"),
+        (list[UUID], [UUID(int=1)]),
+        (dict[str, Decimal], {"a": Decimal("0.10")}),
+        (datetime, datetime(2030, 1, 1, tzinfo=timezone.utc)),
+    ],
+)
+def test_data_of_any_type_of_pydantics_comes_back_equal(
+    app: Celery, stage: Stage, schema: Any, data: Any
+) -> None:
+    event, found = Event("event", schema), []
+
+    @app.task
+    def parent() -> None:
+        received = step.wait_for_event("wait", event, timeout=60)
+        found.append(received and received.data)
+
+    stage.begin(parent)
+    send_event(event, data)
+    stage.worker.drain()
+
+    assert found == [data]
+
+
+def test_untyped_data_that_a_typed_wait_cannot_read_is_an_error_that_names_the_step(
+    app: Celery, stage: Stage
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.wait_for_event("wait", purchase, timeout=60)
+
+    result = stage.begin(parent)
+    send_event("purchase/completed", {"order": "x"}, id="e-1")
+    stage.worker.drain()
+
+    assert isinstance(result.result, StepError)
+    assert "step 'wait' has received event 'purchase/completed' (e-1)" in str(result.result)
+    assert "total: Field required" in str(result.result)
+
+
+@pytest.mark.parametrize(
+    ("event", "match"),
+    [
+        ("", None),
+        ("event", 3),
+        ("event", {"": 1}),
+        (purchase, {"of": 1}),
+        (purchase, {"total": "x"}),
+    ],
+)
+def test_a_wait_that_cannot_be_one_names_its_step(
+    app: Celery, stage: Stage, event: Any, match: Any
+) -> None:
+    @app.task
+    def parent() -> None:
+        step.wait_for_event("first", event, timeout=60, match=match)
+
+    result = stage.begin(parent).result
+
+    assert type(result) is EventError
+    assert str(result).startswith("step 'first': ")
