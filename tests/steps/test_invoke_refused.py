@@ -1,0 +1,115 @@
+"""What ``step.invoke`` cannot invoke, and the error that names the step."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_defer import PayloadError, StepError, deferred, step
+from celery_defer.errors import NotDeferredError
+from tests.support.stage import Stage
+
+
+@pytest.fixture
+def make_invoice(app: Celery) -> Any:
+    @deferred
+    @app.task(name="make_invoice", shared=False, pydantic=False)
+    def make_invoice(total: Decimal) -> dict[str, str]:
+        return {"total": str(total)}
+
+    return make_invoice
+
+
+@pytest.fixture
+def parent(app: Celery, make_invoice: Any) -> Any:
+    @app.task(name="parent")
+    def parent(total: Any = "1.50") -> Any:
+        return step.invoke("invoice", make_invoice, total=total)
+
+    return parent
+
+
+@pytest.mark.parametrize("how", ["task", "app", "disabled://", "rpc://"])
+def test_a_function_that_keeps_no_result_cannot_be_waited_for(
+    app: Celery, stage: Stage, how: str
+) -> None:
+    @deferred
+    @app.task(shared=False, name="child", ignore_result=how == "task")
+    def child() -> None: ...
+
+    if how == "app":
+        app.conf.task_ignore_result = True
+        child.ignore_result = True
+
+    @app.task(ignore_result=False)
+    def parent() -> None:
+        step.invoke("child", child)
+
+    if how.endswith("://"):
+        child.backend = Celery("other", backend=how, set_as_current=False).backend
+    result = stage.begin(parent)
+
+    assert "step 'child' cannot wait for child, which keeps no result" in str(result.result)
+    assert stage.worker.published() == []
+
+
+def test_a_bad_payload_is_an_error_where_it_is_written(parent: Any, stage: Stage) -> None:
+    result = stage.begin(parent, "much")
+
+    assert isinstance(result.result, PayloadError)
+    assert stage.worker.published() == []
+
+
+def test_a_task_that_is_not_deferred_cannot_be_invoked(app: Celery, stage: Stage) -> None:
+    @app.task
+    def plain() -> None: ...
+
+    @app.task
+    def parent() -> None:
+        step.invoke("plain", plain)  # type: ignore[arg-type]
+
+    assert isinstance(stage.begin(parent).result, NotDeferredError)
+
+
+def test_an_answer_without_json_is_an_error_that_names_the_step(app: Celery, stage: Stage) -> None:
+    @deferred
+    @app.task(shared=False)
+    def child() -> Any:
+        return "text"
+
+    @app.task
+    def parent() -> int:
+        child.run.__annotations__["return"] = int
+        return step.invoke("child", child)  # type: ignore[no-any-return]
+
+    result = stage.begin(parent)
+    stage.worker.drain()
+
+    assert isinstance(result.result, StepError)
+    assert "step 'child' has answered" in str(result.result)
+
+
+def test_a_bad_invocation_names_its_step(app: Celery, make_invoice: Any, stage: Stage) -> None:
+    @app.task
+    def plain() -> None: ...
+
+    @app.task
+    def parent() -> list[str]:
+        told = []
+        for task, total in ((make_invoice, "much"), (plain, 1)):
+            with pytest.raises((PayloadError, NotDeferredError)) as caught:
+                step.invoke("invoice", task, total=total)
+            told.append(str(caught.value))
+            problems.append(getattr(caught.value, "problems", None))
+        return told
+
+    problems: list[Any] = []
+    payload, unknown = stage.begin(parent).result
+
+    assert payload.startswith("step 'invoice': payload of make_invoice: total: ")
+    assert "step 'invoice:1': " in unknown
+    assert "is not a deferred function" in unknown
+    assert len(problems[0]) == 1
