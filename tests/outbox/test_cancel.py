@@ -1,4 +1,4 @@
-"""A run is cancelled, aborted or revoked: parked, at work, on its way, finished, twice."""
+"""A run is cancelled: parked, at work, on its way, finished, twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from celery_defer import (
     send_event,
     step,
 )
-from celery_defer.app.revoked import Revoked
 from tests.support.inside import WatchedStore, Worker
 from tests.support.stage import Stage
 
@@ -40,9 +39,6 @@ def sleeper(app: Celery) -> Any:
 def _nothing_revoked() -> Any:
     yield
     state.revoked.clear()
-
-
-# -- cancel -----------------------------------------------------------------------------------
 
 
 def test_a_parked_run_ends_as_revoked(sleeper: Any, stage: Stage) -> None:
@@ -267,156 +263,6 @@ def test_a_cancelled_part_fails_its_chord(app: Celery, stage: Stage) -> None:
     assert result.state == "FAILURE"
 
 
-# -- abort ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def deferring(app: Celery) -> Any:
-    @deferred
-    @app.task(name="child", shared=False)
-    def child() -> str:
-        step.sleep("nap", 60)
-        return "awake"
-
-    @app.task(name="deferring")
-    def deferring() -> str:
-        return defer("child", child).id
-
-    return deferring
-
-
-def test_a_deferred_run_that_is_parked_is_aborted(
-    app: Celery, stage: Stage, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    child = app.AsyncResult(parent.result)
-    assert child.state == "WAITING"
-
-    assert abort(parent.id, "child") is True
-    assert child.state == "REVOKED"
-    assert stage.later(60) == []
-
-
-def test_to_abort_a_parked_run_twice_does_no_more(
-    app: Celery, stage: Stage, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    abort(parent.id, "child")
-
-    assert abort(parent.id, "child") is False
-    assert app.AsyncResult(parent.result).state == "REVOKED"
-
-
-def test_a_deferred_run_that_is_awake_again_is_not_aborted(
-    app: Celery, stage: Stage, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    (message,) = stage.later(60)
-
-    assert abort(parent.id, "child") is False
-    stage.worker.trace(message)
-    assert app.AsyncResult(parent.result).result == "awake"
-
-
-def test_a_parked_run_whose_claim_has_expired_is_aborted_too(
-    app: Celery, stage: Stage, store: WatchedStore, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    store._store._owners.clear()  # after a day
-
-    assert abort(parent.id, "child") is True
-    assert app.AsyncResult(parent.result).state == "REVOKED"
-    assert stage.later(60) == []
-
-
-# -- revoke -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def revoked(stage: Stage, app: Celery) -> Revoked:
-    return Revoked(app, stage.extension.store, 60)
-
-
-def test_a_parked_run_that_celery_revokes_ends(
-    sleeper: Any, stage: Stage, revoked: Revoked
-) -> None:
-    result = stage.begin(sleeper)
-    state.revoked.add(result.id)
-    revoked.look()
-
-    assert result.state == "REVOKED"
-    assert stage.later(60) == []
-
-
-def test_only_what_is_parked_is_ended_by_a_look(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
-) -> None:
-    finished, other = stage.finish(sleeper), stage.begin(sleeper)
-    state.revoked.update([finished.id, "unknown"])
-    revoked.look()
-
-    assert finished.result == "awake"
-    assert other.state == "WAITING"
-    assert store.asked.count("cancel") == 2
-
-
-def test_each_revoke_is_looked_at_once(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
-) -> None:
-    for _ in range(3):
-        state.revoked.add(stage.begin(sleeper).id)
-        revoked.look()
-        revoked.look()
-
-    assert store.asked.count("cancel") == 3
-
-
-def test_a_look_that_fails_is_made_again(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
-) -> None:
-    result = stage.begin(sleeper)
-    state.revoked.add(result.id)
-    store.away = {"cancel"}
-    with pytest.raises(ConnectionError):
-        revoked.look()
-    store.away = set()
-    revoked.look()
-
-    assert result.state == "REVOKED"
-
-
-def test_a_revoke_is_seen_though_another_was_forgotten_meanwhile(
-    sleeper: Any, stage: Stage, revoked: Revoked
-) -> None:
-    state.revoked.add("old")
-    revoked.look()
-    result = stage.begin(sleeper)
-    state.revoked.discard("old")
-    state.revoked.add(result.id)
-    revoked.look()
-
-    assert result.state == "REVOKED"
-
-
-def test_of_two_workers_one_ends_the_run(
-    sleeper: Any, app: Celery, stage: Stage, revoked: Revoked
-) -> None:
-    other = Revoked(app, stage.extension.store, 60)
-    result = stage.begin(sleeper)
-    state.revoked.add(result.id)
-    revoked.look()
-    other.look()
-
-    assert result.state == "REVOKED"
-
-
-# -- what an error tells ----------------------------------------------------------------------
-
-
 def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
     sleeper: Any, stage: Stage
 ) -> None:
@@ -428,13 +274,6 @@ def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
         with pytest.raises(IdError, match=r"is no id of a run: give the text, such as result\.id"):
             abort(given, "child")
     assert result.state == "WAITING"
-
-
-@pytest.mark.parametrize("given", [None, "", 7])
-def test_what_is_no_defer_id_is_not_aborted(stage: Stage, given: Any) -> None:
-    assert stage.parked() == 0
-    with pytest.raises(IdError, match=r"defer id .* is not a non-empty string"):
-        abort("run", given)
 
 
 def test_a_store_that_is_away_is_told_to_who_cancels(

@@ -1,0 +1,108 @@
+"""A worker looks which of the runs that Celery has revoked are parked, and ends them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.worker import state
+
+from celery_defer import step
+from celery_defer.app.revoked import Revoked
+from tests.support.inside import WatchedStore
+from tests.support.stage import Stage
+
+
+@pytest.fixture
+def sleeper(app: Celery) -> Any:
+    @app.task(name="sleeper")
+    def sleeper() -> str:
+        step.sleep("nap", 60)
+        return "awake"
+
+    return sleeper
+
+
+@pytest.fixture(autouse=True)
+def _nothing_revoked() -> Any:
+    yield
+    state.revoked.clear()
+
+
+@pytest.fixture
+def revoked(stage: Stage, app: Celery) -> Revoked:
+    return Revoked(app, stage.extension.store, 60)
+
+
+def test_a_parked_run_that_celery_revokes_ends(
+    sleeper: Any, stage: Stage, revoked: Revoked
+) -> None:
+    result = stage.begin(sleeper)
+    state.revoked.add(result.id)
+    revoked.look()
+
+    assert result.state == "REVOKED"
+    assert stage.later(60) == []
+
+
+def test_only_what_is_parked_is_ended_by_a_look(
+    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
+) -> None:
+    finished, other = stage.finish(sleeper), stage.begin(sleeper)
+    state.revoked.update([finished.id, "unknown"])
+    revoked.look()
+
+    assert finished.result == "awake"
+    assert other.state == "WAITING"
+    assert store.asked.count("cancel") == 2
+
+
+def test_each_revoke_is_looked_at_once(
+    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
+) -> None:
+    for _ in range(3):
+        state.revoked.add(stage.begin(sleeper).id)
+        revoked.look()
+        revoked.look()
+
+    assert store.asked.count("cancel") == 3
+
+
+def test_a_look_that_fails_is_made_again(
+    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
+) -> None:
+    result = stage.begin(sleeper)
+    state.revoked.add(result.id)
+    store.away = {"cancel"}
+    with pytest.raises(ConnectionError):
+        revoked.look()
+    store.away = set()
+    revoked.look()
+
+    assert result.state == "REVOKED"
+
+
+def test_a_revoke_is_seen_though_another_was_forgotten_meanwhile(
+    sleeper: Any, stage: Stage, revoked: Revoked
+) -> None:
+    state.revoked.add("old")
+    revoked.look()
+    result = stage.begin(sleeper)
+    state.revoked.discard("old")
+    state.revoked.add(result.id)
+    revoked.look()
+
+    assert result.state == "REVOKED"
+
+
+def test_of_two_workers_one_ends_the_run(
+    sleeper: Any, app: Celery, stage: Stage, revoked: Revoked
+) -> None:
+    other = Revoked(app, stage.extension.store, 60)
+    result = stage.begin(sleeper)
+    state.revoked.add(result.id)
+    revoked.look()
+    other.look()
+
+    assert result.state == "REVOKED"
