@@ -8,15 +8,7 @@ from celery import Celery
 
 from celery_defer import defer, deferred
 from celery_defer.contract.function import deferrable, find
-from tests.support.inside import Worker
-
-
-def parent_of(app: Celery, body: Any, **options: Any) -> Any:
-    @app.task(name="parent", **options)
-    def parent() -> Any:
-        return body()
-
-    return parent
+from tests.support.inside import Worker, parent_of
 
 
 def test_types_that_are_no_part_of_the_contract_need_not_be_known(

@@ -7,15 +7,7 @@ from typing import Any
 from celery import Celery
 
 from celery_defer import defer, deferred
-from tests.support.inside import Worker
-
-
-def parent_of(app: Celery, body: Any, **options: Any) -> Any:
-    @app.task(name="parent", **options)
-    def parent() -> Any:
-        return body()
-
-    return parent
+from tests.support.inside import Worker, parent_of
 
 
 def test_a_parent_that_fails_on_its_answer_never_shows_children(

@@ -7,15 +7,7 @@ from typing import Any
 from celery import Celery
 
 from celery_defer import Defer, defer, deferred
-from tests.support.inside import Worker
-
-
-def parent_of(app: Celery, body: Any, **options: Any) -> Any:
-    @app.task(name="parent", **options)
-    def parent() -> Any:
-        return body()
-
-    return parent
+from tests.support.inside import Worker, parent_of
 
 
 def test_a_tasks_own_priority_comes_before_its_parents(app: Celery, worker: Worker) -> None:
@@ -45,6 +37,6 @@ def test_an_apps_own_send_task_is_used() -> None:
     def take(n: int) -> None: ...
 
     worker = Worker(app)
-    worker.perform(parent_of(app, lambda: str(defer("take", take, 1).id), shared=False))
+    worker.perform(parent_of(app, lambda: str(defer("take", take, 1).id)))
 
     assert [message.headers["tenant"] for message in worker.published()] == ["acme"]

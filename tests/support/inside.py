@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 from celery import Celery
@@ -14,7 +15,9 @@ from celery_defer.model import HEADER, Record
 from celery_defer.outbox import records
 from celery_defer.store import MemoryStore
 
-__all__ = ["WatchedStore", "Worker", "ids_of", "ship_of"]
+__all__ = ["WatchedStore", "Worker", "ids_of", "parent_of", "ship_of"]
+
+_numbers = count()
 
 
 class Worker:
@@ -115,6 +118,16 @@ def ship_of(app: Celery) -> Any:
         return n
 
     return ship
+
+
+def parent_of(app: Celery, body: Callable[[], Any], **options: Any) -> Any:
+    """Return a task whose body is a function of no arguments."""
+
+    @app.task(name=f"parent-{next(_numbers)}", shared=False, **options)
+    def parent() -> Any:
+        return body()
+
+    return parent
 
 
 def ids_of(messages: Iterable[Any]) -> list[str]:
