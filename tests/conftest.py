@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from celery import Celery, _state
 
 from celery_defer import Defer
+from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker, ship_of
 from tests.support.stage import Stage
 
@@ -35,6 +37,13 @@ def store(app: Celery) -> WatchedStore:
     """The store of the app: what is asked of it can be read, and it can be away."""
     app._celery_defer.store = store = WatchedStore()
     return store
+
+
+@pytest.fixture
+def sim(app: Celery) -> Iterator[Simulation]:
+    """The app in a simulation, which takes the place of its broker, backend and store."""
+    with Simulation(app) as simulation:
+        yield simulation
 
 
 @pytest.fixture

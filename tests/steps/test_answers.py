@@ -19,7 +19,7 @@ from pydantic.version import version_short
 from typing_extensions import TypedDict
 
 from celery_defer import step
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
 
 
 class Color(Enum):
@@ -154,7 +154,7 @@ FIRSTS: list[Callable[[], Any]] = [
 
 @pytest.mark.parametrize("fn", FIRSTS, ids=lambda fn: fn.__name__)
 def test_a_step_answers_an_equal_value_of_its_type_in_each_pass(
-    app: Celery, stage: Stage, fn: Callable[[], Any]
+    app: Celery, sim: Simulation, fn: Callable[[], Any]
 ) -> None:
     answers = []
 
@@ -163,7 +163,8 @@ def test_a_step_answers_an_equal_value_of_its_type_in_each_pass(
         answers.append(step.run("first", fn))
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert answers == [fn(), fn()]
     assert {type(answer) for answer in answers} == {type(fn())}
@@ -185,7 +186,7 @@ def test_a_step_answers_an_equal_value_of_its_type_in_each_pass(
     ],
 )
 def test_a_step_without_annotation_answers_json_in_each_pass(
-    app: Celery, stage: Stage, value: Any, expected: Any
+    app: Celery, sim: Simulation, value: Any, expected: Any
 ) -> None:
     answers = []
 
@@ -194,7 +195,8 @@ def test_a_step_without_annotation_answers_json_in_each_pass(
         answers.append(step.run("first", lambda: value))
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert answers == [expected, expected]
 
@@ -227,7 +229,7 @@ class Gateway:
     ],
 )
 def test_each_kind_of_callable_may_be_a_step(
-    app: Celery, stage: Stage, fn: Callable[..., Any], args: tuple[Any, ...], expected: Any
+    app: Celery, sim: Simulation, fn: Callable[..., Any], args: tuple[Any, ...], expected: Any
 ) -> None:
     answers = []
 
@@ -236,13 +238,14 @@ def test_each_kind_of_callable_may_be_a_step(
         answers.append(step.run("first", fn, *args))
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert answers[0] == answers[1]
     assert answers[1] == expected or type(answers[1]) is Frozen
 
 
-def test_a_callable_object_answers_by_its_annotation(app: Celery, stage: Stage) -> None:
+def test_a_callable_object_answers_by_its_annotation(app: Celery, sim: Simulation) -> None:
     class Charge:
         def __call__(self) -> Decimal:
             return Decimal("0.5")
@@ -254,12 +257,13 @@ def test_a_callable_object_answers_by_its_annotation(app: Celery, stage: Stage) 
         answers.append(step.run("first", Charge()))
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert answers == [Decimal("0.5")] * 2
 
 
-def test_a_task_may_be_a_step_and_joins_the_run(app: Celery, stage: Stage) -> None:
+def test_a_task_may_be_a_step_and_joins_the_run(app: Celery, sim: Simulation) -> None:
     @app.task
     def price() -> Decimal:
         return Decimal("0.5")
@@ -271,12 +275,13 @@ def test_a_task_may_be_a_step_and_joins_the_run(app: Celery, stage: Stage) -> No
         answers.append(step.run("price", price))
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert answers == [Decimal("0.5")] * 2
 
 
-def test_a_step_takes_arguments_of_any_name(app: Celery, stage: Stage) -> None:
+def test_a_step_takes_arguments_of_any_name(app: Celery, sim: Simulation) -> None:
     def keep(*args: int, **named: int) -> list[Any]:
         return [*args, named]
 
@@ -284,10 +289,10 @@ def test_a_step_takes_arguments_of_any_name(app: Celery, stage: Stage) -> None:
     def parent() -> Any:
         return step.run("keep", keep, 1, id=2, fn=3, self=4, name=5)
 
-    assert stage.finish(parent).result == [1, {"id": 2, "fn": 3, "self": 4, "name": 5}]
+    assert sim.run(parent).result == [1, {"id": 2, "fn": 3, "self": 4, "name": 5}]
 
 
-def test_a_replay_does_not_share_what_the_body_has_changed(app: Celery, stage: Stage) -> None:
+def test_a_replay_does_not_share_what_the_body_has_changed(app: Celery, sim: Simulation) -> None:
     seen = []
 
     @app.task
@@ -297,6 +302,7 @@ def test_a_replay_does_not_share_what_the_body_has_changed(app: Celery, stage: S
         seen.append(list(rows))
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert seen == [[1, 2], [1, 2]]

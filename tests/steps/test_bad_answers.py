@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from celery_defer import StepError, step
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
 
 
 class Unknown:
@@ -44,20 +44,20 @@ async def later() -> int:
 
 @pytest.mark.parametrize("fn", [unknown, a_set, loop, later, Unknown, wrong, gathered])
 def test_what_is_not_json_fails_the_step_by_name(
-    app: Celery, stage: Stage, fn: Callable[[], Any]
+    app: Celery, sim: Simulation, fn: Callable[[], Any]
 ) -> None:
     @app.task
     def parent() -> None:
         step.run("first", fn)
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
 
-    assert isinstance(result.result, StepError)
-    assert "step 'first' answered" in str(result.result)
-    assert result.result.step == "first"
+    assert isinstance(run.exception, StepError)
+    assert "step 'first' answered" in str(run.exception)
+    assert run.exception.step == "first"
 
 
-def test_an_answer_over_the_limit_fails_the_step_by_name(app: Celery, stage: Stage) -> None:
+def test_an_answer_over_the_limit_fails_the_step_by_name(app: Celery, sim: Simulation) -> None:
     app.conf.defer_max_payload_bytes = 100
 
     @app.task
@@ -69,14 +69,14 @@ def test_an_answer_over_the_limit_fails_the_step_by_name(app: Celery, stage: Sta
             return f"{error.step}: {error}"
         return "no error"
 
-    result = stage.finish(parent).result
+    result = sim.run(parent).result
 
     assert result.startswith("large: step 'large' answered 102 bytes; defer_max_payload_bytes")
 
 
 @pytest.mark.parametrize("fn", [a_set, lambda: "x" * 200])
 def test_an_answer_that_cannot_be_kept_is_not_made_again_by_retries(
-    app: Celery, stage: Stage, fn: Callable[[], Any]
+    app: Celery, sim: Simulation, fn: Callable[[], Any]
 ) -> None:
     app.conf.defer_max_payload_bytes = 100
     charged = []
@@ -89,15 +89,16 @@ def test_an_answer_that_cannot_be_kept_is_not_made_again_by_retries(
     def parent() -> None:
         step.run("charge", charge, retries=3)
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
+    sim.advance("1h")
 
     assert charged == [1]
-    assert isinstance(result.result, StepError)
-    assert "step 'charge' answered" in str(result.result)
+    assert isinstance(run.exception, StepError)
+    assert "step 'charge' answered" in str(run.exception)
 
 
 def test_a_model_that_has_changed_since_is_an_error_that_names_the_step(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     passes = []
 
@@ -113,18 +114,19 @@ def test_a_model_that_has_changed_since_is_an_error_that_names_the_step(
         step.run("first", old if len(passes) == 1 else new)
         step.sleep("nap", 5)
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert isinstance(result.result, StepError)
-    assert "step 'first' has answered \"text\"" in str(result.result)
+    assert isinstance(run.exception, StepError)
+    assert "step 'first' has answered \"text\"" in str(run.exception)
 
 
-def test_an_answer_of_another_type_is_not_said_to_be_no_json(app: Celery, stage: Stage) -> None:
+def test_an_answer_of_another_type_is_not_said_to_be_no_json(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> None:
         step.run("first", wrong)
 
-    told = str(stage.finish(parent).result)
+    told = str(sim.run(parent).exception)
 
     assert "step 'first' answered str 'three', which is not what its function is annotated" in told
     assert "not JSON" not in told
@@ -135,10 +137,10 @@ def neither() -> int:
 
 
 def test_an_answer_without_json_is_said_to_be_none_whatever_the_annotation(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     @app.task
     def parent() -> None:
         step.run("first", neither)
 
-    assert "which is not JSON" in str(stage.finish(parent).result)
+    assert "which is not JSON" in str(sim.run(parent).exception)

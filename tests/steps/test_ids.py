@@ -9,10 +9,10 @@ from celery import Celery
 
 from celery_defer import IdError, NoRunError, step
 from celery_defer.steps.replay import Replay
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
 
 
-def test_a_repeated_id_is_numbered_in_order(app: Celery, stage: Stage) -> None:
+def test_a_repeated_id_is_numbered_in_order(app: Celery, sim: Simulation) -> None:
     calls, answers = list[int](), list[list[int]]()
 
     def note(n: int) -> int:
@@ -27,7 +27,8 @@ def test_a_repeated_id_is_numbered_in_order(app: Celery, stage: Stage) -> None:
             found.append(step.run("one", note, n))
             step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert calls == [0, 1, 2]
     assert answers[-1] == [0, 10, 20]
@@ -52,18 +53,18 @@ def test_ten_thousand_steps_of_one_id_are_numbered_in_no_time() -> None:
 
 
 @pytest.mark.parametrize("id", ["", None, 3, b"id", "\ud800"])
-def test_an_id_is_text(app: Celery, stage: Stage, id: Any) -> None:
+def test_an_id_is_text(app: Celery, sim: Simulation, id: Any) -> None:
     @app.task
     def parent() -> None:
         step.run(id, int)
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
 
-    assert isinstance(result.result, IdError)
-    assert "step id" in str(result.result)
+    assert isinstance(run.exception, IdError)
+    assert "step id" in str(run.exception)
 
 
-def test_ids_of_any_text_are_told_apart(app: Celery, stage: Stage) -> None:
+def test_ids_of_any_text_are_told_apart(app: Celery, sim: Simulation) -> None:
     ids = ["a", "a ", "A", "ä", "a\n", "a:1", "m:a", "w:a", "turn", "since", "cancelled", "a" * 999]
 
     @app.task
@@ -72,7 +73,10 @@ def test_ids_of_any_text_are_told_apart(app: Celery, stage: Stage) -> None:
         step.sleep("nap", 5)
         return answers
 
-    assert stage.finish(parent).result == ids
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.result == ids
 
 
 def test_a_step_outside_a_run_is_an_error() -> None:

@@ -10,10 +10,10 @@ from celery import Celery
 from celery_defer import StepError, step
 from celery_defer.run.memo import Memo, pack
 from celery_defer.steps.replay import Note, Replay
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
 
 
-def test_a_step_runs_once_in_a_run_and_again_in_the_next_run(app: Celery, stage: Stage) -> None:
+def test_a_step_runs_once_in_a_run_and_again_in_the_next_run(app: Celery, sim: Simulation) -> None:
     calls = []
 
     @app.task
@@ -22,8 +22,10 @@ def test_a_step_runs_once_in_a_run_and_again_in_the_next_run(app: Celery, stage:
         step.sleep("nap", 5)
         return answer
 
-    assert stage.finish(parent, 1).result == 1
-    assert stage.finish(parent, 2).result == 2
+    one, two = sim.run(parent, 1), sim.run(parent, 2)
+    sim.advance("1h")
+
+    assert (one.result, two.result) == (1, 2)
     assert calls == [1, 2]
 
 
@@ -38,22 +40,25 @@ def test_a_memo_is_read_from_the_first_that_was_written() -> None:
     assert replay.note("a") is None
 
 
-def test_a_body_that_waits_elsewhere_each_time_fails_and_says_so(app: Celery, stage: Stage) -> None:
+def test_a_body_that_waits_elsewhere_each_time_fails_and_says_so(
+    app: Celery, sim: Simulation
+) -> None:
     numbers = count()
 
     @app.task
     def parent() -> None:
         step.sleep(f"nap {next(numbers)}", 5)
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert result.state == "FAILURE"
-    assert isinstance(result.result, StepError)
-    assert "has waited at step 'nap 2', and comes to 'nap 3' without it" in str(result.result)
+    assert run.state == "FAILURE"
+    assert isinstance(run.exception, StepError)
+    assert "has waited at step 'nap 2', and comes to 'nap 3' without it" in str(run.exception)
 
 
 def test_a_new_version_of_a_body_may_wait_elsewhere_once(
-    app: Celery, stage: Stage, caplog: pytest.LogCaptureFixture
+    app: Celery, sim: Simulation, caplog: pytest.LogCaptureFixture
 ) -> None:
     versions = ["old", "new", "new", "new"]
 
@@ -64,11 +69,14 @@ def test_a_new_version_of_a_body_may_wait_elsewhere_once(
         step.sleep("another", 5)
         return version
 
-    assert stage.finish(parent).get() == "new"
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.result == "new"
     assert "has waited at step 'old nap', and comes to 'new nap' without it" in caplog.text
 
 
-def test_a_wait_that_is_over_may_be_removed(app: Celery, stage: Stage) -> None:
+def test_a_wait_that_is_over_may_be_removed(app: Celery, sim: Simulation) -> None:
     turns = count()
 
     @app.task
@@ -79,10 +87,13 @@ def test_a_wait_that_is_over_may_be_removed(app: Celery, stage: Stage) -> None:
         step.sleep("third", 5)
         return "done"
 
-    assert stage.finish(parent).get() == "done"
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.result == "done"
 
 
-def test_another_attempt_of_the_task_may_take_another_way(app: Celery, stage: Stage) -> None:
+def test_another_attempt_of_the_task_may_take_another_way(app: Celery, sim: Simulation) -> None:
     @app.task(bind=True)
     def parent(self: object) -> str:
         step.sleep(f"nap {self.request.retries}", 5)  # type: ignore[attr-defined]
@@ -90,4 +101,7 @@ def test_another_attempt_of_the_task_may_take_another_way(app: Celery, stage: St
             raise self.retry(countdown=0)  # type: ignore[attr-defined]
         return "rested"
 
-    assert stage.finish(parent).get() == "rested"
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.result == "rested"
