@@ -7,38 +7,37 @@ from typing import Any
 from celery import Celery, chain, chord, group
 
 from celery_defer import step
+from celery_defer.testing import Simulation
 from tests.support.flaky import Declined
-from tests.support.stage import Stage
 
 
-def test_a_run_that_waits_may_stand_in_a_chain(app: Celery, stage: Stage) -> None:
+def test_a_run_that_waits_may_stand_in_a_chain(app: Celery, sim: Simulation) -> None:
     @app.task
     def add(n: int, more: int) -> int:
         step.sleep("nap", 5)
         return n + more
 
     result = chain(add.s(1, 2), add.s(3), add.s(4)).apply_async()
-    stage.worker.drain()
-    stage.go_on()
+    sim.advance("1h")
 
     assert result.result == 10
 
 
-def test_a_run_that_waits_may_stand_in_a_group(app: Celery, stage: Stage) -> None:
+def test_a_run_that_waits_may_stand_in_a_group(app: Celery, sim: Simulation) -> None:
     @app.task
     def add(n: int, more: int) -> int:
         step.sleep("nap", 5)
         return n + more
 
     result = group(add.s(n, 1) for n in range(3)).apply_async()
-    stage.worker.drain()
+    sim.drain()
     assert not result.ready()
-    stage.go_on()
+    sim.advance("1h")
 
     assert [each.result for each in result.results] == [1, 2, 3]
 
 
-def test_a_callback_runs_once_when_the_run_has_ended(app: Celery, stage: Stage) -> None:
+def test_a_callback_runs_once_when_the_run_has_ended(app: Celery, sim: Simulation) -> None:
     called = []
 
     @app.task
@@ -51,14 +50,14 @@ def test_a_callback_runs_once_when_the_run_has_ended(app: Celery, stage: Stage) 
         step.sleep("nap", 5)
         return 7
 
-    stage.begin(parent, link=[note.s()])
+    sim.run(parent.s().set(link=[note.s()]))
     assert called == []
-    stage.go_on()
+    sim.advance("1h")
 
     assert called == [7]
 
 
-def test_an_errback_runs_once_when_the_run_has_failed(app: Celery, stage: Stage) -> None:
+def test_an_errback_runs_once_when_the_run_has_failed(app: Celery, sim: Simulation) -> None:
     called = []
 
     @app.task
@@ -70,13 +69,14 @@ def test_an_errback_runs_once_when_the_run_has_failed(app: Celery, stage: Stage)
         step.sleep("nap", 5)
         raise Declined
 
-    result = stage.finish(parent, link_error=[note.s()])
+    run = sim.run(parent.s().set(link_error=[note.s()]))
+    sim.advance("1h")
 
-    assert called == [result.id]
+    assert (run.state, called) == ("FAILURE", [run.id])
 
 
 def test_a_part_of_a_chord_waits_no_longer_than_the_chord_is_kept(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     @app.task
     def part() -> None:
@@ -86,9 +86,8 @@ def test_a_part_of_a_chord_waits_no_longer_than_the_chord_is_kept(
     def body(_: Any) -> None: ...
 
     chord([part.s(), part.s()], body.s()).apply_async()
-    messages = [each for each in stage.worker.published() if each.headers["task"] == part.name]
-    for message in messages:
-        stage.worker.trace(message)
+    sim.drain()
 
-    results = [app.AsyncResult(message.headers["id"]).result for message in messages]
-    assert all("inside a chord, whose count expires" in str(result) for result in results)
+    errors = [str(run.exception) for run in sim.runs_of(part)]
+    assert len(errors) == 2
+    assert all("inside a chord, whose count expires" in error for error in errors)

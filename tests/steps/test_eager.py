@@ -8,9 +8,9 @@ import pytest
 from celery import Celery
 
 from celery_defer import NonRetriable, StepError, step
+from celery_defer.testing import Simulation
 from tests.support.flaky import Declined, Flaky
 from tests.support.inside import WatchedStore, Worker
-from tests.support.stage import Stage
 
 
 def test_an_eager_run_has_steps(app: Celery, store: WatchedStore) -> None:
@@ -76,7 +76,7 @@ def test_an_eager_run_cannot_wait_and_says_so(
     assert worker.published() == []
 
 
-def test_an_eager_run_inside_a_run_keeps_its_steps_apart(app: Celery, stage: Stage) -> None:
+def test_an_eager_run_inside_a_run_keeps_its_steps_apart(app: Celery, sim: Simulation) -> None:
     @app.task
     def inner() -> int:
         return step.run("one", lambda: 2)
@@ -85,4 +85,4 @@ def test_an_eager_run_inside_a_run_keeps_its_steps_apart(app: Celery, stage: Sta
     def parent() -> list[int]:
         return [step.run("one", lambda: 1), inner.apply().result, step.run("one", lambda: 3)]
 
-    assert stage.begin(parent).result == [1, 2, 3]
+    assert sim.run(parent).result == [1, 2, 3]

@@ -12,23 +12,23 @@ import pytest
 from celery import Celery
 
 from celery_defer import NoRunError, StepError, step
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
 
 
-def test_steps_do_not_nest(app: Celery, stage: Stage) -> None:
+def test_steps_do_not_nest(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> None:
         step.run("outer", lambda: step.run("inner", int))
 
-    result = stage.begin(parent)
+    run = sim.run(parent)
 
-    assert isinstance(result.result, StepError)
-    assert "step 'inner' is inside step 'outer'" in str(result.result)
-    assert result.result.step == "inner"
+    assert isinstance(run.exception, StepError)
+    assert "step 'inner' is inside step 'outer'" in str(run.exception)
+    assert run.exception.step == "inner"
 
 
 @pytest.mark.parametrize("kind", ["sleep", "until", "wait", "send", "invoke"])
-def test_no_kind_of_step_nests(app: Celery, stage: Stage, ship: Any, kind: str) -> None:
+def test_no_kind_of_step_nests(app: Celery, sim: Simulation, ship: Any, kind: str) -> None:
     inner = {
         "sleep": lambda: step.sleep("inner", 5),
         "until": lambda: step.sleep_until("inner", datetime.now(timezone.utc)),
@@ -41,11 +41,11 @@ def test_no_kind_of_step_nests(app: Celery, stage: Stage, ship: Any, kind: str) 
     def parent() -> None:
         step.run("outer", inner[kind])
 
-    assert "steps do not nest" in str(stage.begin(parent).result)
+    assert "steps do not nest" in str(sim.run(parent).exception)
 
 
 def test_a_step_after_a_step_that_failed_by_nesting_is_no_nested_one(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     @app.task
     def parent() -> int:
@@ -53,11 +53,11 @@ def test_a_step_after_a_step_that_failed_by_nesting_is_no_nested_one(
             step.run("outer", lambda: step.run("inner", int))
         return step.run("next", int)
 
-    assert stage.begin(parent).result == 0
+    assert sim.run(parent).result == 0
 
 
 def test_steps_may_stand_in_helpers_and_in_tasks_that_are_called_plainly(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     calls = []
 
@@ -73,11 +73,14 @@ def test_steps_may_stand_in_helpers_and_in_tasks_that_are_called_plainly(
     def parent() -> list[int]:
         return [helper(1), inner(2), helper(3)]
 
-    assert stage.finish(parent).result == [1, 2, 3]
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.result == [1, 2, 3]
     assert calls == [1, 2, 3]
 
 
-def test_a_class_based_task_has_steps(app: Celery, stage: Stage) -> None:
+def test_a_class_based_task_has_steps(app: Celery, sim: Simulation) -> None:
     class Parent(app.Task):  # type: ignore[name-defined,misc]
         name = "class-based"
 
@@ -88,10 +91,13 @@ def test_a_class_based_task_has_steps(app: Celery, stage: Stage) -> None:
             step.sleep("nap", 5)
             return step.run("first", int, n)
 
-    assert stage.finish(app.register_task(Parent()), 3).result == 4
+    run = sim.run(app.register_task(Parent()), 3)
+    sim.advance("1h")
+
+    assert run.result == 4
 
 
-def test_a_thread_with_the_runs_context_may_have_steps(app: Celery, stage: Stage) -> None:
+def test_a_thread_with_the_runs_context_may_have_steps(app: Celery, sim: Simulation) -> None:
     calls = []
 
     @app.task
@@ -104,14 +110,17 @@ def test_a_thread_with_the_runs_context_may_have_steps(app: Celery, stage: Stage
             threads.submit(copy_context().run, step.sleep, "nap", 5).result()
         return int(answer)
 
-    assert stage.finish(parent).result == 7
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.result == 7
     assert calls == [1]
 
 
-def test_a_thread_without_the_runs_context_has_no_steps(app: Celery, stage: Stage) -> None:
+def test_a_thread_without_the_runs_context_has_no_steps(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> None:
         with ThreadPoolExecutor(1) as threads:
             threads.submit(step.run, "first", int).result()
 
-    assert isinstance(stage.begin(parent).result, NoRunError)
+    assert isinstance(sim.run(parent).exception, NoRunError)

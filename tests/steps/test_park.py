@@ -14,17 +14,21 @@ from celery import Celery
 from kombu import disable_insecure_serializers, enable_insecure_serializers
 
 from celery_defer import NoRunError, StepError, defer, step
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
+from tests.support.inside import Worker
 
 
 @pytest.fixture
-def pickles() -> Iterator[None]:
+def pickles(app: Celery) -> Iterator[None]:
+    app.conf.accept_content = ["json", "pickle"]
     enable_insecure_serializers(["pickle"])
     yield
     disable_insecure_serializers(["json"])
 
 
-def test_a_thread_that_parks_unseen_parks_the_run_all_the_same(app: Celery, stage: Stage) -> None:
+def test_a_thread_that_parks_unseen_parks_the_run_all_the_same(
+    app: Celery, sim: Simulation
+) -> None:
     passes = []
 
     def nap() -> None:
@@ -39,17 +43,17 @@ def test_a_thread_that_parks_unseen_parks_the_run_all_the_same(app: Celery, stag
         thread.join()
         return "awake"
 
-    result = stage.begin(parent)
-    assert result.state == "WAITING"
-    stage.wake(5)
+    run = sim.run(parent)
+    assert run.state == "WAITING"
+    sim.advance(5)
 
-    assert result.result == "awake"
+    assert run.result == "awake"
     assert len(passes) == 2
 
 
 @pytest.mark.parametrize("raises", [False, True])
 def test_a_body_that_swallows_everything_parks_all_the_same(
-    app: Celery, stage: Stage, ship: Any, raises: bool
+    app: Celery, sim: Simulation, ship: Any, raises: bool
 ) -> None:
     @app.task
     def parent() -> str:
@@ -62,15 +66,15 @@ def test_a_body_that_swallows_everything_parks_all_the_same(
                 defer("swallowed", ship, 1)
         return "awake"
 
-    result = stage.begin(parent)
-    assert result.state == "WAITING"
-    assert stage.worker.published() == []
-    stage.wake(5)
+    run = sim.run(parent)
+    assert run.state == "WAITING"
+    assert sim.runs == [run]
+    sim.advance(5)
 
-    assert result.result == "awake"
+    assert run.result == "awake"
 
 
-def test_a_body_that_returns_in_finally_parks_all_the_same(app: Celery, stage: Stage) -> None:
+def test_a_body_that_returns_in_finally_parks_all_the_same(app: Celery, sim: Simulation) -> None:
     passes = []
 
     @app.task
@@ -81,14 +85,14 @@ def test_a_body_that_returns_in_finally_parks_all_the_same(app: Celery, stage: S
             passes.append(1)
             return len(passes)  # noqa: B012
 
-    result = stage.begin(parent)
-    assert result.state == "WAITING"
-    stage.wake(5)
+    run = sim.run(parent)
+    assert run.state == "WAITING"
+    sim.advance(5)
 
-    assert result.result == 2
+    assert run.result == 2
 
 
-def test_a_body_that_has_parked_begins_no_further_step(app: Celery, stage: Stage) -> None:
+def test_a_body_that_has_parked_begins_no_further_step(app: Celery, sim: Simulation) -> None:
     calls = []
 
     @app.task
@@ -97,15 +101,15 @@ def test_a_body_that_has_parked_begins_no_further_step(app: Celery, stage: Stage
             step.sleep("nap", 5)
         step.run("next", calls.append, 1)
 
-    result = stage.begin(parent)
+    run = sim.run(parent)
     assert calls == []
-    stage.wake(5)
+    sim.advance(5)
 
-    assert result.state == "SUCCESS"
+    assert run.state == "SUCCESS"
     assert calls == [1]
 
 
-def test_a_context_manager_of_the_body_is_left_when_it_parks(app: Celery, stage: Stage) -> None:
+def test_a_context_manager_of_the_body_is_left_when_it_parks(app: Celery, sim: Simulation) -> None:
     left = []
 
     @app.task
@@ -117,28 +121,26 @@ def test_a_context_manager_of_the_body_is_left_when_it_parks(app: Celery, stage:
         finally:
             left.append("left")
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert left == ["left", "left"]
 
 
-def test_arguments_without_json_cannot_be_parked(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_arguments_without_json_cannot_be_parked(app: Celery, worker: Worker) -> None:
     @app.task
     def parent(thing: Any) -> None:
         step.sleep("nap", 5)
 
-    request = {"id": "run", "task": parent.name, "args": (object(),), "kwargs": {}}
-    from celery.app import trace  # noqa: PLC0415
+    result = worker.perform(parent, object())
 
-    tracer = trace.build_tracer(parent.name, parent, app=app)
-    tracer("run", (object(),), {}, {**request, "delivery_info": {}, "is_eager": False})
-
-    assert "step 'nap' cannot park run run: its arguments are not JSON" in str(
-        app.AsyncResult("run").result
+    assert f"step 'nap' cannot park run {result.id}: its arguments are not JSON" in str(
+        result.result
     )
 
 
-def test_arguments_of_celerys_json_come_back_as_they_were(app: Celery, stage: Stage) -> None:
+def test_arguments_of_celerys_json_come_back_as_they_were(app: Celery, sim: Simulation) -> None:
     seen = []
 
     @app.task
@@ -148,16 +150,15 @@ def test_arguments_of_celerys_json_come_back_as_they_were(app: Celery, stage: St
 
     at = datetime(2030, 1, 1, tzinfo=timezone.utc)
     message = (b"\xff", at, {"a": [at]}, 2**60)
-    result = parent.apply_async(message, {"key": b"\x00"}, queue=stage.worker.apart)
-    stage.worker.drain()
-    stage.go_on()
+    run = sim.run(parent, *message, key=b"\x00")
+    sim.advance("1h")
 
-    assert result.state == "SUCCESS"
+    assert run.state == "SUCCESS"
     assert seen == [(message, {"key": b"\x00"})] * 2
 
 
 def test_a_body_that_changes_its_arguments_is_given_the_same_ones_in_each_turn(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     @app.task
     def parent(items: list[int], seen: dict[str, int]) -> list[int]:
@@ -169,9 +170,10 @@ def test_a_body_that_changes_its_arguments_is_given_the_same_ones_in_each_turn(
             step.sleep("rest", 1)
         return [*done, len(seen)]
 
-    result = stage.finish(parent, [1, 2, 3], {"0": 0})
+    run = sim.run(parent, [1, 2, 3], {"0": 0})
+    sim.advance("1h")
 
-    assert result.result == [3, 2, 1, 4]
+    assert run.result == [3, 2, 1, 4]
 
 
 @pytest.mark.parametrize(
@@ -179,16 +181,14 @@ def test_a_body_that_changes_its_arguments_is_given_the_same_ones_in_each_turn(
     ids=["keys", "a tuple", "a tuple inside"],
 )  # fmt: skip
 def test_arguments_of_a_pickle_that_json_would_change_are_refused(
-    app: Celery, stage: Stage, pickles: None, given: object
+    app: Celery, pickles: None, sim: Simulation, given: object
 ) -> None:
-    app.conf.accept_content = ["json", "pickle"]
-
     @app.task(serializer="pickle")
     def parent(by: Any) -> None:
         step.sleep("nap", 5)
 
-    result = stage.begin(parent, given)
+    run = sim.run(parent, given)
 
-    assert result.state == "FAILURE"
+    assert run.state == "FAILURE"
     with pytest.raises(StepError, match=r"step 'nap' cannot park run .*serializer 'json'"):
-        result.get()
+        assert run.result

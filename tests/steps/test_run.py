@@ -10,24 +10,24 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from celery_defer import StepError, step
+from celery_defer.testing import Simulation
 from tests.support.flaky import Declined, Flaky
-from tests.support.stage import Stage
 
 
-def test_what_a_step_raises_leaves_it(app: Celery, stage: Stage) -> None:
+def test_what_a_step_raises_leaves_it(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> None:
         step.run("charge", Flaky(Declined("no funds")))
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
 
-    assert result.state == "FAILURE"
-    assert type(result.result) is Declined
-    assert result.result.args == ("no funds",)
+    assert run.state == "FAILURE"
+    assert type(run.exception) is Declined
+    assert run.exception.args == ("no funds",)
 
 
 def test_a_failure_that_the_body_catches_is_raised_again_by_a_replay(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     charge, caught = Flaky(Declined("no funds", 3)), []
 
@@ -40,16 +40,17 @@ def test_a_failure_that_the_body_catches_is_raised_again_by_a_replay(
         step.sleep("nap", 5)
         return "unpaid"
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert result.result == "unpaid"
+    assert run.result == "unpaid"
     assert charge.calls == 1
     assert [error.args for error in caught] == [("no funds", 3)] * 2
 
 
 @pytest.mark.parametrize("wait", ["sleep", "run", "wait", "retry", "send"])
 def test_a_caught_failure_is_kept_with_each_kind_of_next_step(
-    app: Celery, stage: Stage, wait: str
+    app: Celery, sim: Simulation, wait: str
 ) -> None:
     charge, other = Flaky(Declined()), Flaky(Declined())
 
@@ -72,37 +73,44 @@ def test_a_caught_failure_is_kept_with_each_kind_of_next_step(
         next_step()
         step.sleep("nap", 5)
 
-    assert stage.finish(parent).state == "SUCCESS"
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.state == "SUCCESS"
     assert charge.calls == 1
 
 
-def test_a_failed_step_is_begun_again_by_a_retry_of_the_task(app: Celery, stage: Stage) -> None:
+def test_a_failed_step_is_begun_again_by_a_retry_of_the_task(app: Celery, sim: Simulation) -> None:
     first, charge = Flaky(), Flaky(Declined())
 
     @app.task(autoretry_for=(Declined,), default_retry_delay=0, max_retries=2)
     def parent() -> list[int]:
         return [step.run("first", first), step.run("charge", charge)]
 
-    result = stage.begin(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.drain()
 
-    assert result.result == [1, 2]
+    assert run.result == [1, 2]
     assert (first.calls, charge.calls) == (1, 2)
 
 
-@pytest.mark.parametrize("passing", [Ignore(), Reject("no", requeue=False)])
+@pytest.mark.parametrize(
+    ("passing", "state"), [(Ignore(), "IGNORED"), (Reject("no", requeue=False), "REJECTED")]
+)
 def test_a_step_may_end_its_run_as_any_body_may(
-    app: Celery, stage: Stage, passing: Exception
+    app: Celery, sim: Simulation, passing: Exception, state: str
 ) -> None:
     @app.task
     def parent() -> None:
         step.run("charge", Flaky(passing), retries=3)
 
-    assert stage.begin(parent).state == "PENDING"
-    assert stage.parked() == 0
+    run = sim.run(parent)
+
+    assert (run.state, run.waits_for) == (state, None)
+    assert app.AsyncResult(run.id).state == "PENDING"
 
 
-def test_a_step_may_retry_its_run(app: Celery, stage: Stage) -> None:
+def test_a_step_may_retry_its_run(app: Celery, sim: Simulation) -> None:
     first, tries = Flaky(), []
 
     def again(task: Task[Any, Any]) -> int:
@@ -115,20 +123,23 @@ def test_a_step_may_retry_its_run(app: Celery, stage: Stage) -> None:
     def parent(self: Task[Any, Any]) -> list[int]:
         return [step.run("first", first), step.run("again", again, self, retries=9)]
 
-    result = stage.begin(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.drain()
 
-    assert result.result == [1, 3]
+    assert run.result == [1, 3]
 
 
-def test_a_soft_time_limit_leaves_a_step_untried(app: Celery, stage: Stage) -> None:
+def test_a_soft_time_limit_leaves_a_step_untried(app: Celery, sim: Simulation) -> None:
     late = Flaky(SoftTimeLimitExceeded())
 
     @app.task
     def parent() -> None:
         step.run("charge", late, retries=3)
 
-    assert type(stage.finish(parent).result) is SoftTimeLimitExceeded
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert type(run.exception) is SoftTimeLimitExceeded
     assert late.calls == 1
 
 
@@ -142,7 +153,7 @@ class Odd(Exception):
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_failure_that_cannot_be_made_anew_is_still_one_in_a_replay(
-    app: Celery, stage: Stage, retries: int
+    app: Celery, sim: Simulation, retries: int
 ) -> None:
     class Local(Exception):
         """Of a type that nobody can import."""
@@ -158,14 +169,15 @@ def test_a_failure_that_cannot_be_made_anew_is_still_one_in_a_replay(
         step.sleep("nap", 5)
         return "unpaid"
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert result.result == "unpaid"
+    assert run.result == "unpaid"
     assert charge.calls == 1 + retries
     assert len(caught) == 2
 
 
-def test_an_exception_of_odd_arguments_is_raised_in_each_pass(app: Celery, stage: Stage) -> None:
+def test_an_exception_of_odd_arguments_is_raised_in_each_pass(app: Celery, sim: Simulation) -> None:
     caught = []
 
     @app.task
@@ -176,7 +188,10 @@ def test_an_exception_of_odd_arguments_is_raised_in_each_pass(app: Celery, stage
             caught.append(type(error).__name__)
         step.sleep("nap", 5)
 
-    assert stage.finish(parent).state == "SUCCESS"
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.state == "SUCCESS"
     assert caught[0] == "Odd"
     assert len(caught) == 2
 
@@ -188,21 +203,21 @@ async def fetch() -> None: ...
     ("make", "shown"), [(dict, "dict"), (lambda: None, "None"), (fetch, "coroutine")]
 )
 def test_what_is_no_function_is_refused_at_once(
-    app: Celery, stage: Stage, make: Any, shown: str
+    app: Celery, sim: Simulation, make: Any, shown: str
 ) -> None:
     @app.task
     def parent() -> None:
         step.run("fetch", make(), retries=2)
 
-    result = stage.begin(parent).result
+    run = sim.run(parent)
 
-    assert type(result) is StepError
-    assert f"step 'fetch': {shown} is no function" in str(result)
-    assert stage.parked() == 0
+    assert type(run.exception) is StepError
+    assert f"step 'fetch': {shown} is no function" in str(run.exception)
+    assert run.waits_for is None
 
 
 def test_a_none_that_the_function_is_not_annotated_to_return_is_no_memo(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     called = []
 
@@ -217,7 +232,7 @@ def test_a_none_that_the_function_is_not_annotated_to_return_is_no_memo(
         except StepError as error:
             raise self.retry(exc=error, countdown=0) from None
 
-    result = stage.finish(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert result.result == 7
+    assert run.result == 7

@@ -34,11 +34,14 @@ class Worker:
         self.trace(message)
         return self.app.AsyncResult(result.id)
 
-    def perform(self, task: Any) -> Any:
-        """Run *task* as if a message of it had come, and answer its result."""
+    def perform(self, task: Any, *args: Any) -> Any:
+        """Run *task* as if a message of it had come, and return its result."""
         id = str(uuid.uuid4())
-        request = {"id": id, "task": task.name, "delivery_info": {}, "is_eager": False}
-        trace.build_tracer(task.name, self.app.tasks[task.name], app=self.app)(id, (), {}, request)
+        request = {"id": id, "task": task.name, "args": args, "kwargs": {}}
+        request |= {"delivery_info": {}, "is_eager": False}
+        trace.build_tracer(task.name, self.app.tasks[task.name], app=self.app)(
+            id, args, {}, request
+        )
         return self.app.AsyncResult(id)
 
     def published(self) -> list[Any]:
