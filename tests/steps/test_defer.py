@@ -8,62 +8,41 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import defer, deferred, step
-from celery_defer.model import HEADER
+from celery_defer import defer, step
+from celery_defer.testing import Simulation
 from tests.support.flaky import Declined, Flaky
-from tests.support.inside import Worker, ids_of
-from tests.support.stage import Stage
+
+
+@pytest.fixture
+def shipped(sim: Simulation) -> Any:
+    """Runs a task to its end, and returns the defer ids of what it has published, in order."""
+
+    def shipped(task: Any) -> list[str]:
+        run = sim.run(task)
+        ran = [each for each in sim.advance("1h") if each != run]
+        assert run.state in {"SUCCESS", "FAILURE"}
+        ids = {call.run.id: call.id for call in run.deferred.values() if call.state == "PUBLISHED"}
+        return [ids[each.id] for each in ran]
+
+    return shipped
 
 
 def test_what_a_body_publishes_at_once_is_published_in_one_turn_alone(
-    app: Celery, worker: Worker, stage: Stage
+    app: Celery, ship: Any, shipped: Any, sim: Simulation
 ) -> None:
-    @deferred
-    @app.task(shared=False)
-    def ship() -> None: ...
-
     handles = []
 
     @app.task
     def parent() -> None:
-        handles.append(defer("ship", ship.with_options(when="now")))
+        handles.append(defer("ship", ship.with_options(when="now"), 1))
         step.sleep("nap", 5)
         step.sleep("another", 5)
 
-    result = worker.run(parent)
-    published = [m for m in worker.published() if m.headers.get(HEADER)]
-    for _ in range(2):
-        for message in (woken := stage.later(5)):
-            worker.trace(message)
-        published += [m for m in woken if m.headers.get(HEADER)]
-
-    assert [message.headers[HEADER]["id"] for message in published] == ["ship"]
+    assert shipped(parent) == ["ship"]
     assert {handle.id for handle in handles} == {handles[0].id}
     assert [handle.skipped for handle in handles] == [None] * 3
-    assert [child.id for child in result.children] == [handles[0].id]
-
-
-@pytest.fixture
-def shipped(stage: Stage) -> Any:
-    """Run what is left, and answer the ids that were deferred."""
-
-    def published(task: Any, **options: Any) -> list[str]:
-        ids = list[str]()
-        stage.begin(task, **options)
-        for _ in range(9):
-            messages = stage.worker.published()
-            ids += ids_of(each for each in messages if "celery_defer" in each.headers)
-            for message in messages:
-                stage.worker.trace(message)
-            if not messages and not stage.parked():
-                return ids
-            due = stage.extension.store.next_due()
-            if due and not messages:
-                stage.now = max(stage.now, due)
-                stage.relay.tick(stage.now)
-        raise AssertionError("no end")
-
-    return published
+    (run,) = sim.runs_of(parent)
+    assert [child.id for child in app.AsyncResult(run.id).children] == [handles[0].id]
 
 
 def test_what_a_step_defers_is_published_once_when_the_run_succeeds(
@@ -149,7 +128,7 @@ def test_what_waits_for_a_failure_is_published_after_a_wake_up(
 
 
 def test_what_a_step_defers_now_is_published_once_and_linked(
-    app: Celery, ship: Any, stage: Stage
+    app: Celery, ship: Any, sim: Simulation
 ) -> None:
     now = ship.with_options(when="now")
 
@@ -159,13 +138,13 @@ def test_what_a_step_defers_now_is_published_once_and_linked(
         step.sleep("nap", 5)
         return id
 
-    result = stage.begin(parent)
-    (message,) = stage.worker.published()
-    stage.go_on()
+    run = sim.run(parent)
+    (child,) = run.children
+    ran = sim.advance("1h")
 
-    assert message.headers["id"] == result.result
-    assert stage.worker.published() == []
-    assert [child.id for child in result.children] == [result.result]
+    assert run.result == child.id
+    assert ran == [child, run]
+    assert [each.id for each in app.AsyncResult(run.id).children] == [child.id]
 
 
 def test_a_call_that_a_step_aborts_stays_aborted(app: Celery, ship: Any, shipped: Any) -> None:
@@ -179,7 +158,7 @@ def test_a_call_that_a_step_aborts_stays_aborted(app: Celery, ship: Any, shipped
 
 
 def test_the_payload_of_a_step_is_that_of_its_first_pass(
-    app: Celery, ship: Any, stage: Stage
+    app: Celery, ship: Any, sim: Simulation
 ) -> None:
     numbers = iter([1, 2, 3])
 
@@ -189,6 +168,8 @@ def test_the_payload_of_a_step_is_that_of_its_first_pass(
         step.sleep("nap", 5)
         return id
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert app.AsyncResult(result.result).result == 1
+    shipped = run.deferred["in-step"].run
+    assert (shipped.id, shipped.result) == (run.result, 1)
