@@ -8,8 +8,8 @@ import pytest
 from celery import Celery
 
 from celery_defer import EventError, StoreError, send_event, step
-from tests.support.inside import WatchedStore
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
+from tests.support.inside import WatchedStore, Worker
 
 
 @pytest.fixture
@@ -24,12 +24,11 @@ def waiter(app: Celery) -> Any:
     return waiter
 
 
-def test_the_same_id_counts_once_for_a_name(waiter: Any, stage: Stage) -> None:
-    first = stage.begin(waiter)
+def test_the_same_id_counts_once_for_a_name(waiter: Any, sim: Simulation) -> None:
+    first = sim.run(waiter)
     assert send_event("event", 1, id="e") == 1
-    stage.worker.drain()
-    stage.now += 1
-    second = stage.begin(waiter)
+    sim.advance(1)
+    second = sim.run(waiter)
 
     assert send_event("event", 2, id="e") == 0
     assert send_event("other", 2, id="e") == 0
@@ -39,17 +38,17 @@ def test_the_same_id_counts_once_for_a_name(waiter: Any, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "a\nb", 3])
-def test_an_id_is_a_line_of_text(stage: Stage, id: Any) -> None:
-    assert stage.parked() == 0
+def test_an_id_is_a_line_of_text(sim: Simulation, id: Any) -> None:
     with pytest.raises(EventError, match="is no id of an event"):
         send_event("event", id=id)
+    assert sim.events == []
 
 
 @pytest.mark.parametrize("data", [object(), {object()}, {"a": lambda: 1}])
-def test_data_without_json_is_an_error(stage: Stage, data: Any) -> None:
-    assert stage.parked() == 0
+def test_data_without_json_is_an_error(sim: Simulation, data: Any) -> None:
     with pytest.raises(EventError, match=r"event 'event' .* is not JSON"):
         send_event("event", data)
+    assert sim.events == []
 
 
 def test_without_a_store_an_event_is_an_error(app: Celery) -> None:
@@ -65,8 +64,7 @@ def test_without_defer_an_event_is_an_error() -> None:
         send_event("event")
 
 
-def test_a_store_that_is_away_is_an_error_for_who_sends(stage: Stage, store: WatchedStore) -> None:
-    assert stage.parked() == 0
+def test_a_store_that_is_away_is_an_error_for_who_sends(store: WatchedStore) -> None:
     store.away = {"emit"}
 
     with pytest.raises(StoreError, match="event 'event' finds no store"):
@@ -74,25 +72,24 @@ def test_a_store_that_is_away_is_an_error_for_who_sends(stage: Stage, store: Wat
 
 
 def test_an_event_whose_wake_up_cannot_be_settled_is_sent_all_the_same(
-    waiter: Any, stage: Stage, store: WatchedStore
+    waiter: Any, worker: Worker, store: WatchedStore
 ) -> None:
-    result = stage.begin(waiter)
+    result = worker.run(waiter)
     store.away = {"settle_all"}
     assert send_event("event", 1) == 1
     store.away = set()
-    stage.worker.drain()
-    stage.wake(30)
+    worker.drain()
+    worker.wake(30)
 
     assert result.result == 1
 
 
 @pytest.mark.parametrize("limit", [9, 10])
 def test_an_events_data_is_held_to_the_limit_of_payloads(
-    app: Celery, stage: Stage, limit: int
+    app: Celery, sim: Simulation, limit: int
 ) -> None:
     app.conf.defer_max_payload_bytes = limit
     data = "ß" * 4  # 8 bytes, and the quotes
-    assert stage.parked() == 0
 
     if limit == 10:
         assert send_event("event", data) == 0
@@ -101,10 +98,7 @@ def test_an_events_data_is_held_to_the_limit_of_payloads(
             send_event("event", data, id="e-1")
 
 
-def test_a_store_that_is_away_is_told_with_its_place_and_the_fix(
-    stage: Stage, store: WatchedStore
-) -> None:
-    assert stage.parked() == 0
+def test_a_store_that_is_away_is_told_with_its_place_and_the_fix(store: WatchedStore) -> None:
     store.away = {"emit"}
 
     with pytest.raises(

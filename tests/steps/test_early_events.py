@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from celery import Celery, Task
 
-from celery_defer import send_event, step
-from tests.support.stage import Stage
+from celery_defer import defer, deferred, send_event, step
+from celery_defer.testing import Simulation
+from tests.support.inside import Worker
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def waiter(app: Celery) -> Any:
 
 
 def test_each_wait_of_a_run_receives_another_early_event_of_new_values(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     @app.task
     def parent() -> list[Any]:
@@ -33,20 +34,20 @@ def test_each_wait_of_a_run_receives_another_early_event_of_new_values(
         found = [step.wait_for_event("wait", "event", timeout=60, match=match) for _ in range(3)]
         return [each and each.data["n"] for each in found]
 
-    result = stage.begin(parent)
+    run = sim.run(parent)
     for n in range(4):
-        stage.now += 1
+        sim.advance(1)
         send_event("event", {"user": n % 2, "n": n})
-    stage.wake(30)
-    assert result.state == "WAITING"
-    stage.go_on()
+    sim.advance(30)
+    assert run.state == "WAITING"
+    sim.advance("1h")
 
-    assert result.result == [1, 3, None]
+    assert run.result == [1, 3, None]
 
 
 @pytest.mark.parametrize("match", [None, {"user": 1}])
 def test_an_event_before_the_wait_counts_if_the_run_was_there(
-    app: Celery, stage: Stage, match: Any
+    app: Celery, sim: Simulation, match: Any
 ) -> None:
     @app.task
     def parent() -> Any:
@@ -54,28 +55,26 @@ def test_an_event_before_the_wait_counts_if_the_run_was_there(
         found = step.wait_for_event("wait", "event", timeout=60, match=match)
         return found and found.data
 
-    result = stage.begin(parent)
-    stage.now += 10
+    run = sim.run(parent)
+    sim.advance(10)
     assert send_event("event", {"user": 1}) == 0
-    stage.wake(50)
+    sim.advance(50)
 
-    assert result.result == {"user": 1}
+    assert run.result == {"user": 1}
 
 
-def test_an_event_before_the_run_was_seen_does_not_count(waiter: Any, stage: Stage) -> None:
+def test_an_event_before_the_run_was_seen_does_not_count(waiter: Any, sim: Simulation) -> None:
     send_event("event", 1)
-    stage.now += 1
-    result = stage.begin(waiter, None, 60)
-    assert result.state == "WAITING"
-    stage.go_on()
+    sim.advance(1)
+    run = sim.run(waiter, None, 60)
+    assert run.state == "WAITING"
+    sim.advance("1h")
 
-    assert result.state == "SUCCESS"
-    assert result.result is None
+    assert run.result is None
 
 
-def test_an_event_between_defer_and_the_start_counts(app: Celery, stage: Stage) -> None:
-    from celery_defer import defer, deferred  # noqa: PLC0415
-
+@pytest.mark.usefixtures("store")
+def test_an_event_between_defer_and_the_start_counts(app: Celery, worker: Worker) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> Any:
@@ -87,18 +86,18 @@ def test_an_event_between_defer_and_the_start_counts(app: Celery, stage: Stage) 
         return defer("child", child).id
 
     send_event("event", "before")
-    stage.now += 1
-    result = stage.begin(parent)
-    stage.now += 5
+    worker.now += 1
+    result = worker.run(parent)
+    worker.now += 5
     send_event("event", "early")
-    stage.worker.drain()
+    worker.drain()
 
     assert app.AsyncResult(result.result).result == "early"
 
 
 @pytest.mark.parametrize("match", [None, {"user": 1}])
 def test_an_event_older_than_the_retention_does_not_count(
-    app: Celery, stage: Stage, match: Any
+    app: Celery, sim: Simulation, match: Any
 ) -> None:
     @app.task
     def parent() -> Any:
@@ -106,43 +105,44 @@ def test_an_event_older_than_the_retention_does_not_count(
         found = step.wait_for_event("wait", "event", timeout=60, match=match)
         return found and found.data
 
-    result = stage.begin(parent)
-    stage.now += 3_000
+    run = sim.run(parent)
+    sim.advance(3_000)
     send_event("event", {"user": 1, "is": "old"})
-    stage.now += 3_000
+    sim.advance(3_000)
     send_event("event", {"user": 1, "is": "young"})
-    stage.wake(25 * 3_600 - 6_000)
-    stage.go_on()
+    sim.advance(25 * 3_600 - 6_000)
+    sim.advance("1h")
 
-    assert result.result == {"user": 1, "is": "young"}
+    assert run.result == {"user": 1, "is": "young"}
 
 
-def test_an_early_event_shows_the_run_at_work_again(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_an_early_event_shows_the_run_at_work_again(app: Celery, worker: Worker) -> None:
     states = []
 
     @app.task(bind=True)
     def parent(self: Task[Any, Any]) -> None:
         step.run("send", lambda: send_event("event", 1))
-        stage.now += 1
+        worker.now += 1
         step.wait_for_event("wait", "event", timeout=60)
         states.append(app.AsyncResult(self.request.id).state)
 
-    stage.begin(parent)
+    worker.run(parent)
 
     assert states == ["STARTED"]
 
 
-def test_of_several_early_events_the_first_counts(app: Celery, stage: Stage) -> None:
+def test_of_several_early_events_the_first_counts(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> Any:
         step.sleep("nap", 60)
         found = step.wait_for_event("wait", "event", timeout=60)
         return found and found.data
 
-    result = stage.begin(parent)
+    run = sim.run(parent)
     for n in range(3):
-        stage.now += 10
+        sim.advance(10)
         send_event("event", n)
-    stage.wake(30)
+    sim.advance(30)
 
-    assert result.result == 0
+    assert run.result == 0

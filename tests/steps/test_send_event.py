@@ -12,8 +12,8 @@ from celery import Celery
 from pydantic import BaseModel
 
 from celery_defer import Event, EventError, step
-from tests.support.inside import WatchedStore
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
+from tests.support.inside import WatchedStore, Worker
 
 
 class Purchase(BaseModel):
@@ -37,7 +37,7 @@ def waiter(app: Celery) -> Any:
     return waiter
 
 
-def test_a_step_sends_its_event_once_in_a_run(app: Celery, waiter: Any, stage: Stage) -> None:
+def test_a_step_sends_its_event_once_in_a_run(app: Celery, waiter: Any, sim: Simulation) -> None:
     answers = []
 
     @app.task
@@ -45,19 +45,18 @@ def test_a_step_sends_its_event_once_in_a_run(app: Celery, waiter: Any, stage: S
         answers.append(step.send_event("tell", "event", 1))
         step.sleep("nap", 5)
 
-    first = stage.begin(waiter)
-    stage.begin(parent)
-    stage.worker.drain()
-    stage.now += 1
-    second = stage.begin(waiter)
-    stage.go_on()
+    first = sim.run(waiter)
+    sim.run(parent)
+    sim.advance(1)
+    second = sim.run(waiter)
+    sim.advance("1h")
 
     assert answers == [1, 1]
     assert first.result == 1
     assert second.result is None
 
 
-def test_each_run_and_each_step_sends_an_event_of_its_own(app: Celery, stage: Stage) -> None:
+def test_each_run_and_each_step_sends_an_event_of_its_own(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> None:
         for _ in range(2):
@@ -68,17 +67,17 @@ def test_each_run_and_each_step_sends_an_event_of_its_own(app: Celery, stage: St
         found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(5)]
         return [each.id for each in found if each]
 
-    result = stage.begin(receiver)
+    run = sim.run(receiver)
     for _ in range(2):
-        assert stage.begin(parent).state == "SUCCESS"
-        stage.worker.drain()
-    stage.go_on()
+        assert sim.run(parent).state == "SUCCESS"
+        sim.drain()
+    sim.advance("1h")
 
-    assert len(set(result.result)) == 4
+    assert len(set(run.result)) == 4
 
 
 def test_a_step_that_died_after_sending_does_not_send_again(
-    app: Celery, stage: Stage, store: WatchedStore
+    app: Celery, worker: Worker, store: WatchedStore
 ) -> None:
     @app.task
     def parent() -> int:
@@ -89,18 +88,18 @@ def test_a_step_that_died_after_sending_does_not_send_again(
         found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(2)]
         return [each and each.data for each in found]
 
-    received = stage.begin(receiver)
+    received = worker.run(receiver)
     store.away = {"remember"}
-    result = stage.begin(parent)
+    result = worker.run(parent)
     store.away = set()
-    stage.worker.drain()
-    stage.go_on()
+    worker.drain()
+    worker.wake(60)
 
     assert result.state == "SUCCESS"
     assert received.result == [1, None]
 
 
-def test_a_step_sends_a_typed_event(app: Celery, stage: Stage) -> None:
+def test_a_step_sends_a_typed_event(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent(total: Any) -> int:
         return step.send_event("tell", purchase, Purchase(order=UUID(int=1), total=total))
@@ -109,21 +108,21 @@ def test_a_step_sends_a_typed_event(app: Celery, stage: Stage) -> None:
     def bad() -> int:
         return step.send_event("tell", purchase, 3)  # type: ignore[arg-type]
 
-    assert stage.begin(parent, 2).result == 0
-    assert isinstance(stage.begin(bad).result, EventError)
+    assert sim.run(parent, 2).result == 0
+    assert isinstance(sim.run(bad).exception, EventError)
 
 
-def test_a_run_does_not_wait_for_itself_in_vain(app: Celery, stage: Stage) -> None:
+def test_a_run_does_not_wait_for_itself_in_vain(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> Any:
         step.send_event("tell", "event", 1)
         found = step.wait_for_event("wait", "event", timeout=60)
         return found and found.data
 
-    assert stage.begin(parent).result == 1
+    assert sim.run(parent).result == 1
 
 
-def test_a_step_that_sends_too_much_is_named(app: Celery, stage: Stage) -> None:
+def test_a_step_that_sends_too_much_is_named(app: Celery, sim: Simulation) -> None:
     app.conf.defer_max_payload_bytes = 9
     told = []
 
@@ -135,7 +134,8 @@ def test_a_step_that_sends_too_much_is_named(app: Celery, stage: Stage) -> None:
             told.append(str(error))
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert len(told) == 2
     assert told[0] == told[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -14,8 +14,8 @@ from celery import Celery
 from pydantic import BaseModel
 
 from celery_defer import Event, EventError, Received, StepError, send_event, step
-from tests.support.inside import WatchedStore
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation, Waiting
+from tests.support.inside import WatchedStore, Worker
 
 
 class Purchase(BaseModel):
@@ -45,7 +45,7 @@ def waiter(app: Celery) -> Any:
     return waiter
 
 
-def test_a_wait_answers_the_event(app: Celery, stage: Stage) -> None:
+def test_a_wait_answers_the_event(app: Celery, sim: Simulation) -> None:
     found = []
 
     @app.task
@@ -53,18 +53,17 @@ def test_a_wait_answers_the_event(app: Celery, stage: Stage) -> None:
         found.append(step.wait_for_event("wait", "event", timeout=60))
         step.sleep("nap", 5)
 
-    stage.begin(parent)
-    stage.now += 10
-    at = stage.now
+    sim.run(parent)
+    sim.advance(10)
     assert send_event("event", {"n": [1]}, id="e-1") == 1
-    stage.worker.drain()
-    stage.go_on()
+    at = sim.now
+    sim.advance("1h")
 
-    expected = Received("e-1", "event", datetime.fromtimestamp(at, timezone.utc), {"n": [1]})
+    expected = Received("e-1", "event", at, {"n": [1]})
     assert found == [expected, expected]
 
 
-def test_a_wait_answers_none_when_its_time_is_over(app: Celery, stage: Stage) -> None:
+def test_a_wait_answers_none_when_its_time_is_over(app: Celery, sim: Simulation) -> None:
     found = []
 
     @app.task
@@ -73,19 +72,20 @@ def test_a_wait_answers_none_when_its_time_is_over(app: Celery, stage: Stage) ->
         step.sleep("nap", 5)
         return "done"
 
-    result = stage.begin(parent)
-    stage.wake(59)
-    assert result.state == "WAITING"
-    stage.wake(1)
-    stage.go_on()
+    run = sim.run(parent)
+    sim.advance(59)
+    assert run.state == "WAITING"
+    sim.advance(1)
+    assert run.waits_for == Waiting("nap", "sleep", sim.now + timedelta(seconds=5))
+    sim.advance(5)
 
-    assert result.result == "done"
+    assert run.result == "done"
     assert found == [None, None]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "0s"])
 def test_a_wait_without_time_looks_for_early_events_alone(
-    app: Celery, stage: Stage, timeout: Any
+    app: Celery, sim: Simulation, timeout: Any
 ) -> None:
     @app.task
     def parent() -> list[Any]:
@@ -93,18 +93,18 @@ def test_a_wait_without_time_looks_for_early_events_alone(
         found = [step.wait_for_event("wait", "event", timeout=timeout) for _ in range(2)]
         return [each and each.data for each in found]
 
-    result = stage.begin(parent)
+    run = sim.run(parent)
     send_event("event", 1)
-    stage.go_on()
+    sim.advance("1h")
 
-    assert result.result == [1, None]
+    assert run.result == [1, None]
 
 
-def test_a_waiting_run_tells_what_it_waits_for(waiter: Any, stage: Stage) -> None:
-    result = stage.begin(waiter, {"user.id": UUID(int=1)}, 60)
+def test_a_waiting_run_tells_what_it_waits_for(app: Celery, waiter: Any, sim: Simulation) -> None:
+    run = sim.run(waiter, {"user.id": UUID(int=1)}, 60)
 
-    until = datetime.fromtimestamp(stage.now + 60, timezone.utc).isoformat(timespec="milliseconds")
-    assert result.info == {
+    until = (sim.now + timedelta(seconds=60)).isoformat(timespec="milliseconds")
+    assert app.AsyncResult(run.id).info == {
         "step": "wait",
         "waiting_for": "event",
         "event": "event",
@@ -113,12 +113,12 @@ def test_a_waiting_run_tells_what_it_waits_for(waiter: Any, stage: Stage) -> Non
     }
 
 
-def test_one_event_wakes_every_matching_wait_and_no_other(waiter: Any, stage: Stage) -> None:
+def test_one_event_wakes_every_matching_wait_and_no_other(waiter: Any, sim: Simulation) -> None:
     matches = [None, {"n": 1}, {"n": 2}, {"n": 1, "m.0": "a"}, {"m.0": "b"}, {"n": 1.0}]
-    results = [stage.begin(waiter, match) for match in matches]
+    results = [sim.run(waiter, match) for match in matches]
 
     woken = send_event("event", {"n": 1, "m": ["a"]})
-    stage.worker.drain()
+    sim.drain()
 
     assert woken == 4
     assert [each.state for each in results] == [
@@ -126,23 +126,23 @@ def test_one_event_wakes_every_matching_wait_and_no_other(waiter: Any, stage: St
     ]  # fmt: skip
 
 
-def test_an_event_of_another_name_wakes_nobody(waiter: Any, stage: Stage) -> None:
-    result = stage.begin(waiter)
+def test_an_event_of_another_name_wakes_nobody(waiter: Any, sim: Simulation) -> None:
+    run = sim.run(waiter)
 
     assert send_event("events") == 0
-    assert result.state == "WAITING"
+    assert run.state == "WAITING"
 
 
-def test_an_event_without_data_is_an_event(waiter: Any, app: Celery, stage: Stage) -> None:
+def test_an_event_without_data_is_an_event(waiter: Any, app: Celery, sim: Simulation) -> None:
     found = []
 
     @app.task
     def parent() -> None:
         found.append(step.wait_for_event("wait", "event", timeout=60))
 
-    stage.begin(parent)
+    sim.run(parent)
     assert send_event("event") == 1
-    stage.worker.drain()
+    sim.drain()
 
     assert found[0].data is None
     assert UUID(found[0].id)
@@ -159,71 +159,74 @@ class NarrowStore(WatchedStore):
         return ask(*args, **{**kwargs, "limit": 2})
 
 
-def test_more_runs_than_one_question_takes_are_all_woken(waiter: Any, stage: Stage) -> None:
-    stage.extension.store = store = NarrowStore()
-    results = [stage.begin(waiter) for _ in range(5)]
+def test_more_runs_than_one_question_takes_are_all_woken(
+    app: Celery, waiter: Any, worker: Worker
+) -> None:
+    app._celery_defer.store = store = NarrowStore()
+    results = [worker.run(waiter) for _ in range(5)]
 
     assert send_event("event", 1, id="e") == 5
     assert store.asked.count("emit") == 3
-    stage.worker.drain()
+    worker.drain()
     assert send_event("event", 1, id="e") == 0
 
     assert {each.result for each in results} == {1}
 
 
-def test_two_events_wake_a_run_once_and_the_first_counts(waiter: Any, stage: Stage) -> None:
-    result = stage.begin(waiter)
+def test_two_events_wake_a_run_once_and_the_first_counts(waiter: Any, sim: Simulation) -> None:
+    run = sim.run(waiter)
 
     assert [send_event("event", n) for n in (1, 2)] == [1, 0]
-    (message,) = stage.worker.published()
-    stage.worker.trace(message)
+    assert sim.drain() == [run]
 
-    assert result.result == 1
-    assert stage.later(3_600) == []
+    assert run.result == 1
+    assert sim.advance(3_600) == []
 
 
-def test_each_wait_of_a_run_receives_another_event(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_each_wait_of_a_run_receives_another_event(app: Celery, worker: Worker) -> None:
     @app.task
     def parent() -> list[Any]:
         found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(3)]
         return [each and each.data for each in found]
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
     for n in range(3):
-        stage.now += 1
+        worker.now += 1
         send_event("event", n)
-    stage.worker.drain()
+    worker.drain()
 
     assert result.result == [0, 1, 2]
 
 
-def test_a_timed_out_wait_leaves_the_event_to_the_next_wait(app: Celery, stage: Stage) -> None:
+def test_a_timed_out_wait_leaves_the_event_to_the_next_wait(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> list[Any]:
         found = [step.wait_for_event("wait", "event", timeout=10) for _ in range(2)]
         return [each and each.data for each in found]
 
-    result = stage.begin(parent)
-    stage.wake(10)
+    run = sim.run(parent)
+    sim.advance(10)
     send_event("event", 1)
-    stage.worker.drain()
+    sim.drain()
 
-    assert result.result == [None, 1]
+    assert run.result == [None, 1]
 
 
+@pytest.mark.usefixtures("store")
 def test_an_event_between_a_wake_up_and_its_pass_is_still_the_steps(
-    waiter: Any, stage: Stage
+    waiter: Any, worker: Worker
 ) -> None:
-    result = stage.begin(waiter, None, 60)
-    (message,) = stage.later(60)
+    result = worker.run(waiter, None, 60)
+    (message,) = worker.later(60)
 
     send_event("event", 1)
-    stage.worker.trace(message)
+    worker.trace(message)
 
     assert result.state == "SUCCESS"
 
 
-def test_a_typed_event_is_received_as_it_was_sent(app: Celery, stage: Stage) -> None:
+def test_a_typed_event_is_received_as_it_was_sent(app: Celery, sim: Simulation) -> None:
     found = []
 
     @app.task
@@ -234,13 +237,12 @@ def test_a_typed_event_is_received_as_it_was_sent(app: Celery, stage: Stage) -> 
         found.append(received and received.data)
         step.sleep("nap", 5)
 
-    stage.begin(parent)
+    sim.run(parent)
     at = datetime(2030, 1, 1, tzinfo=timezone.utc)
     assert send_event(purchase, Purchase(order=UUID(int=2), total=Decimal("1.50"))) == 0
     sent = Purchase(order=UUID(int=1), total=Decimal("1.50"), at=at)
     assert send_event(purchase, sent) == 1
-    stage.worker.drain()
-    stage.go_on()
+    sim.advance("1h")
 
     assert found == [sent, sent]
 
@@ -257,7 +259,7 @@ def test_a_typed_event_is_received_as_it_was_sent(app: Celery, stage: Stage) -> 
     ],
 )
 def test_data_of_any_type_of_pydantics_comes_back_equal(
-    app: Celery, stage: Stage, schema: Any, data: Any
+    app: Celery, sim: Simulation, schema: Any, data: Any
 ) -> None:
     event, found = Event("event", schema), []
 
@@ -266,27 +268,27 @@ def test_data_of_any_type_of_pydantics_comes_back_equal(
         received = step.wait_for_event("wait", event, timeout=60)
         found.append(received and received.data)
 
-    stage.begin(parent)
+    sim.run(parent)
     send_event(event, data)
-    stage.worker.drain()
+    sim.drain()
 
     assert found == [data]
 
 
 def test_untyped_data_that_a_typed_wait_cannot_read_is_an_error_that_names_the_step(
-    app: Celery, stage: Stage
+    app: Celery, sim: Simulation
 ) -> None:
     @app.task
     def parent() -> None:
         step.wait_for_event("wait", purchase, timeout=60)
 
-    result = stage.begin(parent)
+    run = sim.run(parent)
     send_event("purchase/completed", {"order": "x"}, id="e-1")
-    stage.worker.drain()
+    sim.drain()
 
-    assert isinstance(result.result, StepError)
-    assert "step 'wait' has received event 'purchase/completed' (e-1)" in str(result.result)
-    assert "total: Field required" in str(result.result)
+    assert isinstance(run.exception, StepError)
+    assert "step 'wait' has received event 'purchase/completed' (e-1)" in str(run.exception)
+    assert "total: Field required" in str(run.exception)
 
 
 @pytest.mark.parametrize(
@@ -300,13 +302,13 @@ def test_untyped_data_that_a_typed_wait_cannot_read_is_an_error_that_names_the_s
     ],
 )
 def test_a_wait_that_cannot_be_one_names_its_step(
-    app: Celery, stage: Stage, event: Any, match: Any
+    app: Celery, sim: Simulation, event: Any, match: Any
 ) -> None:
     @app.task
     def parent() -> None:
         step.wait_for_event("first", event, timeout=60, match=match)
 
-    result = stage.begin(parent).result
+    error = sim.run(parent).exception
 
-    assert type(result) is EventError
-    assert str(result).startswith("step 'first': ")
+    assert type(error) is EventError
+    assert str(error).startswith("step 'first': ")

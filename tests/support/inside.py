@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
+from time import time
 from typing import Any
 
 from celery import Celery
@@ -13,6 +14,7 @@ from celery.app import trace
 from celery_defer import deferred
 from celery_defer.model import HEADER, Record
 from celery_defer.outbox import records
+from celery_defer.outbox.relay import Relay
 from celery_defer.store import MemoryStore
 
 __all__ = ["WatchedStore", "Worker", "ids_of", "parent_of", "ship_of"]
@@ -21,14 +23,24 @@ _numbers = count()
 
 
 class Worker:
-    """Does with a message what a pool's process does, but when the test says so."""
+    """Does with a message what a pool's process does, but when the test says so.
+
+    For tests that hold a message in hand or watch a store; the others have ``sim``. The clock
+    stands, and no relay looks, until the test says ``later``.
+    """
 
     def __init__(self, app: Celery) -> None:
         self.app = app
         self.apart = f"{app.main}-apart"
+        self.now = time()
+        self._extension.clock = lambda: self.now
+
+    @property
+    def _extension(self) -> Any:
+        return self.app._celery_defer
 
     def run(self, task: Any, *args: Any, **options: Any) -> Any:
-        """Send *task*, run it and nothing else, and answer its result."""
+        """Send *task*, run it and nothing else, and return its result."""
         result = task.apply_async(args, **{"queue": self.apart, **options})
         (message,) = self._received(self.apart)
         self.trace(message)
@@ -49,13 +61,25 @@ class Worker:
         return [*self._received(), *self._received(self.apart)]
 
     def drain(self) -> list[Any]:
-        """Run what waits, and what that publishes in turn; answer the results in order."""
+        """Run what waits, and what that publishes in turn; return the results in order."""
         results = []
         while messages := self.published():
             for message in messages:
                 self.trace(message)
                 results.append(self.app.AsyncResult(message.headers["id"]))
         return results
+
+    def later(self, seconds: float) -> list[Any]:
+        """Let time pass and a relay look; take the messages that it has published, unrun."""
+        self.now += seconds
+        Relay(self.app, self._extension.store, self._extension.settings).tick(self.now)
+        return self.published()
+
+    def wake(self, seconds: float) -> None:
+        """Let time pass, and run what a relay publishes then, and what follows from it."""
+        for message in self.later(seconds):
+            self.trace(message)
+        self.drain()
 
     def _received(self, name: str | None = None) -> Iterator[Any]:
         with self.app.connection_for_read() as connection:
@@ -69,7 +93,7 @@ class Worker:
                 yield message
 
     def trace(self, message: Any) -> Any:
-        """Run *message*, and answer what Celery's tracer answers the pool."""
+        """Run *message*, and return what Celery's tracer returns to the pool."""
         task = self.app.tasks[message.headers["task"]]
         args, kwargs, embed = message.payload
         request = {
@@ -110,7 +134,7 @@ class WatchedStore:
         return ask
 
     def records(self) -> list[Record]:
-        """Answer what is in the outbox, and leave it there."""
+        """Return what is in the outbox, and leave it there."""
         return [records.unpack(kept.body) for kept in self._store._outbox.values()]
 
 
@@ -134,5 +158,5 @@ def parent_of(app: Celery, body: Callable[[], Any], **options: Any) -> Any:
 
 
 def ids_of(messages: Iterable[Any]) -> list[str]:
-    """Answer the defer ids of messages."""
+    """Return the defer ids of messages."""
     return [message.headers[HEADER]["id"] for message in messages]
