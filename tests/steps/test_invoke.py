@@ -12,7 +12,8 @@ from celery import Celery
 from pydantic import BaseModel
 
 from celery_defer import current_run, defer, deferred, step
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
+from tests.support.inside import Worker
 
 
 class Invoice(BaseModel):
@@ -40,16 +41,16 @@ def parent(app: Celery, make_invoice: Any) -> Any:
     return parent
 
 
-def test_an_invocation_answers_the_result_of_its_run(parent: Any, stage: Stage) -> None:
-    result = stage.begin(parent)
-    assert result.state == "WAITING"
-    stage.worker.drain()
+def test_an_invocation_answers_the_result_of_its_run(parent: Any, sim: Simulation) -> None:
+    run = sim.run(parent)
+    assert run.state == "WAITING"
+    sim.drain()
 
-    assert result.result == {"total": "1.50"}
+    assert run.result == {"total": "1.50"}
 
 
 def test_an_invocation_begins_one_run_and_answers_the_same_in_each_pass(
-    app: Celery, make_invoice: Any, stage: Stage
+    app: Celery, make_invoice: Any, sim: Simulation
 ) -> None:
     answers = []
 
@@ -58,29 +59,29 @@ def test_an_invocation_begins_one_run_and_answers_the_same_in_each_pass(
         answers.append(step.invoke("invoice", make_invoice, total=1))
         step.sleep("nap", 5)
 
-    stage.begin(parent)
-    (message,) = stage.worker.published()
-    stage.worker.trace(message)
-    stage.worker.drain()
-    stage.go_on()
+    run = sim.run(parent)
+    sim.advance("1h")
 
+    assert len(run.children) == 1
     assert answers == [{"total": "1"}] * 2
 
 
-def test_a_waiting_run_tells_which_run_it_waits_for(parent: Any, stage: Stage) -> None:
-    result = stage.begin(parent)
-    (message,) = stage.worker.published()
+def test_a_waiting_run_tells_which_run_it_waits_for(
+    app: Celery, parent: Any, sim: Simulation
+) -> None:
+    run = sim.run(parent)
+    (child,) = run.children
 
-    assert result.info == {
+    assert app.AsyncResult(run.id).info == {
         "step": "invoice",
         "waiting_for": "run",
-        "run": message.headers["id"],
+        "run": child.id,
         "task": "make_invoice",
         "until": None,
     }
 
 
-def test_an_invoked_run_is_linked_to_its_invoker(app: Celery, stage: Stage) -> None:
+def test_an_invoked_run_is_linked_to_its_invoker(app: Celery, sim: Simulation) -> None:
     runs = []
 
     @deferred
@@ -94,14 +95,13 @@ def test_an_invoked_run_is_linked_to_its_invoker(app: Celery, stage: Stage) -> N
         step.sleep("nap", 5)
         return current_run().id
 
-    result = stage.finish(parent)
-    stage.worker.drain()
-    stage.go_on()
+    invoker = sim.run(parent)
+    sim.advance("1h")
 
     (run,) = runs
     assert run.parent is not None
-    assert (run.parent.id, run.root_id) == (result.id, result.id)
-    assert [each.id for each in result.children] == [run.id]
+    assert (run.parent.id, run.root_id) == (invoker.id, invoker.id)
+    assert [each.id for each in app.AsyncResult(invoker.id).children] == [run.id]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_invoked_run_is_linked_to_its_invoker(app: Celery, stage: Stage) -> N
     ],
 )
 def test_the_result_has_the_type_that_the_function_is_annotated_with(
-    app: Celery, stage: Stage, annotation: Any, value: Any
+    app: Celery, sim: Simulation, annotation: Any, value: Any
 ) -> None:
     def child() -> Any:
         return value
@@ -133,15 +133,14 @@ def test_the_result_has_the_type_that_the_function_is_annotated_with(
         answers.append(step.invoke("child", task))
         step.sleep("nap", 5)
 
-    stage.begin(parent)
-    stage.worker.drain()
-    stage.go_on()
+    sim.run(parent)
+    sim.advance("1h")
 
     assert answers == [value, value]
     assert type(answers[0]) is type(value)
 
 
-def test_a_model_comes_back_as_a_model(app: Celery, stage: Stage) -> None:
+def test_a_model_comes_back_as_a_model(app: Celery, sim: Simulation) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> Invoice:
@@ -153,55 +152,54 @@ def test_a_model_comes_back_as_a_model(app: Celery, stage: Stage) -> None:
     def parent() -> None:
         answers.append(step.invoke("child", child))
 
-    stage.begin(parent)
-    stage.worker.drain()
+    sim.run(parent)
+    sim.drain()
 
     assert answers == [Invoice(id=UUID(int=1), total=Decimal("1.50"))]
 
 
-def test_an_invoked_run_goes_by_its_options(app: Celery, make_invoice: Any, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_an_invoked_run_goes_by_its_options(app: Celery, make_invoice: Any, worker: Worker) -> None:
     @app.task
     def parent() -> None:
         options = make_invoice.with_options(priority=3, headers={"x": "y"}, when="failure")
         step.invoke("invoice", options, total=1)
 
-    stage.begin(parent)
-    (message,) = stage.worker.published()
+    worker.run(parent)
+    (message,) = worker.published()
 
     assert message.headers["x"] == "y"
     assert message.properties["priority"] == 3
 
 
 def test_each_of_several_invocations_is_a_run_of_its_own(
-    app: Celery, make_invoice: Any, stage: Stage
+    app: Celery, make_invoice: Any, sim: Simulation
 ) -> None:
     @app.task
     def parent() -> list[Any]:
         return [step.invoke("invoice", make_invoice, total=n)["total"] for n in range(3)]
 
-    result = stage.begin(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.drain()
 
-    assert result.result == ["0", "1", "2"]
+    assert run.result == ["0", "1", "2"]
 
 
 def test_an_invocation_may_have_the_id_of_a_call(
-    app: Celery, make_invoice: Any, ship: Any, stage: Stage
+    app: Celery, make_invoice: Any, ship: Any, sim: Simulation
 ) -> None:
-    from celery_defer import defer  # noqa: PLC0415
-
     @app.task
     def parent() -> str:
         step.invoke("same", make_invoice, total=1)
         return defer("same", ship, 7).id
 
-    result = stage.begin(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.drain()
 
-    assert stage.app.AsyncResult(result.result).result == 7
+    assert sim.find(run.result).result == 7
 
 
-def test_an_invocation_and_a_call_of_any_id_are_two_runs(app: Celery, stage: Stage) -> None:
+def test_an_invocation_and_a_call_of_any_id_are_two_runs(app: Celery, sim: Simulation) -> None:
     @deferred
     @app.task(shared=False, name="child")
     def child(n: int) -> int:
@@ -213,8 +211,8 @@ def test_an_invocation_and_a_call_of_any_id_are_two_runs(app: Celery, stage: Sta
             defer(id, child, n=1)
         return step.invoke("x", child, n=2)
 
-    result = stage.finish(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.drain()
 
-    assert result.get() == 2
-    assert len({child.id for child in result.children}) == 3
+    assert run.result == 2
+    assert len({child.id for child in app.AsyncResult(run.id).children}) == 3

@@ -10,7 +10,7 @@ from celery import Celery
 
 from celery_defer import PayloadError, StepError, deferred, step
 from celery_defer.errors import NotDeferredError
-from tests.support.stage import Stage
+from celery_defer.testing import Simulation
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def parent(app: Celery, make_invoice: Any) -> Any:
 
 @pytest.mark.parametrize("how", ["task", "app", "disabled://", "rpc://"])
 def test_a_function_that_keeps_no_result_cannot_be_waited_for(
-    app: Celery, stage: Stage, how: str
+    app: Celery, sim: Simulation, how: str
 ) -> None:
     @deferred
     @app.task(shared=False, name="child", ignore_result=how == "task")
@@ -50,20 +50,20 @@ def test_a_function_that_keeps_no_result_cannot_be_waited_for(
 
     if how.endswith("://"):
         child.backend = Celery("other", backend=how, set_as_current=False).backend
-    result = stage.begin(parent)
+    run = sim.run(parent)
 
-    assert "step 'child' cannot wait for child, which keeps no result" in str(result.result)
-    assert stage.worker.published() == []
-
-
-def test_a_bad_payload_is_an_error_where_it_is_written(parent: Any, stage: Stage) -> None:
-    result = stage.begin(parent, "much")
-
-    assert isinstance(result.result, PayloadError)
-    assert stage.worker.published() == []
+    assert "step 'child' cannot wait for child, which keeps no result" in str(run.exception)
+    assert sim.runs == [run]
 
 
-def test_a_task_that_is_not_deferred_cannot_be_invoked(app: Celery, stage: Stage) -> None:
+def test_a_bad_payload_is_an_error_where_it_is_written(parent: Any, sim: Simulation) -> None:
+    run = sim.run(parent, "much")
+
+    assert isinstance(run.exception, PayloadError)
+    assert sim.runs == [run]
+
+
+def test_a_task_that_is_not_deferred_cannot_be_invoked(app: Celery, sim: Simulation) -> None:
     @app.task
     def plain() -> None: ...
 
@@ -71,10 +71,12 @@ def test_a_task_that_is_not_deferred_cannot_be_invoked(app: Celery, stage: Stage
     def parent() -> None:
         step.invoke("plain", plain)  # type: ignore[arg-type]
 
-    assert isinstance(stage.begin(parent).result, NotDeferredError)
+    assert isinstance(sim.run(parent).exception, NotDeferredError)
 
 
-def test_an_answer_without_json_is_an_error_that_names_the_step(app: Celery, stage: Stage) -> None:
+def test_an_answer_without_json_is_an_error_that_names_the_step(
+    app: Celery, sim: Simulation
+) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> Any:
@@ -85,14 +87,14 @@ def test_an_answer_without_json_is_an_error_that_names_the_step(app: Celery, sta
         child.run.__annotations__["return"] = int
         return step.invoke("child", child)  # type: ignore[no-any-return]
 
-    result = stage.begin(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.drain()
 
-    assert isinstance(result.result, StepError)
-    assert "step 'child' has answered" in str(result.result)
+    assert isinstance(run.exception, StepError)
+    assert "step 'child' has answered" in str(run.exception)
 
 
-def test_a_bad_invocation_names_its_step(app: Celery, make_invoice: Any, stage: Stage) -> None:
+def test_a_bad_invocation_names_its_step(app: Celery, make_invoice: Any, sim: Simulation) -> None:
     @app.task
     def plain() -> None: ...
 
@@ -107,7 +109,7 @@ def test_a_bad_invocation_names_its_step(app: Celery, make_invoice: Any, stage: 
         return told
 
     problems: list[Any] = []
-    payload, unknown = stage.begin(parent).result
+    payload, unknown = sim.run(parent).result
 
     assert payload.startswith("step 'invoice': payload of make_invoice: total: ")
     assert "step 'invoice:1': " in unknown

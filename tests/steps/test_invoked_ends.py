@@ -11,8 +11,8 @@ from celery.exceptions import Ignore
 
 from celery_defer import StepError, deferred, step
 from celery_defer.steps.invoke import FIRST_LOOK
+from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker
-from tests.support.stage import Stage
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Declined(Exception):
     """What a child raises."""
 
 
-def test_a_run_that_fails_raises_step_error_in_its_invoker(app: Celery, stage: Stage) -> None:
+def test_a_run_that_fails_raises_step_error_in_its_invoker(app: Celery, sim: Simulation) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> None:
@@ -55,16 +55,15 @@ def test_a_run_that_fails_raises_step_error_in_its_invoker(app: Celery, stage: S
         step.sleep("nap", 5)
         return "unpaid"
 
-    result = stage.begin(parent)
-    stage.worker.drain()
-    stage.go_on()
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert result.result == "unpaid"
+    assert run.result == "unpaid"
     assert [error.step for error in caught] == ["child"] * 2
     assert [error.__cause__.args for error in caught] == [("no funds",)] * 2  # type: ignore[union-attr]
 
 
-def test_an_invoker_waits_for_the_retries_of_its_run(app: Celery, stage: Stage) -> None:
+def test_an_invoker_waits_for_the_retries_of_its_run(app: Celery, sim: Simulation) -> None:
     tries = []
 
     @deferred
@@ -79,13 +78,13 @@ def test_an_invoker_waits_for_the_retries_of_its_run(app: Celery, stage: Stage) 
     def parent() -> int:
         return step.invoke("child", child)
 
-    result = stage.begin(parent)
-    stage.worker.drain()
+    run = sim.run(parent)
+    sim.drain()
 
-    assert result.result == 3
+    assert run.result == 3
 
 
-def test_an_invoker_waits_for_a_run_that_waits(app: Celery, stage: Stage) -> None:
+def test_an_invoker_waits_for_a_run_that_waits(app: Celery, sim: Simulation) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> str:
@@ -96,16 +95,15 @@ def test_an_invoker_waits_for_a_run_that_waits(app: Celery, stage: Stage) -> Non
     def parent() -> str:
         return step.invoke("child", child)
 
-    result = stage.begin(parent)
-    stage.worker.drain()
-    stage.wake(30)
-    assert result.state == "WAITING"
-    stage.wake(60)
+    run = sim.run(parent)
+    sim.advance(30)
+    assert run.state == "WAITING"
+    sim.advance(60)
 
-    assert result.result == "awake"
+    assert run.result == "awake"
 
 
-def test_an_invoker_of_an_invoker_waits_too(app: Celery, stage: Stage) -> None:
+def test_an_invoker_of_an_invoker_waits_too(app: Celery, sim: Simulation) -> None:
     @deferred
     @app.task(shared=False)
     def third() -> int:
@@ -120,74 +118,75 @@ def test_an_invoker_of_an_invoker_waits_too(app: Celery, stage: Stage) -> None:
     def first() -> int:
         return step.invoke("second", second) + 1
 
-    result = stage.begin(first)
-    stage.worker.drain()
+    run = sim.run(first)
+    sim.drain()
 
-    assert result.result == 3
+    assert run.result == 3
 
 
+@pytest.mark.usefixtures("store")
 def test_a_run_that_is_revoked_raises_step_error_in_its_invoker(
-    app: Celery, parent: Any, stage: Stage
+    app: Celery, parent: Any, worker: Worker
 ) -> None:
-    result = stage.begin(parent)
-    (message,) = stage.worker.published()
+    result = worker.run(parent)
+    (message,) = worker.published()
     app.backend.mark_as_revoked(message.headers["id"], "revoked")
-    stage.wake(FIRST_LOOK)
+    worker.wake(FIRST_LOOK)
 
     assert isinstance(result.result, StepError)
     assert "revoked" in str(result.result)
 
 
 def test_an_end_of_which_nobody_tells_is_found_by_a_relay(
-    parent: Any, stage: Stage, store: WatchedStore
+    parent: Any, worker: Worker, store: WatchedStore
 ) -> None:
-    result = stage.begin(parent)
+    result = worker.run(parent)
     store.away = {"arrive"}
-    (message,) = stage.worker.published()
-    stage.worker.trace(message)
-    assert stage.worker.published() == []
+    (message,) = worker.published()
+    worker.trace(message)
+    assert worker.published() == []
     store.away = set()
-    stage.wake(FIRST_LOOK)
+    worker.wake(FIRST_LOOK)
 
     assert result.result == {"total": "1.50"}
 
 
 def test_a_relay_looks_again_and_again_for_a_run_that_takes_its_time(
-    parent: Any, stage: Stage, store: WatchedStore
+    parent: Any, worker: Worker, store: WatchedStore
 ) -> None:
-    result = stage.begin(parent)
-    (message,) = stage.worker.published()
+    result = worker.run(parent)
+    (message,) = worker.published()
     for _ in range(20):
-        assert stage.later(60) == []
+        assert worker.later(60) == []
     store.away = {"arrive"}
-    stage.worker.trace(message)
+    worker.trace(message)
     store.away = set()
-    stage.wake(60)
+    worker.wake(60)
 
     assert result.result == {"total": "1.50"}
 
 
 def test_a_run_that_ends_before_its_invoker_has_parked_is_not_missed(
-    parent: Any, stage: Stage, store: WatchedStore
+    parent: Any, worker: Worker, store: WatchedStore
 ) -> None:
     # The child runs to its end while its invoker is about to park.
     class Quick(WatchedStore):
         def __getattr__(self, name: str) -> Any:
-            if name == "park" and (messages := stage.worker.published()):
+            if name == "park" and (messages := worker.published()):
                 for message in messages:
-                    stage.worker.trace(message)
+                    worker.trace(message)
             return super().__getattr__(name)
 
-    stage.extension.store = quick = Quick()
+    worker.app._celery_defer.store = quick = Quick()
     quick._store = store._store
-    result = stage.begin(parent)
-    stage.worker.drain()
+    result = worker.run(parent)
+    worker.drain()
 
     assert result.result == {"total": "1.50"}
 
 
 def test_a_run_that_was_invoked_before_a_crash_is_not_begun_anew(
-    parent: Any, stage: Stage, store: WatchedStore
+    parent: Any, worker: Worker, store: WatchedStore
 ) -> None:
     started = []
 
@@ -201,22 +200,22 @@ def test_a_run_that_was_invoked_before_a_crash_is_not_begun_anew(
                 raise Killed
             return super().__getattr__(name)
 
-    stage.extension.store = deadly = Deadly()
+    worker.app._celery_defer.store = deadly = Deadly()
     deadly._store = store._store
     parent.apply_async()
-    (message,) = stage.worker.published()
+    (message,) = worker.published()
     with pytest.raises(Killed):
-        stage.worker.trace(message)
+        worker.trace(message)
     message.delivery_info["redelivered"] = True
-    (child,) = stage.worker.published()
-    stage.worker.trace(child)
-    stage.worker.trace(message)
-    (again,) = stage.worker.published() or [None]
+    (child,) = worker.published()
+    worker.trace(child)
+    worker.trace(message)
+    (again,) = worker.published() or [None]
     if again is not None:
-        stage.worker.trace(again)
-    stage.worker.drain()
+        worker.trace(again)
+    worker.drain()
 
-    assert stage.app.AsyncResult(message.headers["id"]).result == {"total": "1.50"}
+    assert worker.app.AsyncResult(message.headers["id"]).result == {"total": "1.50"}
 
 
 def test_a_broker_that_is_away_leaves_the_invoked_run_to_a_relay(nowhere: Celery) -> None:
@@ -232,8 +231,9 @@ def test_a_broker_that_is_away_leaves_the_invoked_run_to_a_relay(nowhere: Celery
     assert nowhere._celery_defer.store.waiting() == 2
 
 
+@pytest.mark.usefixtures("store")
 def test_an_invoked_run_that_is_ignored_leaves_its_invoker_waiting(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     @deferred
     @app.task(shared=False, bind=True)
@@ -244,15 +244,16 @@ def test_an_invoked_run_that_is_ignored_leaves_its_invoker_waiting(
     def parent() -> None:
         step.invoke("child", child)
 
-    result = stage.begin(parent)
-    stage.worker.drain()
-    stage.wake(60)
+    result = worker.run(parent)
+    worker.drain()
+    worker.wake(60)
 
     assert result.state == "WAITING"
 
 
+@pytest.mark.usefixtures("store")
 def test_in_a_chord_an_invocation_waits_no_longer_than_the_chord_counts(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     @deferred
     @app.task(shared=False, name="child")
@@ -266,28 +267,29 @@ def test_in_a_chord_an_invocation_waits_no_longer_than_the_chord_counts(
     def total(results: list[object]) -> None: ...
 
     app.conf.result_chord_expires = 100
-    result = stage.begin(parent, chord=total.s().set(task_id="total"), group_id="the-group")
-    stage.worker.published()  # the child never runs
+    result = worker.run(parent, chord=total.s().set(task_id="total"), group_id="the-group")
+    worker.published()  # the child never runs
     for _ in range(3):
-        stage.wake(40)
+        worker.wake(40)
 
     assert result.state == "FAILURE"
     assert "set result_chord_expires" in str(result.result)
 
 
+@pytest.mark.usefixtures("store")
 def test_a_result_that_expires_before_the_invoker_goes_on_is_not_lost(
-    app: Celery, parent: Any, stage: Stage
+    app: Celery, parent: Any, worker: Worker
 ) -> None:
-    result = stage.begin(parent)
-    [child] = stage.worker.published()
-    stage.worker.trace(child)
+    result = worker.run(parent)
+    [child] = worker.published()
+    worker.trace(child)
     app.AsyncResult(child.headers["id"]).forget()
-    stage.worker.drain()
+    worker.drain()
 
     assert result.result == {"total": "1.50"}
 
 
-def test_a_failed_run_is_named_to_its_invoker_in_each_pass(app: Celery, stage: Stage) -> None:
+def test_a_failed_run_is_named_to_its_invoker_in_each_pass(app: Celery, sim: Simulation) -> None:
     @deferred
     @app.task(name="shop.backup", shared=False)
     def backup() -> None:
@@ -303,11 +305,8 @@ def test_a_failed_run_is_named_to_its_invoker_in_each_pass(app: Celery, stage: S
             told.append(str(error))
         step.sleep("nap", 5)
 
-    stage.begin(parent)
-    [child] = stage.worker.published()
-    stage.worker.trace(child)
-    stage.worker.drain()
-    stage.go_on()
+    (child,) = sim.run(parent).children
+    sim.advance("1h")
 
-    whose = f"run {child.headers['id']} (shop.backup)"
+    whose = f"run {child.id} (shop.backup)"
     assert told == [f"step 'backup' has failed: {whose} ended with Declined('disk full')"] * 2
