@@ -10,8 +10,7 @@ from celery.worker import state
 
 from celery_defer import step
 from celery_defer.app.revoked import Revoked
-from tests.support.inside import WatchedStore
-from tests.support.stage import Stage
+from tests.support.inside import WatchedStore, Worker
 
 
 @pytest.fixture
@@ -31,25 +30,27 @@ def _nothing_revoked() -> Any:
 
 
 @pytest.fixture
-def revoked(stage: Stage, app: Celery) -> Revoked:
-    return Revoked(app, stage.extension.store, 60)
+def revoked(worker: Worker, store: WatchedStore, app: Celery) -> Revoked:
+    return Revoked(app, store, 60)
 
 
 def test_a_parked_run_that_celery_revokes_ends(
-    sleeper: Any, stage: Stage, revoked: Revoked
+    sleeper: Any, worker: Worker, revoked: Revoked
 ) -> None:
-    result = stage.begin(sleeper)
+    result = worker.run(sleeper)
     state.revoked.add(result.id)
     revoked.look()
 
     assert result.state == "REVOKED"
-    assert stage.later(60) == []
+    assert worker.later(60) == []
 
 
 def test_only_what_is_parked_is_ended_by_a_look(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
+    sleeper: Any, worker: Worker, revoked: Revoked, store: WatchedStore
 ) -> None:
-    finished, other = stage.finish(sleeper), stage.begin(sleeper)
+    finished = worker.run(sleeper)
+    worker.wake(60)
+    other = worker.run(sleeper)
     state.revoked.update([finished.id, "unknown"])
     revoked.look()
 
@@ -59,10 +60,10 @@ def test_only_what_is_parked_is_ended_by_a_look(
 
 
 def test_each_revoke_is_looked_at_once(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
+    sleeper: Any, worker: Worker, revoked: Revoked, store: WatchedStore
 ) -> None:
     for _ in range(3):
-        state.revoked.add(stage.begin(sleeper).id)
+        state.revoked.add(worker.run(sleeper).id)
         revoked.look()
         revoked.look()
 
@@ -70,9 +71,9 @@ def test_each_revoke_is_looked_at_once(
 
 
 def test_a_look_that_fails_is_made_again(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
+    sleeper: Any, worker: Worker, revoked: Revoked, store: WatchedStore
 ) -> None:
-    result = stage.begin(sleeper)
+    result = worker.run(sleeper)
     state.revoked.add(result.id)
     store.away = {"cancel"}
     with pytest.raises(ConnectionError):
@@ -84,11 +85,11 @@ def test_a_look_that_fails_is_made_again(
 
 
 def test_a_revoke_is_seen_though_another_was_forgotten_meanwhile(
-    sleeper: Any, stage: Stage, revoked: Revoked
+    sleeper: Any, worker: Worker, revoked: Revoked
 ) -> None:
     state.revoked.add("old")
     revoked.look()
-    result = stage.begin(sleeper)
+    result = worker.run(sleeper)
     state.revoked.discard("old")
     state.revoked.add(result.id)
     revoked.look()
@@ -97,10 +98,10 @@ def test_a_revoke_is_seen_though_another_was_forgotten_meanwhile(
 
 
 def test_of_two_workers_one_ends_the_run(
-    sleeper: Any, app: Celery, stage: Stage, revoked: Revoked
+    sleeper: Any, app: Celery, worker: Worker, store: WatchedStore, revoked: Revoked
 ) -> None:
-    other = Revoked(app, stage.extension.store, 60)
-    result = stage.begin(sleeper)
+    other = Revoked(app, store, 60)
+    result = worker.run(sleeper)
     state.revoked.add(result.id)
     revoked.look()
     other.look()

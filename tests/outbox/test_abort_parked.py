@@ -6,17 +6,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.worker import state
 
 from celery_defer import IdError, abort, defer, deferred, step
-from tests.support.inside import WatchedStore
-from tests.support.stage import Stage
+from tests.support.inside import WatchedStore, Worker
 
-
-@pytest.fixture(autouse=True)
-def _nothing_revoked() -> Any:
-    yield
-    state.revoked.clear()
+pytestmark = pytest.mark.usefixtures("store")
 
 
 @pytest.fixture
@@ -35,23 +29,23 @@ def deferring(app: Celery) -> Any:
 
 
 def test_a_deferred_run_that_is_parked_is_aborted(
-    app: Celery, stage: Stage, deferring: Any
+    app: Celery, worker: Worker, deferring: Any
 ) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
+    parent = worker.run(deferring)
+    worker.drain()
     child = app.AsyncResult(parent.result)
     assert child.state == "WAITING"
 
     assert abort(parent.id, "child") is True
     assert child.state == "REVOKED"
-    assert stage.later(60) == []
+    assert worker.later(60) == []
 
 
 def test_to_abort_a_parked_run_twice_does_no_more(
-    app: Celery, stage: Stage, deferring: Any
+    app: Celery, worker: Worker, deferring: Any
 ) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
+    parent = worker.run(deferring)
+    worker.drain()
     abort(parent.id, "child")
 
     assert abort(parent.id, "child") is False
@@ -59,31 +53,30 @@ def test_to_abort_a_parked_run_twice_does_no_more(
 
 
 def test_a_deferred_run_that_is_awake_again_is_not_aborted(
-    app: Celery, stage: Stage, deferring: Any
+    app: Celery, worker: Worker, deferring: Any
 ) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    (message,) = stage.later(60)
+    parent = worker.run(deferring)
+    worker.drain()
+    (message,) = worker.later(60)
 
     assert abort(parent.id, "child") is False
-    stage.worker.trace(message)
+    worker.trace(message)
     assert app.AsyncResult(parent.result).result == "awake"
 
 
 def test_a_parked_run_whose_claim_has_expired_is_aborted_too(
-    app: Celery, stage: Stage, store: WatchedStore, deferring: Any
+    app: Celery, worker: Worker, store: WatchedStore, deferring: Any
 ) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
+    parent = worker.run(deferring)
+    worker.drain()
     store._store._owners.clear()  # after a day
 
     assert abort(parent.id, "child") is True
     assert app.AsyncResult(parent.result).state == "REVOKED"
-    assert stage.later(60) == []
+    assert worker.later(60) == []
 
 
 @pytest.mark.parametrize("given", [None, "", 7])
-def test_what_is_no_defer_id_is_not_aborted(stage: Stage, given: Any) -> None:
-    assert stage.parked() == 0
+def test_what_is_no_defer_id_is_not_aborted(given: Any) -> None:
     with pytest.raises(IdError, match=r"defer id .* is not a non-empty string"):
         abort("run", given)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from celery import Celery, group
 from celery.exceptions import TaskRevokedError
-from celery.worker import state
 
 from celery_defer import (
     IdError,
@@ -22,7 +21,6 @@ from celery_defer import (
     step,
 )
 from tests.support.inside import WatchedStore, Worker
-from tests.support.stage import Stage
 
 
 @pytest.fixture
@@ -35,45 +33,43 @@ def sleeper(app: Celery) -> Any:
     return sleeper
 
 
-@pytest.fixture(autouse=True)
-def _nothing_revoked() -> Any:
-    yield
-    state.revoked.clear()
-
-
-def test_a_parked_run_ends_as_revoked(sleeper: Any, stage: Stage) -> None:
-    result = stage.begin(sleeper)
+def test_a_parked_run_ends_as_revoked(sleeper: Any, worker: Worker, store: WatchedStore) -> None:
+    result = worker.run(sleeper)
 
     assert cancel(result.id) is True
     assert result.state == "REVOKED"
     assert isinstance(result.result, TaskRevokedError)
-    assert stage.later(60) == []
-    assert stage.parked() == 0
+    assert worker.later(60) == []
+    assert store.waiting() == 0
 
 
-def test_to_cancel_twice_does_no_more(sleeper: Any, stage: Stage) -> None:
-    result = stage.begin(sleeper)
+@pytest.mark.usefixtures("store")
+def test_to_cancel_twice_does_no_more(sleeper: Any, worker: Worker) -> None:
+    result = worker.run(sleeper)
     cancel(result.id)
 
     assert cancel(result.id) is False
     assert result.state == "REVOKED"
 
 
+@pytest.mark.usefixtures("store")
 def test_a_run_that_waits_for_an_event_is_cancelled_and_no_event_wakes_it(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     @app.task
     def parent() -> None:
         step.wait_for_event("wait", "event", timeout=60)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
     assert cancel(result.id)
 
     assert send_event("event") == 0
-    assert stage.worker.published() == []
+    assert worker.published() == []
 
 
-def test_a_run_at_work_ends_where_its_next_step_would_begin(app: Celery, stage: Stage) -> None:
+def test_a_run_at_work_ends_where_its_next_step_would_begin(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
     calls = []
 
     @app.task
@@ -84,15 +80,16 @@ def test_a_run_at_work_ends_where_its_next_step_would_begin(app: Celery, stage: 
         step.sleep("nap", 60)
         calls.append(3)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
 
     assert result.state == "REVOKED"
     assert calls == [1, 2]
-    assert stage.parked() == 0
+    assert store.waiting() == 0
 
 
+@pytest.mark.usefixtures("store")
 def test_a_run_that_is_cancelled_between_two_steps_ends_with_the_next(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     calls = []
 
@@ -103,13 +100,14 @@ def test_a_run_that_is_cancelled_between_two_steps_ends_with_the_next(
         step.run("second", calls.append, 2)
         step.run("third", calls.append, 3)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
 
     assert result.state == "REVOKED"
     assert calls == [1, 2]
 
 
-def test_a_run_that_is_cancelled_inside_a_step_ends_after_it(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_cancelled_inside_a_step_ends_after_it(app: Celery, worker: Worker) -> None:
     calls = []
 
     @app.task
@@ -117,38 +115,43 @@ def test_a_run_that_is_cancelled_inside_a_step_ends_after_it(app: Celery, stage:
         step.run("first", lambda: cancel(current_run().id))
         step.run("second", calls.append, 2)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
 
     assert result.state == "REVOKED"
     assert calls == []
 
 
-def test_a_run_that_is_cancelled_after_its_last_step_may_succeed(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_cancelled_after_its_last_step_may_succeed(
+    app: Celery, worker: Worker
+) -> None:
     @app.task
     def parent() -> str:
         step.run("first", int)
         cancel(current_run().id)
         return "done"
 
-    assert stage.begin(parent).result == "done"
+    assert worker.run(parent).result == "done"
 
 
-def test_a_run_whose_message_is_on_its_way_begins_no_step(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_whose_message_is_on_its_way_begins_no_step(app: Celery, worker: Worker) -> None:
     calls = []
 
     @app.task
     def parent() -> None:
         step.run("first", calls.append, 1)
 
-    result = parent.apply_async(queue=stage.worker.apart)
+    result = parent.apply_async(queue=worker.apart)
     assert cancel(result.id) is False
-    stage.worker.drain()
+    worker.drain()
 
     assert result.state == "REVOKED"
     assert calls == []
 
 
-def test_a_run_that_is_being_woken_begins_no_further_step(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_being_woken_begins_no_further_step(app: Celery, worker: Worker) -> None:
     calls = []
 
     @app.task
@@ -156,18 +159,19 @@ def test_a_run_that_is_being_woken_begins_no_further_step(app: Celery, stage: St
         step.sleep("nap", 5)
         calls.append(1)
 
-    result = stage.begin(parent)
-    (message,) = stage.later(5)
+    result = worker.run(parent)
+    (message,) = worker.later(5)
     assert cancel(result.id) is False
-    stage.worker.trace(message)
+    worker.trace(message)
 
     assert result.state == "REVOKED"
     assert calls == []
 
 
 @pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.usefixtures("store")
 def test_a_cancelled_body_that_swallows_everything_is_revoked_all_the_same(
-    app: Celery, stage: Stage, raises: bool
+    app: Celery, worker: Worker, raises: bool
 ) -> None:
     @app.task
     def parent() -> str:
@@ -182,32 +186,36 @@ def test_a_cancelled_body_that_swallows_everything_is_revoked_all_the_same(
             step.run("second", int)
         return "done"
 
-    assert stage.begin(parent).state == "REVOKED"
+    assert worker.run(parent).state == "REVOKED"
 
 
-def test_what_a_cancelled_run_has_deferred_is_dropped(app: Celery, stage: Stage, ship: Any) -> None:
+def test_what_a_cancelled_run_has_deferred_is_dropped(
+    app: Celery, worker: Worker, store: WatchedStore, ship: Any
+) -> None:
     @app.task
     def parent() -> None:
         defer("in-body", ship, 1)
         step.run("first", lambda: defer("in-step", ship, 2) and None)
         step.sleep("nap", 60)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
     cancel(result.id)
 
-    assert stage.worker.published() == []
-    assert stage.parked() == 0
+    assert worker.published() == []
+    assert store.waiting() == 0
 
 
-def test_a_finished_run_stays_as_it_is(sleeper: Any, stage: Stage) -> None:
-    result = stage.finish(sleeper)
+@pytest.mark.usefixtures("store")
+def test_a_finished_run_stays_as_it_is(sleeper: Any, worker: Worker) -> None:
+    result = worker.run(sleeper)
+    worker.wake(60)
 
     assert cancel(result.id) is False
     assert result.result == "awake"
 
 
-def test_a_run_that_nobody_knows_is_not_cancelled(stage: Stage) -> None:
-    assert stage.parked() == 0
+@pytest.mark.usefixtures("store")
+def test_a_run_that_nobody_knows_is_not_cancelled() -> None:
     assert cancel("unknown") is False
 
 
@@ -217,7 +225,8 @@ def test_without_a_store_nothing_is_cancelled(app: Celery) -> None:
         cancel("run")
 
 
-def test_the_invoker_of_a_cancelled_run_is_told(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_the_invoker_of_a_cancelled_run_is_told(app: Celery, worker: Worker) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> None:
@@ -233,17 +242,18 @@ def test_the_invoker_of_a_cancelled_run_is_told(app: Celery, stage: Stage) -> No
             return str(error)
         return "done"
 
-    result = stage.begin(parent)
-    (message,) = stage.worker.published()
+    result = worker.run(parent)
+    (message,) = worker.published()
     ids.append(message.headers["id"])
-    stage.worker.trace(message)
+    worker.trace(message)
     assert cancel(ids[0])
-    stage.wake(60)
+    worker.wake(60)
 
     assert "step 'child' has failed" in result.result
 
 
-def test_a_cancelled_part_fails_its_chord(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_cancelled_part_fails_its_chord(app: Celery, worker: Worker) -> None:
     @app.task
     def part(n: int) -> int:
         if n:
@@ -255,18 +265,19 @@ def test_a_cancelled_part_fails_its_chord(app: Celery, stage: Stage) -> None:
         return found
 
     result = (group(part.s(0), part.s(1)) | body.s()).apply_async()
-    stage.worker.drain()
+    worker.drain()
     (waiting,) = [each for each in result.parent.results if each.state == "WAITING"]
     cancel(waiting.id)
-    stage.worker.drain()
+    worker.drain()
 
     assert result.state == "FAILURE"
 
 
+@pytest.mark.usefixtures("store")
 def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
-    sleeper: Any, stage: Stage
+    sleeper: Any, worker: Worker
 ) -> None:
-    result = stage.begin(sleeper)
+    result = worker.run(sleeper)
 
     for given in (None, result, "", 7):
         with pytest.raises(IdError, match=r"is no id of a run: give the text, such as result\.id"):
@@ -277,9 +288,9 @@ def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
 
 
 def test_a_store_that_is_away_is_told_to_who_cancels(
-    sleeper: Any, stage: Stage, store: WatchedStore
+    sleeper: Any, worker: Worker, store: WatchedStore
 ) -> None:
-    result = stage.begin(sleeper)
+    result = worker.run(sleeper)
     store.away = {"cancel"}
     with pytest.raises(StoreError, match=rf"run {result.id} .* \(ConnectionError: the store") as e:
         cancel(result.id)
@@ -289,8 +300,9 @@ def test_a_store_that_is_away_is_told_to_who_cancels(
     assert cancel(result.id) is True
 
 
+@pytest.mark.usefixtures("store")
 def test_a_run_that_is_cancelled_at_work_ends_where_its_next_step_would_begin(
-    app: Celery, worker: Worker, store: WatchedStore
+    app: Celery, worker: Worker
 ) -> None:
     went_on = []
 

@@ -51,10 +51,12 @@ def test_what_is_not_json_fails_the_step_by_name(
         step.run("first", fn)
 
     run = sim.run(parent)
+    error = app.AsyncResult(run.id).result
 
-    assert isinstance(run.exception, StepError)
-    assert "step 'first' answered" in str(run.exception)
-    assert run.exception.step == "first"
+    assert run.state == "FAILURE"
+    assert isinstance(error, StepError)
+    assert "step 'first' answered" in str(error)
+    assert error.step == "first"
 
 
 def test_an_answer_over_the_limit_fails_the_step_by_name(app: Celery, sim: Simulation) -> None:

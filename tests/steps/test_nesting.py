@@ -21,10 +21,12 @@ def test_steps_do_not_nest(app: Celery, sim: Simulation) -> None:
         step.run("outer", lambda: step.run("inner", int))
 
     run = sim.run(parent)
+    error = app.AsyncResult(run.id).result
 
-    assert isinstance(run.exception, StepError)
-    assert "step 'inner' is inside step 'outer'" in str(run.exception)
-    assert run.exception.step == "inner"
+    assert run.state == "FAILURE"
+    assert isinstance(error, StepError)
+    assert "step 'inner' is inside step 'outer'" in str(error)
+    assert error.step == "inner"
 
 
 @pytest.mark.parametrize("kind", ["sleep", "until", "wait", "send", "invoke"])

@@ -20,10 +20,11 @@ def test_what_a_step_raises_leaves_it(app: Celery, sim: Simulation) -> None:
         step.run("charge", Flaky(Declined("no funds")))
 
     run = sim.run(parent)
+    error = app.AsyncResult(run.id).result
 
     assert run.state == "FAILURE"
-    assert type(run.exception) is Declined
-    assert run.exception.args == ("no funds",)
+    assert type(error) is Declined
+    assert error.args == ("no funds",)
 
 
 def test_a_failure_that_the_body_catches_is_raised_again_by_a_replay(
