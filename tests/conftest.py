@@ -1,4 +1,4 @@
-"""An app whose broker and backend are in this process, and a worker that can be read."""
+"""An app whose broker and backend are in this process, a simulation of it, and a worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from celery import Celery, _state
 from celery_defer import Defer
 from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker, ship_of
-from tests.support.stage import Stage
 
 
 @pytest.fixture
@@ -47,14 +46,8 @@ def sim(app: Celery) -> Iterator[Simulation]:
 
 
 @pytest.fixture
-def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
-    assert app._celery_defer.store is store
-    return Stage(app, worker)
-
-
-@pytest.fixture
 def ship(app: Celery) -> Any:
-    """A deferred task that answers its number."""
+    """A deferred task that returns its number."""
     return ship_of(app)
 
 

@@ -1,4 +1,4 @@
-"""A run whose step finds no store is tried again."""
+"""Steps without a store, and with one that is away: the run is tried again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from celery import Celery
 from celery_defer import StoreError, step
 from tests.support.flaky import Declined, Flaky
 from tests.support.inside import WatchedStore, Worker
-from tests.support.stage import Stage
 
 
 def test_a_body_that_swallows_an_outage_of_the_store_is_tried_again(
@@ -66,7 +65,7 @@ ASKED: dict[str, set[str]] = {
 
 @pytest.fixture
 def play(ship: Any) -> Any:
-    """Answer what begins a step of each kind; the flaky ones fail once in a test."""
+    """Return what begins a step of each kind; the flaky ones fail once in a test."""
     flaky, retried = Flaky(Declined()), Flaky(Declined(), Declined())
 
     def caught() -> None:
@@ -90,7 +89,7 @@ def play(ship: Any) -> Any:
     ("kind", "method"), [(kind, method) for kind in ASKED for method in sorted(ASKED[kind])]
 )
 def test_a_run_whose_step_finds_no_store_is_tried_again(
-    app: Celery, stage: Stage, store: WatchedStore, play: Any, kind: str, method: str
+    app: Celery, worker: Worker, store: WatchedStore, play: Any, kind: str, method: str
 ) -> None:
     errors = []
 
@@ -104,11 +103,12 @@ def test_a_run_whose_step_finds_no_store_is_tried_again(
         return "done"
 
     store.away = {method}
-    result = stage.begin(parent)
+    result = worker.run(parent)
     assert result.state == "RETRY"
     store.away = set()
-    stage.worker.drain()
-    stage.go_on()
+    worker.drain()
+    for _ in range(2):  # one for each time that it parks
+        worker.wake(60)
 
     assert result.result == "done"
     assert len(errors) == 1
@@ -117,7 +117,7 @@ def test_a_run_whose_step_finds_no_store_is_tried_again(
 
 
 def test_a_run_is_woken_though_the_record_cannot_be_settled(
-    app: Celery, stage: Stage, store: WatchedStore
+    app: Celery, worker: Worker, store: WatchedStore
 ) -> None:
     passes = []
 
@@ -127,15 +127,15 @@ def test_a_run_is_woken_though_the_record_cannot_be_settled(
         step.sleep("nap", 5)
         return "awake"
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
     store.away = {"settle_all"}
     with suppress(ConnectionError):
-        stage.later(5)
-    (message,) = stage.worker.published() or [None]
+        worker.later(5)
+    (message,) = worker.published() or [None]
     store.away = set()
     if message:
-        stage.worker.trace(message)
-    stage.wake(60)
+        worker.trace(message)
+    worker.wake(60)
 
     assert result.result == "awake"
     assert len(passes) == 2

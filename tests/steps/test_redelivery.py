@@ -7,12 +7,14 @@ from celery import Celery
 
 from celery_defer import step
 from tests.support.flaky import Declined
-from tests.support.stage import Stage
+from tests.support.inside import Worker
+
+pytestmark = pytest.mark.usefixtures("store")
 
 
 @pytest.mark.parametrize("ends", ["fails", "returns"])
 def test_a_delivery_of_the_first_turn_that_comes_late_leaves_the_parked_run_alone(
-    app: Celery, stage: Stage, ends: str
+    app: Celery, worker: Worker, ends: str
 ) -> None:
     passes = []
 
@@ -27,19 +29,19 @@ def test_a_delivery_of_the_first_turn_that_comes_late_leaves_the_parked_run_alon
         return "awake"
 
     result = parent.delay()
-    [message] = stage.worker.published()
-    stage.worker.trace(message)
+    [message] = worker.published()
+    worker.trace(message)
     message.delivery_info["redelivered"] = True  # the worker died before it could acknowledge
-    stage.worker.trace(message)
+    worker.trace(message)
     assert result.state == "WAITING"
-    stage.go_on()
+    worker.wake(5)
 
     assert result.result == "awake"
     assert len(passes) == 3
 
 
 def test_a_late_delivery_does_not_tell_that_a_run_waits_which_has_ended(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     began = []
 
@@ -47,8 +49,8 @@ def test_a_late_delivery_does_not_tell_that_a_run_waits_which_has_ended(
         began.append(1)
         if len(began) == 1:  # meanwhile the broker gives the message to another worker
             message.delivery_info["redelivered"] = True
-            stage.worker.trace(message)
-            stage.go_on()
+            worker.trace(message)
+            worker.wake(5)
 
     @app.task(acks_late=True)
     def parent() -> None:
@@ -57,7 +59,7 @@ def test_a_late_delivery_does_not_tell_that_a_run_waits_which_has_ended(
         raise Declined
 
     result = parent.delay()
-    [message] = stage.worker.published()
-    stage.worker.trace(message)
+    [message] = worker.published()
+    worker.trace(message)
 
     assert (result.state, len(began)) == ("FAILURE", 2)

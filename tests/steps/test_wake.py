@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from celery import Celery, Task
 
-from celery_defer import current_run, defer, step
+from celery_defer import current_run, defer, deferred, step
+from celery_defer.testing import Simulation
 from tests.support.flaky import Flaky
-from tests.support.stage import Stage
+from tests.support.inside import Worker
 
 
-def test_a_woken_run_is_seen_at_work(app: Celery, stage: Stage) -> None:
+def test_a_woken_run_is_seen_at_work(app: Celery, sim: Simulation) -> None:
     states = []
 
     @app.task(bind=True)
@@ -21,17 +22,18 @@ def test_a_woken_run_is_seen_at_work(app: Celery, stage: Stage) -> None:
         states.append(app.AsyncResult(self.request.id).state)
         step.sleep("nap", 5)
 
-    stage.finish(parent)
+    sim.run(parent)
+    sim.advance("1h")
 
     assert states == ["PENDING", "STARTED"]
 
 
-def first_and_woken(stage: Stage, send: Any) -> tuple[Any, Any]:
-    """Answer the message that *send* sends, and the one by which its run is woken."""
+def first_and_woken(worker: Worker, send: Any) -> tuple[Any, Any]:
+    """Return the message that *send* sends, and the one by which its run is woken."""
     send()
-    (message,) = stage.worker.published()
-    stage.worker.trace(message)
-    (woken,) = stage.later(5)
+    (message,) = worker.published()
+    worker.trace(message)
+    (woken,) = worker.later(5)
     return message, woken
 
 
@@ -73,28 +75,30 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.usefixtures("store")
 def test_a_woken_run_has_the_message_that_it_began_with(
-    app: Celery, stage: Stage, options: dict[str, Any]
+    app: Celery, worker: Worker, options: dict[str, Any]
 ) -> None:
     @app.task
     def parent(*args: Any, **kwargs: Any) -> None:
         step.sleep("nap", 5)
 
     first, woken = first_and_woken(
-        stage, lambda: parent.apply_async((1, "b"), {"c": [None]}, **options)
+        worker, lambda: parent.apply_async((1, "b"), {"c": [None]}, **options)
     )
 
     assert told(woken) == told(first)
 
 
-def test_a_woken_run_has_its_callbacks(app: Celery, stage: Stage, ship: Any) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_woken_run_has_its_callbacks(app: Celery, worker: Worker, ship: Any) -> None:
     @app.task
     def parent() -> int:
         step.sleep("nap", 5)
         return 1
 
     first, woken = first_and_woken(
-        stage, lambda: parent.apply_async(link=[ship.s()], link_error=[ship.si(2)])
+        worker, lambda: parent.apply_async(link=[ship.s()], link_error=[ship.si(2)])
     )
 
     assert told(woken) == told(first)
@@ -102,7 +106,8 @@ def test_a_woken_run_has_its_callbacks(app: Celery, stage: Stage, ship: Any) -> 
     assert woken.payload[2]["errbacks"]
 
 
-def test_a_woken_run_has_its_stamps(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_woken_run_has_its_stamps(app: Celery, worker: Worker) -> None:
     @app.task
     def parent() -> None:
         step.sleep("nap", 5)
@@ -112,7 +117,7 @@ def test_a_woken_run_has_its_stamps(app: Celery, stage: Stage) -> None:
         signature.stamp(tenant="a", region="eu")
         signature.apply_async()
 
-    first, woken = first_and_woken(stage, send)
+    first, woken = first_and_woken(worker, send)
 
     assert set(woken.headers["stamped_headers"]) == set(first.headers["stamped_headers"])
     assert woken.headers["stamps"] == first.headers["stamps"]
@@ -127,20 +132,22 @@ def test_a_woken_run_has_its_stamps(app: Celery, stage: Stage) -> None:
     ],
     ids=lambda declared: next(iter(declared)),
 )
+@pytest.mark.usefixtures("store")
 def test_a_woken_run_goes_by_what_its_task_declares(
-    app: Celery, stage: Stage, declared: dict[str, Any]
+    app: Celery, worker: Worker, declared: dict[str, Any]
 ) -> None:
     @app.task(**declared)
     def parent() -> None:
         step.sleep("nap", 5)
 
-    first, woken = first_and_woken(stage, parent.delay)
+    first, woken = first_and_woken(worker, parent.delay)
 
     assert told(woken) == told(first)
 
 
+@pytest.mark.usefixtures("store")
 def test_a_woken_run_goes_to_the_queue_that_its_message_came_from(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     app.conf.task_routes = {"parent": {"queue": "routed"}}
 
@@ -148,43 +155,45 @@ def test_a_woken_run_goes_to_the_queue_that_its_message_came_from(
     def parent() -> None:
         step.sleep("nap", 5)
 
-    stage.begin(parent)
-    (woken,) = stage.later(5)
+    worker.run(parent)
+    (woken,) = worker.later(5)
 
-    assert woken.delivery_info["routing_key"] == stage.worker.apart
+    assert woken.delivery_info["routing_key"] == worker.apart
 
 
-def test_each_wake_up_of_many_keeps_all(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_each_wake_up_of_many_keeps_all(app: Celery, worker: Worker) -> None:
     @app.task
     def parent() -> None:
         for _ in range(3):
             step.sleep("nap", 5)
 
     parent.apply_async(headers={"x": "y"}, priority=4, shadow="s", time_limit=9)
-    (first,) = stage.worker.published()
+    (first,) = worker.published()
     message = first
     for _ in range(3):
-        stage.worker.trace(message)
-        (message,) = stage.later(5)
+        worker.trace(message)
+        (message,) = worker.later(5)
         assert told(message) == told(first)
-    stage.worker.trace(message)
+    worker.trace(message)
 
     assert app.AsyncResult(first.headers["id"]).state == "SUCCESS"
 
 
+@pytest.mark.usefixtures("store")
 def test_the_expiry_of_a_message_does_not_hold_for_a_run_that_has_begun(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     @app.task
     def parent() -> None:
         step.sleep("nap", 5)
 
-    _, woken = first_and_woken(stage, lambda: parent.apply_async(expires=60))
+    _, woken = first_and_woken(worker, lambda: parent.apply_async(expires=60))
 
     assert woken.headers["expires"] is None
 
 
-def test_a_retry_after_a_wake_up_is_of_the_same_turn(app: Celery, stage: Stage) -> None:
+def test_a_retry_after_a_wake_up_is_of_the_same_turn(app: Celery, sim: Simulation) -> None:
     passes, first = [], Flaky()
 
     @app.task(bind=True)
@@ -197,16 +206,15 @@ def test_a_retry_after_a_wake_up_is_of_the_same_turn(app: Celery, stage: Stage) 
         step.sleep("nap", 5)
         return answer
 
-    result = stage.finish(parent)
+    run = sim.run(parent)
+    sim.advance("1h")
 
-    assert result.result == 1
+    assert run.result == 1
     assert first.calls == 1
     assert [retries for retries, _ in passes] == [0, 0, 1, 2, 2]
 
 
-def test_a_deferred_run_that_wakes_is_still_a_deferred_run(app: Celery, stage: Stage) -> None:
-    from celery_defer import deferred  # noqa: PLC0415
-
+def test_a_deferred_run_that_wakes_is_still_a_deferred_run(app: Celery, sim: Simulation) -> None:
     runs = []
 
     @deferred
@@ -220,9 +228,8 @@ def test_a_deferred_run_that_wakes_is_still_a_deferred_run(app: Celery, stage: S
     def parent() -> None:
         defer("child", child, datetime(2030, 1, 1, tzinfo=timezone.utc))
 
-    stage.begin(parent)
-    stage.worker.drain()
-    stage.go_on()
+    sim.run(parent)
+    sim.advance("1h")
 
     assert len(runs) == 2
     assert runs[0] == runs[1]

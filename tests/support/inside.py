@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
 from time import time
 from typing import Any
 
@@ -19,8 +18,6 @@ from celery_defer.store import MemoryStore
 
 __all__ = ["WatchedStore", "Worker", "ids_of", "parent_of", "ship_of"]
 
-_numbers = count()
-
 
 class Worker:
     """Does with a message what a pool's process does, but when the test says so.
@@ -33,11 +30,7 @@ class Worker:
         self.app = app
         self.apart = f"{app.main}-apart"
         self.now = time()
-        self._extension.clock = lambda: self.now
-
-    @property
-    def _extension(self) -> Any:
-        return self.app._celery_defer
+        app._celery_defer.clock = lambda: self.now
 
     def run(self, task: Any, *args: Any, **options: Any) -> Any:
         """Send *task*, run it and nothing else, and return its result."""
@@ -49,11 +42,7 @@ class Worker:
     def perform(self, task: Any, *args: Any) -> Any:
         """Run *task* as if a message of it had come, and return its result."""
         id = str(uuid.uuid4())
-        request = {"id": id, "task": task.name, "args": args, "kwargs": {}}
-        request |= {"delivery_info": {}, "is_eager": False}
-        trace.build_tracer(task.name, self.app.tasks[task.name], app=self.app)(
-            id, args, {}, request
-        )
+        self._trace(args, {}, {"id": id, "task": task.name, "delivery_info": {}})
         return self.app.AsyncResult(id)
 
     def published(self) -> list[Any]:
@@ -72,7 +61,8 @@ class Worker:
     def later(self, seconds: float) -> list[Any]:
         """Let time pass and a relay look; take the messages that it has published, unrun."""
         self.now += seconds
-        Relay(self.app, self._extension.store, self._extension.settings).tick(self.now)
+        extension = self.app._celery_defer
+        Relay(self.app, extension.store, extension.settings).tick(self.now)
         return self.published()
 
     def wake(self, seconds: float) -> None:
@@ -80,6 +70,21 @@ class Worker:
         for message in self.later(seconds):
             self.trace(message)
         self.drain()
+
+    def trace(self, message: Any) -> Any:
+        """Run *message*, and return what Celery's tracer returns to the pool."""
+        args, kwargs, embed = message.payload
+        properties = message.properties
+        delivery = {**message.delivery_info, "priority": properties.get("priority")}
+        replies = {name: properties.get(name) for name in ("reply_to", "correlation_id")}
+        request = {**message.headers, **replies, "delivery_info": delivery, **embed}
+        return self._trace(args, kwargs, {"hostname": "unit@test", **request})
+
+    def _trace(self, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
+        task = self.app.tasks[request["task"]]
+        request |= {"args": args, "kwargs": kwargs, "is_eager": False}
+        tracer = trace.build_tracer(task.name, task, app=self.app)
+        return tracer(request["id"], args, kwargs, request)
 
     def _received(self, name: str | None = None) -> Iterator[Any]:
         with self.app.connection_for_read() as connection:
@@ -91,27 +96,6 @@ class Worker:
                     return
                 message.ack()
                 yield message
-
-    def trace(self, message: Any) -> Any:
-        """Run *message*, and return what Celery's tracer returns to the pool."""
-        task = self.app.tasks[message.headers["task"]]
-        args, kwargs, embed = message.payload
-        request = {
-            **message.headers,
-            "delivery_info": {
-                **message.delivery_info,
-                "priority": message.properties.get("priority"),
-            },
-            "reply_to": message.properties.get("reply_to"),
-            "correlation_id": message.properties.get("correlation_id"),
-            "hostname": "unit@test",
-            "args": args,
-            "kwargs": kwargs,
-            "is_eager": False,
-            **embed,
-        }
-        tracer = trace.build_tracer(task.name, task, app=self.app)
-        return tracer(message.headers["id"], args, kwargs, request)
 
 
 class WatchedStore:
@@ -139,6 +123,8 @@ class WatchedStore:
 
 
 def ship_of(app: Celery) -> Any:
+    """Return a deferred task that returns its number."""
+
     @deferred
     @app.task(name="ship", shared=False)
     def ship(n: int) -> int:
@@ -150,7 +136,7 @@ def ship_of(app: Celery) -> Any:
 def parent_of(app: Celery, body: Callable[[], Any], **options: Any) -> Any:
     """Return a task whose body is a function of no arguments."""
 
-    @app.task(name=f"parent-{next(_numbers)}", shared=False, **options)
+    @app.task(name=f"parent-{uuid.uuid4()}", shared=False, **options)
     def parent() -> Any:
         return body()
 
