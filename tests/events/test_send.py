@@ -14,12 +14,12 @@ from tests.support.inside import WatchedStore, Worker
 
 @pytest.fixture
 def waiter(app: Celery) -> Any:
-    """A task that waits for an event, and answers what it has received."""
+    """A task that waits for an event, and returns the data of the one that it receives."""
 
     @app.task(name="waiter")
     def waiter(match: Any = None, timeout: Any = 3_600) -> Any:
-        found = step.wait_for_event("wait", "event", timeout=timeout, match=match)
-        return found and found.data
+        event = step.wait_for_event("wait", "event", timeout=timeout, match=match)
+        return event and event.data
 
     return waiter
 

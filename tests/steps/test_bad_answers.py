@@ -128,10 +128,10 @@ def test_an_answer_of_another_type_is_not_said_to_be_no_json(app: Celery, sim: S
     def parent() -> None:
         step.run("first", wrong)
 
-    told = str(sim.run(parent).exception)
+    error = str(sim.run(parent).exception)
 
-    assert "step 'first' answered str 'three', which is not what its function is annotated" in told
-    assert "not JSON" not in told
+    assert "step 'first' answered str 'three', which is not what its function is annotated" in error
+    assert "not JSON" not in error
 
 
 def neither() -> int:

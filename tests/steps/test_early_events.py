@@ -12,18 +12,6 @@ from celery_defer.testing import Simulation
 from tests.support.inside import Worker
 
 
-@pytest.fixture
-def waiter(app: Celery) -> Any:
-    """A task that waits for an event, and answers what it has received."""
-
-    @app.task(name="waiter")
-    def waiter(match: Any = None, timeout: Any = 3_600) -> Any:
-        found = step.wait_for_event("wait", "event", timeout=timeout, match=match)
-        return found and found.data
-
-    return waiter
-
-
 def test_each_wait_of_a_run_receives_another_early_event_of_new_values(
     app: Celery, sim: Simulation
 ) -> None:
@@ -31,8 +19,8 @@ def test_each_wait_of_a_run_receives_another_early_event_of_new_values(
     def parent() -> list[Any]:
         step.sleep("nap", 30)
         match = {"user": 1}
-        found = [step.wait_for_event("wait", "event", timeout=60, match=match) for _ in range(3)]
-        return [each and each.data["n"] for each in found]
+        events = [step.wait_for_event("wait", "event", timeout=60, match=match) for _ in range(3)]
+        return [each and each.data["n"] for each in events]
 
     run = sim.run(parent)
     for n in range(4):
@@ -52,8 +40,8 @@ def test_an_event_before_the_wait_counts_if_the_run_was_there(
     @app.task
     def parent() -> Any:
         step.sleep("nap", 60)
-        found = step.wait_for_event("wait", "event", timeout=60, match=match)
-        return found and found.data
+        event = step.wait_for_event("wait", "event", timeout=60, match=match)
+        return event and event.data
 
     run = sim.run(parent)
     sim.advance(10)
@@ -78,8 +66,8 @@ def test_an_event_between_defer_and_the_start_counts(app: Celery, worker: Worker
     @deferred
     @app.task(shared=False)
     def child() -> Any:
-        found = step.wait_for_event("wait", "event", timeout=60)
-        return found and found.data
+        event = step.wait_for_event("wait", "event", timeout=60)
+        return event and event.data
 
     @app.task
     def parent() -> str:
@@ -102,8 +90,8 @@ def test_an_event_older_than_the_retention_does_not_count(
     @app.task
     def parent() -> Any:
         step.sleep("nap", "25h")
-        found = step.wait_for_event("wait", "event", timeout=60, match=match)
-        return found and found.data
+        event = step.wait_for_event("wait", "event", timeout=60, match=match)
+        return event and event.data
 
     run = sim.run(parent)
     sim.advance(3_000)
@@ -136,8 +124,8 @@ def test_of_several_early_events_the_first_counts(app: Celery, sim: Simulation) 
     @app.task
     def parent() -> Any:
         step.sleep("nap", 60)
-        found = step.wait_for_event("wait", "event", timeout=60)
-        return found and found.data
+        event = step.wait_for_event("wait", "event", timeout=60)
+        return event and event.data
 
     run = sim.run(parent)
     for n in range(3):

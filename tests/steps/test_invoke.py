@@ -22,27 +22,8 @@ class Invoice(BaseModel):
     raw: bytes = b"\xff\x00"
 
 
-@pytest.fixture
-def make_invoice(app: Celery) -> Any:
-    @deferred
-    @app.task(name="make_invoice", shared=False, pydantic=False)
-    def make_invoice(total: Decimal) -> dict[str, str]:
-        return {"total": str(total)}
-
-    return make_invoice
-
-
-@pytest.fixture
-def parent(app: Celery, make_invoice: Any) -> Any:
-    @app.task(name="parent")
-    def parent(total: Any = "1.50") -> Any:
-        return step.invoke("invoice", make_invoice, total=total)
-
-    return parent
-
-
-def test_an_invocation_answers_the_result_of_its_run(parent: Any, sim: Simulation) -> None:
-    run = sim.run(parent)
+def test_an_invocation_answers_the_result_of_its_run(invoicing: Any, sim: Simulation) -> None:
+    run = sim.run(invoicing)
     assert run.state == "WAITING"
     sim.drain()
 
@@ -67,9 +48,9 @@ def test_an_invocation_begins_one_run_and_answers_the_same_in_each_pass(
 
 
 def test_a_waiting_run_tells_which_run_it_waits_for(
-    app: Celery, parent: Any, sim: Simulation
+    app: Celery, invoicing: Any, sim: Simulation
 ) -> None:
-    run = sim.run(parent)
+    run = sim.run(invoicing)
     (child,) = run.children
 
     assert app.AsyncResult(run.id).info == {

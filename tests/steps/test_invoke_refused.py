@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,25 +10,6 @@ from celery import Celery
 from celery_defer import PayloadError, StepError, deferred, step
 from celery_defer.errors import NotDeferredError
 from celery_defer.testing import Simulation
-
-
-@pytest.fixture
-def make_invoice(app: Celery) -> Any:
-    @deferred
-    @app.task(name="make_invoice", shared=False, pydantic=False)
-    def make_invoice(total: Decimal) -> dict[str, str]:
-        return {"total": str(total)}
-
-    return make_invoice
-
-
-@pytest.fixture
-def parent(app: Celery, make_invoice: Any) -> Any:
-    @app.task(name="parent")
-    def parent(total: Any = "1.50") -> Any:
-        return step.invoke("invoice", make_invoice, total=total)
-
-    return parent
 
 
 @pytest.mark.parametrize("how", ["task", "app", "disabled://", "rpc://"])
@@ -56,8 +36,8 @@ def test_a_function_that_keeps_no_result_cannot_be_waited_for(
     assert sim.runs == [run]
 
 
-def test_a_bad_payload_is_an_error_where_it_is_written(parent: Any, sim: Simulation) -> None:
-    run = sim.run(parent, "much")
+def test_a_bad_payload_is_an_error_where_it_is_written(invoicing: Any, sim: Simulation) -> None:
+    run = sim.run(invoicing, "much")
 
     assert isinstance(run.exception, PayloadError)
     assert sim.runs == [run]

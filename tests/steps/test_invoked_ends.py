@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,25 +12,6 @@ from celery_defer import StepError, deferred, step
 from celery_defer.steps.invoke import FIRST_LOOK
 from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker
-
-
-@pytest.fixture
-def make_invoice(app: Celery) -> Any:
-    @deferred
-    @app.task(name="make_invoice", shared=False, pydantic=False)
-    def make_invoice(total: Decimal) -> dict[str, str]:
-        return {"total": str(total)}
-
-    return make_invoice
-
-
-@pytest.fixture
-def parent(app: Celery, make_invoice: Any) -> Any:
-    @app.task(name="parent")
-    def parent(total: Any = "1.50") -> Any:
-        return step.invoke("invoice", make_invoice, total=total)
-
-    return parent
 
 
 class Declined(Exception):
@@ -126,9 +106,9 @@ def test_an_invoker_of_an_invoker_waits_too(app: Celery, sim: Simulation) -> Non
 
 @pytest.mark.usefixtures("store")
 def test_a_run_that_is_revoked_raises_step_error_in_its_invoker(
-    app: Celery, parent: Any, worker: Worker
+    app: Celery, invoicing: Any, worker: Worker
 ) -> None:
-    result = worker.run(parent)
+    result = worker.run(invoicing)
     (message,) = worker.published()
     app.backend.mark_as_revoked(message.headers["id"], "revoked")
     worker.wake(FIRST_LOOK)
@@ -138,9 +118,9 @@ def test_a_run_that_is_revoked_raises_step_error_in_its_invoker(
 
 
 def test_an_end_of_which_nobody_tells_is_found_by_a_relay(
-    parent: Any, worker: Worker, store: WatchedStore
+    invoicing: Any, worker: Worker, store: WatchedStore
 ) -> None:
-    result = worker.run(parent)
+    result = worker.run(invoicing)
     store.away = {"arrive"}
     (message,) = worker.published()
     worker.trace(message)
@@ -152,9 +132,9 @@ def test_an_end_of_which_nobody_tells_is_found_by_a_relay(
 
 
 def test_a_relay_looks_again_and_again_for_a_run_that_takes_its_time(
-    parent: Any, worker: Worker, store: WatchedStore
+    invoicing: Any, worker: Worker, store: WatchedStore
 ) -> None:
-    result = worker.run(parent)
+    result = worker.run(invoicing)
     (message,) = worker.published()
     for _ in range(20):
         assert worker.later(60) == []
@@ -167,7 +147,7 @@ def test_a_relay_looks_again_and_again_for_a_run_that_takes_its_time(
 
 
 def test_a_run_that_ends_before_its_invoker_has_parked_is_not_missed(
-    parent: Any, worker: Worker, store: WatchedStore
+    invoicing: Any, worker: Worker, store: WatchedStore
 ) -> None:
     # The child runs to its end while its invoker is about to park.
     class Quick(WatchedStore):
@@ -179,14 +159,14 @@ def test_a_run_that_ends_before_its_invoker_has_parked_is_not_missed(
 
     worker.app._celery_defer.store = quick = Quick()
     quick._store = store._store
-    result = worker.run(parent)
+    result = worker.run(invoicing)
     worker.drain()
 
     assert result.result == {"total": "1.50"}
 
 
 def test_a_run_that_was_invoked_before_a_crash_is_not_begun_anew(
-    parent: Any, worker: Worker, store: WatchedStore
+    invoicing: Any, worker: Worker, store: WatchedStore
 ) -> None:
     started = []
 
@@ -202,7 +182,7 @@ def test_a_run_that_was_invoked_before_a_crash_is_not_begun_anew(
 
     worker.app._celery_defer.store = deadly = Deadly()
     deadly._store = store._store
-    parent.apply_async()
+    invoicing.apply_async()
     (message,) = worker.published()
     with pytest.raises(Killed):
         worker.trace(message)
@@ -278,9 +258,9 @@ def test_in_a_chord_an_invocation_waits_no_longer_than_the_chord_counts(
 
 @pytest.mark.usefixtures("store")
 def test_a_result_that_expires_before_the_invoker_goes_on_is_not_lost(
-    app: Celery, parent: Any, worker: Worker
+    app: Celery, invoicing: Any, worker: Worker
 ) -> None:
-    result = worker.run(parent)
+    result = worker.run(invoicing)
     [child] = worker.published()
     worker.trace(child)
     app.AsyncResult(child.headers["id"]).forget()

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import pytest
 from celery import Celery
 from pydantic import BaseModel
 
@@ -23,18 +22,6 @@ class Purchase(BaseModel):
 
 
 purchase = Event("purchase/completed", Purchase)
-
-
-@pytest.fixture
-def waiter(app: Celery) -> Any:
-    """A task that waits for an event, and answers what it has received."""
-
-    @app.task(name="waiter")
-    def waiter(match: Any = None, timeout: Any = 3_600) -> Any:
-        found = step.wait_for_event("wait", "event", timeout=timeout, match=match)
-        return found and found.data
-
-    return waiter
 
 
 def test_a_step_sends_its_event_once_in_a_run(app: Celery, waiter: Any, sim: Simulation) -> None:
@@ -64,8 +51,8 @@ def test_each_run_and_each_step_sends_an_event_of_its_own(app: Celery, sim: Simu
 
     @app.task
     def receiver() -> list[Any]:
-        found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(5)]
-        return [each.id for each in found if each]
+        events = [step.wait_for_event("wait", "event", timeout=60) for _ in range(5)]
+        return [each.id for each in events if each]
 
     run = sim.run(receiver)
     for _ in range(2):
@@ -85,8 +72,8 @@ def test_a_step_that_died_after_sending_does_not_send_again(
 
     @app.task
     def receiver() -> list[Any]:
-        found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(2)]
-        return [each and each.data for each in found]
+        events = [step.wait_for_event("wait", "event", timeout=60) for _ in range(2)]
+        return [each and each.data for each in events]
 
     received = worker.run(receiver)
     store.away = {"remember"}
@@ -116,8 +103,8 @@ def test_a_run_does_not_wait_for_itself_in_vain(app: Celery, sim: Simulation) ->
     @app.task
     def parent() -> Any:
         step.send_event("tell", "event", 1)
-        found = step.wait_for_event("wait", "event", timeout=60)
-        return found and found.data
+        event = step.wait_for_event("wait", "event", timeout=60)
+        return event and event.data
 
     assert sim.run(parent).result == 1
 

@@ -33,24 +33,12 @@ class Click:
     raw: bytes = b"\xff"
 
 
-@pytest.fixture
-def waiter(app: Celery) -> Any:
-    """A task that waits for an event, and answers what it has received."""
-
-    @app.task(name="waiter")
-    def waiter(match: Any = None, timeout: Any = 3_600) -> Any:
-        found = step.wait_for_event("wait", "event", timeout=timeout, match=match)
-        return found and found.data
-
-    return waiter
-
-
 def test_a_wait_answers_the_event(app: Celery, sim: Simulation) -> None:
-    found = []
+    events = []
 
     @app.task
     def parent() -> None:
-        found.append(step.wait_for_event("wait", "event", timeout=60))
+        events.append(step.wait_for_event("wait", "event", timeout=60))
         step.sleep("nap", 5)
 
     sim.run(parent)
@@ -60,15 +48,15 @@ def test_a_wait_answers_the_event(app: Celery, sim: Simulation) -> None:
     sim.advance("1h")
 
     expected = Received("e-1", "event", at, {"n": [1]})
-    assert found == [expected, expected]
+    assert events == [expected, expected]
 
 
 def test_a_wait_answers_none_when_its_time_is_over(app: Celery, sim: Simulation) -> None:
-    found = []
+    events = []
 
     @app.task
     def parent() -> str:
-        found.append(step.wait_for_event("wait", "event", timeout="1m"))
+        events.append(step.wait_for_event("wait", "event", timeout="1m"))
         step.sleep("nap", 5)
         return "done"
 
@@ -80,7 +68,7 @@ def test_a_wait_answers_none_when_its_time_is_over(app: Celery, sim: Simulation)
     sim.advance(5)
 
     assert run.result == "done"
-    assert found == [None, None]
+    assert events == [None, None]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "0s"])
@@ -90,8 +78,8 @@ def test_a_wait_without_time_looks_for_early_events_alone(
     @app.task
     def parent() -> list[Any]:
         step.sleep("nap", 5)
-        found = [step.wait_for_event("wait", "event", timeout=timeout) for _ in range(2)]
-        return [each and each.data for each in found]
+        events = [step.wait_for_event("wait", "event", timeout=timeout) for _ in range(2)]
+        return [each and each.data for each in events]
 
     run = sim.run(parent)
     send_event("event", 1)
@@ -134,18 +122,18 @@ def test_an_event_of_another_name_wakes_nobody(waiter: Any, sim: Simulation) -> 
 
 
 def test_an_event_without_data_is_an_event(waiter: Any, app: Celery, sim: Simulation) -> None:
-    found = []
+    events = []
 
     @app.task
     def parent() -> None:
-        found.append(step.wait_for_event("wait", "event", timeout=60))
+        events.append(step.wait_for_event("wait", "event", timeout=60))
 
     sim.run(parent)
     assert send_event("event") == 1
     sim.drain()
 
-    assert found[0].data is None
-    assert UUID(found[0].id)
+    assert events[0].data is None
+    assert UUID(events[0].id)
 
 
 class NarrowStore(WatchedStore):
@@ -187,8 +175,8 @@ def test_two_events_wake_a_run_once_and_the_first_counts(waiter: Any, sim: Simul
 def test_each_wait_of_a_run_receives_another_event(app: Celery, worker: Worker) -> None:
     @app.task
     def parent() -> list[Any]:
-        found = [step.wait_for_event("wait", "event", timeout=60) for _ in range(3)]
-        return [each and each.data for each in found]
+        events = [step.wait_for_event("wait", "event", timeout=60) for _ in range(3)]
+        return [each and each.data for each in events]
 
     result = worker.run(parent)
     for n in range(3):
@@ -202,8 +190,8 @@ def test_each_wait_of_a_run_receives_another_event(app: Celery, worker: Worker) 
 def test_a_timed_out_wait_leaves_the_event_to_the_next_wait(app: Celery, sim: Simulation) -> None:
     @app.task
     def parent() -> list[Any]:
-        found = [step.wait_for_event("wait", "event", timeout=10) for _ in range(2)]
-        return [each and each.data for each in found]
+        events = [step.wait_for_event("wait", "event", timeout=10) for _ in range(2)]
+        return [each and each.data for each in events]
 
     run = sim.run(parent)
     sim.advance(10)
@@ -227,14 +215,14 @@ def test_an_event_between_a_wake_up_and_its_pass_is_still_the_steps(
 
 
 def test_a_typed_event_is_received_as_it_was_sent(app: Celery, sim: Simulation) -> None:
-    found = []
+    payloads = []
 
     @app.task
     def parent() -> None:
-        received = step.wait_for_event(
+        event = step.wait_for_event(
             "wait", purchase, timeout=60, match={"order": UUID(int=1), "total": Decimal("1.50")}
         )
-        found.append(received and received.data)
+        payloads.append(event and event.data)
         step.sleep("nap", 5)
 
     sim.run(parent)
@@ -244,7 +232,7 @@ def test_a_typed_event_is_received_as_it_was_sent(app: Celery, sim: Simulation) 
     assert send_event(purchase, sent) == 1
     sim.advance("1h")
 
-    assert found == [sent, sent]
+    assert payloads == [sent, sent]
 
 
 @pytest.mark.parametrize(
@@ -261,18 +249,18 @@ def test_a_typed_event_is_received_as_it_was_sent(app: Celery, sim: Simulation) 
 def test_data_of_any_type_of_pydantics_comes_back_equal(
     app: Celery, sim: Simulation, schema: Any, data: Any
 ) -> None:
-    event, found = Event("event", schema), []
+    declared, payloads = Event("event", schema), []
 
     @app.task
     def parent() -> None:
-        received = step.wait_for_event("wait", event, timeout=60)
-        found.append(received and received.data)
+        event = step.wait_for_event("wait", declared, timeout=60)
+        payloads.append(event and event.data)
 
     sim.run(parent)
-    send_event(event, data)
+    send_event(declared, data)
     sim.drain()
 
-    assert found == [data]
+    assert payloads == [data]
 
 
 def test_untyped_data_that_a_typed_wait_cannot_read_is_an_error_that_names_the_step(
