@@ -1,14 +1,16 @@
-"""An app whose broker and backend are in this process, and a worker that can be read."""
+"""An app whose broker and backend are in this process, a simulation of it, and a worker."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from celery import Celery, _state
 
 from celery_defer import Defer
+from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker, ship_of
 
 
@@ -37,8 +39,15 @@ def store(app: Celery) -> WatchedStore:
 
 
 @pytest.fixture
+def sim(app: Celery) -> Iterator[Simulation]:
+    """The app in a simulation, which takes the place of its broker, backend and store."""
+    with Simulation(app) as simulation:
+        yield simulation
+
+
+@pytest.fixture
 def ship(app: Celery) -> Any:
-    """A deferred task that answers its number."""
+    """A deferred task that returns its number."""
     return ship_of(app)
 
 

@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import StoreError, abort, defer, deferred, run_id
+from celery_defer import DeferHandle, StoreError, abort, defer, deferred, run_id
 from tests.support.inside import WatchedStore, Worker
-
-
-@pytest.fixture
-def ran() -> list[int]:
-    return []
 
 
 @pytest.fixture
@@ -154,3 +149,45 @@ def test_abort_needs_an_app_with_defer() -> None:
 
     with pytest.raises(StoreError, match=r"the current Celery app has no Defer\(app\)"):
         abort("parent", "ship")
+
+
+def test_3_8_an_aborted_call_is_not_published(
+    run: Any, receipt: Any, worker: Worker, app: Celery
+) -> None:
+    def parent() -> Any:
+        handle = defer("receipt", receipt, order_id=7)
+        handle.abort()
+        handle.abort()
+        return [str(handle.id), handle.skipped, defer("receipt", receipt, order_id=8).skipped]
+
+    id, skipped, again = run(parent).get()
+
+    assert worker.published() == []
+    assert app.AsyncResult(id).state == "ABORTED"
+    assert skipped is None
+    assert "aborted in this run, which is final" in again
+
+
+def test_3_8_abort_on_a_skipped_call_leaves_the_first_one_alone(
+    run: Any, receipt: Any, worker: Worker, ran: Any
+) -> None:
+    def parent() -> None:
+        defer("receipt", receipt, order_id=7)
+        defer("receipt", receipt, order_id=8).abort()
+
+    run(parent)
+    worker.drain()
+
+    assert ran == [7]
+
+
+def test_3_8_abort_after_the_body_comes_too_late_and_says_so(
+    run: Any, receipt: Any, worker: Worker, caplog: Any
+) -> None:
+    kept: list[DeferHandle] = []
+
+    run(lambda: kept.append(defer("receipt", receipt, order_id=7)))
+    kept[0].abort()
+
+    assert len(worker.published()) == 1
+    assert "too late to abort" in caplog.text

@@ -1,4 +1,4 @@
-"""A run is cancelled, aborted or revoked: parked, at work, on its way, finished, twice."""
+"""A run is cancelled: parked, at work, on its way, finished, twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from celery import Celery, group
 from celery.exceptions import TaskRevokedError
-from celery.worker import state
 
 from celery_defer import (
     IdError,
@@ -21,15 +20,7 @@ from celery_defer import (
     send_event,
     step,
 )
-from celery_defer.app.revoked import Revoked
 from tests.support.inside import WatchedStore, Worker
-from tests.support.stage import Stage
-
-
-@pytest.fixture
-def stage(app: Celery, worker: Worker, store: WatchedStore) -> Stage:
-    assert app._celery_defer.store is store
-    return Stage(app, worker)
 
 
 @pytest.fixture
@@ -42,48 +33,43 @@ def sleeper(app: Celery) -> Any:
     return sleeper
 
 
-@pytest.fixture(autouse=True)
-def _nothing_revoked() -> Any:
-    yield
-    state.revoked.clear()
-
-
-# -- cancel -----------------------------------------------------------------------------------
-
-
-def test_a_parked_run_ends_as_revoked(sleeper: Any, stage: Stage) -> None:
-    result = stage.begin(sleeper)
+def test_a_parked_run_ends_as_revoked(sleeper: Any, worker: Worker, store: WatchedStore) -> None:
+    result = worker.run(sleeper)
 
     assert cancel(result.id) is True
     assert result.state == "REVOKED"
     assert isinstance(result.result, TaskRevokedError)
-    assert stage.later(60) == []
-    assert stage.parked() == 0
+    assert worker.later(60) == []
+    assert store.waiting() == 0
 
 
-def test_to_cancel_twice_does_no_more(sleeper: Any, stage: Stage) -> None:
-    result = stage.begin(sleeper)
+@pytest.mark.usefixtures("store")
+def test_to_cancel_twice_does_no_more(sleeper: Any, worker: Worker) -> None:
+    result = worker.run(sleeper)
     cancel(result.id)
 
     assert cancel(result.id) is False
     assert result.state == "REVOKED"
 
 
+@pytest.mark.usefixtures("store")
 def test_a_run_that_waits_for_an_event_is_cancelled_and_no_event_wakes_it(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     @app.task
     def parent() -> None:
         step.wait_for_event("wait", "event", timeout=60)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
     assert cancel(result.id)
 
     assert send_event("event") == 0
-    assert stage.worker.published() == []
+    assert worker.published() == []
 
 
-def test_a_run_at_work_ends_where_its_next_step_would_begin(app: Celery, stage: Stage) -> None:
+def test_a_run_at_work_ends_where_its_next_step_would_begin(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
     calls = []
 
     @app.task
@@ -94,15 +80,16 @@ def test_a_run_at_work_ends_where_its_next_step_would_begin(app: Celery, stage: 
         step.sleep("nap", 60)
         calls.append(3)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
 
     assert result.state == "REVOKED"
     assert calls == [1, 2]
-    assert stage.parked() == 0
+    assert store.waiting() == 0
 
 
+@pytest.mark.usefixtures("store")
 def test_a_run_that_is_cancelled_between_two_steps_ends_with_the_next(
-    app: Celery, stage: Stage
+    app: Celery, worker: Worker
 ) -> None:
     calls = []
 
@@ -113,13 +100,14 @@ def test_a_run_that_is_cancelled_between_two_steps_ends_with_the_next(
         step.run("second", calls.append, 2)
         step.run("third", calls.append, 3)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
 
     assert result.state == "REVOKED"
     assert calls == [1, 2]
 
 
-def test_a_run_that_is_cancelled_inside_a_step_ends_after_it(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_cancelled_inside_a_step_ends_after_it(app: Celery, worker: Worker) -> None:
     calls = []
 
     @app.task
@@ -127,38 +115,43 @@ def test_a_run_that_is_cancelled_inside_a_step_ends_after_it(app: Celery, stage:
         step.run("first", lambda: cancel(current_run().id))
         step.run("second", calls.append, 2)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
 
     assert result.state == "REVOKED"
     assert calls == []
 
 
-def test_a_run_that_is_cancelled_after_its_last_step_may_succeed(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_cancelled_after_its_last_step_may_succeed(
+    app: Celery, worker: Worker
+) -> None:
     @app.task
     def parent() -> str:
         step.run("first", int)
         cancel(current_run().id)
         return "done"
 
-    assert stage.begin(parent).result == "done"
+    assert worker.run(parent).result == "done"
 
 
-def test_a_run_whose_message_is_on_its_way_begins_no_step(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_whose_message_is_on_its_way_begins_no_step(app: Celery, worker: Worker) -> None:
     calls = []
 
     @app.task
     def parent() -> None:
         step.run("first", calls.append, 1)
 
-    result = parent.apply_async(queue=stage.worker.apart)
+    result = parent.apply_async(queue=worker.apart)
     assert cancel(result.id) is False
-    stage.worker.drain()
+    worker.drain()
 
     assert result.state == "REVOKED"
     assert calls == []
 
 
-def test_a_run_that_is_being_woken_begins_no_further_step(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_being_woken_begins_no_further_step(app: Celery, worker: Worker) -> None:
     calls = []
 
     @app.task
@@ -166,18 +159,19 @@ def test_a_run_that_is_being_woken_begins_no_further_step(app: Celery, stage: St
         step.sleep("nap", 5)
         calls.append(1)
 
-    result = stage.begin(parent)
-    (message,) = stage.later(5)
+    result = worker.run(parent)
+    (message,) = worker.later(5)
     assert cancel(result.id) is False
-    stage.worker.trace(message)
+    worker.trace(message)
 
     assert result.state == "REVOKED"
     assert calls == []
 
 
 @pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.usefixtures("store")
 def test_a_cancelled_body_that_swallows_everything_is_revoked_all_the_same(
-    app: Celery, stage: Stage, raises: bool
+    app: Celery, worker: Worker, raises: bool
 ) -> None:
     @app.task
     def parent() -> str:
@@ -192,32 +186,36 @@ def test_a_cancelled_body_that_swallows_everything_is_revoked_all_the_same(
             step.run("second", int)
         return "done"
 
-    assert stage.begin(parent).state == "REVOKED"
+    assert worker.run(parent).state == "REVOKED"
 
 
-def test_what_a_cancelled_run_has_deferred_is_dropped(app: Celery, stage: Stage, ship: Any) -> None:
+def test_what_a_cancelled_run_has_deferred_is_dropped(
+    app: Celery, worker: Worker, store: WatchedStore, ship: Any
+) -> None:
     @app.task
     def parent() -> None:
         defer("in-body", ship, 1)
         step.run("first", lambda: defer("in-step", ship, 2) and None)
         step.sleep("nap", 60)
 
-    result = stage.begin(parent)
+    result = worker.run(parent)
     cancel(result.id)
 
-    assert stage.worker.published() == []
-    assert stage.parked() == 0
+    assert worker.published() == []
+    assert store.waiting() == 0
 
 
-def test_a_finished_run_stays_as_it_is(sleeper: Any, stage: Stage) -> None:
-    result = stage.finish(sleeper)
+@pytest.mark.usefixtures("store")
+def test_a_finished_run_stays_as_it_is(sleeper: Any, worker: Worker) -> None:
+    result = worker.run(sleeper)
+    worker.wake(60)
 
     assert cancel(result.id) is False
     assert result.result == "awake"
 
 
-def test_a_run_that_nobody_knows_is_not_cancelled(stage: Stage) -> None:
-    assert stage.parked() == 0
+@pytest.mark.usefixtures("store")
+def test_a_run_that_nobody_knows_is_not_cancelled() -> None:
     assert cancel("unknown") is False
 
 
@@ -227,7 +225,8 @@ def test_without_a_store_nothing_is_cancelled(app: Celery) -> None:
         cancel("run")
 
 
-def test_the_invoker_of_a_cancelled_run_is_told(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_the_invoker_of_a_cancelled_run_is_told(app: Celery, worker: Worker) -> None:
     @deferred
     @app.task(shared=False)
     def child() -> None:
@@ -243,17 +242,18 @@ def test_the_invoker_of_a_cancelled_run_is_told(app: Celery, stage: Stage) -> No
             return str(error)
         return "done"
 
-    result = stage.begin(parent)
-    (message,) = stage.worker.published()
+    result = worker.run(parent)
+    (message,) = worker.published()
     ids.append(message.headers["id"])
-    stage.worker.trace(message)
+    worker.trace(message)
     assert cancel(ids[0])
-    stage.wake(60)
+    worker.wake(60)
 
     assert "step 'child' has failed" in result.result
 
 
-def test_a_cancelled_part_fails_its_chord(app: Celery, stage: Stage) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_cancelled_part_fails_its_chord(app: Celery, worker: Worker) -> None:
     @app.task
     def part(n: int) -> int:
         if n:
@@ -265,168 +265,19 @@ def test_a_cancelled_part_fails_its_chord(app: Celery, stage: Stage) -> None:
         return found
 
     result = (group(part.s(0), part.s(1)) | body.s()).apply_async()
-    stage.worker.drain()
+    worker.drain()
     (waiting,) = [each for each in result.parent.results if each.state == "WAITING"]
     cancel(waiting.id)
-    stage.worker.drain()
+    worker.drain()
 
     assert result.state == "FAILURE"
 
 
-# -- abort ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def deferring(app: Celery) -> Any:
-    @deferred
-    @app.task(name="child", shared=False)
-    def child() -> str:
-        step.sleep("nap", 60)
-        return "awake"
-
-    @app.task(name="deferring")
-    def deferring() -> str:
-        return defer("child", child).id
-
-    return deferring
-
-
-def test_a_deferred_run_that_is_parked_is_aborted(
-    app: Celery, stage: Stage, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    child = app.AsyncResult(parent.result)
-    assert child.state == "WAITING"
-
-    assert abort(parent.id, "child") is True
-    assert child.state == "REVOKED"
-    assert stage.later(60) == []
-
-
-def test_to_abort_a_parked_run_twice_does_no_more(
-    app: Celery, stage: Stage, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    abort(parent.id, "child")
-
-    assert abort(parent.id, "child") is False
-    assert app.AsyncResult(parent.result).state == "REVOKED"
-
-
-def test_a_deferred_run_that_is_awake_again_is_not_aborted(
-    app: Celery, stage: Stage, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    (message,) = stage.later(60)
-
-    assert abort(parent.id, "child") is False
-    stage.worker.trace(message)
-    assert app.AsyncResult(parent.result).result == "awake"
-
-
-def test_a_parked_run_whose_claim_has_expired_is_aborted_too(
-    app: Celery, stage: Stage, store: WatchedStore, deferring: Any
-) -> None:
-    parent = stage.begin(deferring)
-    stage.worker.drain()
-    store._store._owners.clear()  # after a day
-
-    assert abort(parent.id, "child") is True
-    assert app.AsyncResult(parent.result).state == "REVOKED"
-    assert stage.later(60) == []
-
-
-# -- revoke -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def revoked(stage: Stage, app: Celery) -> Revoked:
-    return Revoked(app, stage.extension.store, 60)
-
-
-def test_a_parked_run_that_celery_revokes_ends(
-    sleeper: Any, stage: Stage, revoked: Revoked
-) -> None:
-    result = stage.begin(sleeper)
-    state.revoked.add(result.id)
-    revoked.look()
-
-    assert result.state == "REVOKED"
-    assert stage.later(60) == []
-
-
-def test_only_what_is_parked_is_ended_by_a_look(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
-) -> None:
-    finished, other = stage.finish(sleeper), stage.begin(sleeper)
-    state.revoked.update([finished.id, "unknown"])
-    revoked.look()
-
-    assert finished.result == "awake"
-    assert other.state == "WAITING"
-    assert store.asked.count("cancel") == 2
-
-
-def test_each_revoke_is_looked_at_once(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
-) -> None:
-    for _ in range(3):
-        state.revoked.add(stage.begin(sleeper).id)
-        revoked.look()
-        revoked.look()
-
-    assert store.asked.count("cancel") == 3
-
-
-def test_a_look_that_fails_is_made_again(
-    sleeper: Any, stage: Stage, revoked: Revoked, store: WatchedStore
-) -> None:
-    result = stage.begin(sleeper)
-    state.revoked.add(result.id)
-    store.away = {"cancel"}
-    with pytest.raises(ConnectionError):
-        revoked.look()
-    store.away = set()
-    revoked.look()
-
-    assert result.state == "REVOKED"
-
-
-def test_a_revoke_is_seen_though_another_was_forgotten_meanwhile(
-    sleeper: Any, stage: Stage, revoked: Revoked
-) -> None:
-    state.revoked.add("old")
-    revoked.look()
-    result = stage.begin(sleeper)
-    state.revoked.discard("old")
-    state.revoked.add(result.id)
-    revoked.look()
-
-    assert result.state == "REVOKED"
-
-
-def test_of_two_workers_one_ends_the_run(
-    sleeper: Any, app: Celery, stage: Stage, revoked: Revoked
-) -> None:
-    other = Revoked(app, stage.extension.store, 60)
-    result = stage.begin(sleeper)
-    state.revoked.add(result.id)
-    revoked.look()
-    other.look()
-
-    assert result.state == "REVOKED"
-
-
-# -- what an error tells ----------------------------------------------------------------------
-
-
+@pytest.mark.usefixtures("store")
 def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
-    sleeper: Any, stage: Stage
+    sleeper: Any, worker: Worker
 ) -> None:
-    result = stage.begin(sleeper)
+    result = worker.run(sleeper)
 
     for given in (None, result, "", 7):
         with pytest.raises(IdError, match=r"is no id of a run: give the text, such as result\.id"):
@@ -436,17 +287,10 @@ def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
     assert result.state == "WAITING"
 
 
-@pytest.mark.parametrize("given", [None, "", 7])
-def test_what_is_no_defer_id_is_not_aborted(stage: Stage, given: Any) -> None:
-    assert stage.parked() == 0
-    with pytest.raises(IdError, match=r"defer id .* is not a non-empty string"):
-        abort("run", given)
-
-
 def test_a_store_that_is_away_is_told_to_who_cancels(
-    sleeper: Any, stage: Stage, store: WatchedStore
+    sleeper: Any, worker: Worker, store: WatchedStore
 ) -> None:
-    result = stage.begin(sleeper)
+    result = worker.run(sleeper)
     store.away = {"cancel"}
     with pytest.raises(StoreError, match=rf"run {result.id} .* \(ConnectionError: the store") as e:
         cancel(result.id)
@@ -454,3 +298,20 @@ def test_a_store_that_is_away_is_told_to_who_cancels(
     assert isinstance(e.value.__cause__, ConnectionError)
     store.away = set()
     assert cancel(result.id) is True
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_that_is_cancelled_at_work_ends_where_its_next_step_would_begin(
+    app: Celery, worker: Worker
+) -> None:
+    went_on = []
+
+    @app.task(bind=True)
+    def parent(self: object) -> None:
+        step.run("first", lambda: cancel(self.request.id))  # type: ignore[attr-defined]
+        step.sleep("nap", 5)
+        went_on.append("after")
+
+    result = worker.run(parent)
+
+    assert (result.state, went_on) == ("REVOKED", [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from redis import Redis
@@ -11,31 +11,12 @@ from redis import Redis
 from celery_defer.ids import RunId
 from celery_defer.store import NO_SHAPE, Parking, RedisStore
 from celery_defer.testing.store_contract.shorthand import emit, event, learn, park, wait_for
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 
 KEEP = 600.0
 RUN = RunId("run")
 INDEXES = {b"defer:due", b"defer:waits"}
 BOTH = {NO_SHAPE: "by-name", '["a"]': "by-a"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: Server) -> Iterator[Redis]:
-    """The test's own view of the database that the store is in."""
-    with server.client(db=2) as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def store(server: Server, redis: Redis) -> RedisStore:
-    return RedisStore(server.client(db=2), "defer:")
 
 
 def everything(store: RedisStore) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from time import time
 from typing import Any
 
 from celery import Celery
@@ -12,30 +13,36 @@ from celery.app import trace
 from celery_defer import deferred
 from celery_defer.model import HEADER, Record
 from celery_defer.outbox import records
+from celery_defer.outbox.relay import Relay
 from celery_defer.store import MemoryStore
 
-__all__ = ["WatchedStore", "Worker", "ids_of", "ship_of"]
+__all__ = ["WatchedStore", "Worker", "ids_of", "parent_of", "ship_of"]
 
 
 class Worker:
-    """Does with a message what a pool's process does, but when the test says so."""
+    """Does with a message what a pool's process does, but when the test says so.
+
+    For tests that hold a message in hand or watch a store; the others have ``sim``. The clock
+    stands, and no relay looks, until the test says ``later``.
+    """
 
     def __init__(self, app: Celery) -> None:
         self.app = app
         self.apart = f"{app.main}-apart"
+        self.now = time()
+        app._celery_defer.clock = lambda: self.now
 
     def run(self, task: Any, *args: Any, **options: Any) -> Any:
-        """Send *task*, run it and nothing else, and answer its result."""
+        """Send *task*, run it and nothing else, and return its result."""
         result = task.apply_async(args, **{"queue": self.apart, **options})
         (message,) = self._received(self.apart)
         self.trace(message)
         return self.app.AsyncResult(result.id)
 
-    def perform(self, task: Any) -> Any:
-        """Run *task* as if a message of it had come, and answer its result."""
+    def perform(self, task: Any, *args: Any) -> Any:
+        """Run *task* as if a message of it had come, and return its result."""
         id = str(uuid.uuid4())
-        request = {"id": id, "task": task.name, "delivery_info": {}, "is_eager": False}
-        trace.build_tracer(task.name, self.app.tasks[task.name], app=self.app)(id, (), {}, request)
+        self._trace(args, {}, {"id": id, "task": task.name, "delivery_info": {}})
         return self.app.AsyncResult(id)
 
     def published(self) -> list[Any]:
@@ -43,13 +50,41 @@ class Worker:
         return [*self._received(), *self._received(self.apart)]
 
     def drain(self) -> list[Any]:
-        """Run what waits, and what that publishes in turn; answer the results in order."""
+        """Run what waits, and what that publishes in turn; return the results in order."""
         results = []
         while messages := self.published():
             for message in messages:
                 self.trace(message)
                 results.append(self.app.AsyncResult(message.headers["id"]))
         return results
+
+    def later(self, seconds: float) -> list[Any]:
+        """Let time pass and a relay look; take the messages that it has published, unrun."""
+        self.now += seconds
+        extension = self.app._celery_defer
+        Relay(self.app, extension.store, extension.settings).tick(self.now)
+        return self.published()
+
+    def wake(self, seconds: float) -> None:
+        """Let time pass, and run what a relay publishes then, and what follows from it."""
+        for message in self.later(seconds):
+            self.trace(message)
+        self.drain()
+
+    def trace(self, message: Any) -> Any:
+        """Run *message*, and return what Celery's tracer returns to the pool."""
+        args, kwargs, embed = message.payload
+        properties = message.properties
+        delivery = {**message.delivery_info, "priority": properties.get("priority")}
+        replies = {name: properties.get(name) for name in ("reply_to", "correlation_id")}
+        request = {**message.headers, **replies, "delivery_info": delivery, **embed}
+        return self._trace(args, kwargs, {"hostname": "unit@test", **request})
+
+    def _trace(self, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
+        task = self.app.tasks[request["task"]]
+        request |= {"args": args, "kwargs": kwargs, "is_eager": False}
+        tracer = trace.build_tracer(task.name, task, app=self.app)
+        return tracer(request["id"], args, kwargs, request)
 
     def _received(self, name: str | None = None) -> Iterator[Any]:
         with self.app.connection_for_read() as connection:
@@ -61,27 +96,6 @@ class Worker:
                     return
                 message.ack()
                 yield message
-
-    def trace(self, message: Any) -> Any:
-        """Run *message*, and answer what Celery's tracer answers the pool."""
-        task = self.app.tasks[message.headers["task"]]
-        args, kwargs, embed = message.payload
-        request = {
-            **message.headers,
-            "delivery_info": {
-                **message.delivery_info,
-                "priority": message.properties.get("priority"),
-            },
-            "reply_to": message.properties.get("reply_to"),
-            "correlation_id": message.properties.get("correlation_id"),
-            "hostname": "unit@test",
-            "args": args,
-            "kwargs": kwargs,
-            "is_eager": False,
-            **embed,
-        }
-        tracer = trace.build_tracer(task.name, task, app=self.app)
-        return tracer(message.headers["id"], args, kwargs, request)
 
 
 class WatchedStore:
@@ -104,11 +118,13 @@ class WatchedStore:
         return ask
 
     def records(self) -> list[Record]:
-        """Answer what is in the outbox, and leave it there."""
+        """Return what is in the outbox, and leave it there."""
         return [records.unpack(kept.body) for kept in self._store._outbox.values()]
 
 
 def ship_of(app: Celery) -> Any:
+    """Return a deferred task that returns its number."""
+
     @deferred
     @app.task(name="ship", shared=False)
     def ship(n: int) -> int:
@@ -117,6 +133,16 @@ def ship_of(app: Celery) -> Any:
     return ship
 
 
+def parent_of(app: Celery, body: Callable[[], Any], **options: Any) -> Any:
+    """Return a task whose body is a function of no arguments."""
+
+    @app.task(name=f"parent-{uuid.uuid4()}", shared=False, **options)
+    def parent() -> Any:
+        return body()
+
+    return parent
+
+
 def ids_of(messages: Iterable[Any]) -> list[str]:
-    """Answer the defer ids of messages."""
+    """Return the defer ids of messages."""
     return [message.headers[HEADER]["id"] for message in messages]

@@ -1,0 +1,108 @@
+"""``send_event``: what may be sent, and what whoever sends is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_defer import EventError, StoreError, send_event, step
+from celery_defer.testing import Simulation
+from tests.support.inside import WatchedStore, Worker
+
+
+@pytest.fixture
+def waiter(app: Celery) -> Any:
+    """A task that waits for an event, and returns the data of the one that it receives."""
+
+    @app.task(name="waiter")
+    def waiter(match: Any = None, timeout: Any = 3_600) -> Any:
+        event = step.wait_for_event("wait", "event", timeout=timeout, match=match)
+        return event and event.data
+
+    return waiter
+
+
+def test_the_same_id_counts_once_for_a_name(waiter: Any, sim: Simulation) -> None:
+    first = sim.run(waiter)
+    assert send_event("event", 1, id="e") == 1
+    sim.advance(1)
+    second = sim.run(waiter)
+
+    assert send_event("event", 2, id="e") == 0
+    assert send_event("other", 2, id="e") == 0
+    assert second.state == "WAITING"
+    assert send_event("event", 3, id="f") == 1
+    assert first.result == 1
+
+
+@pytest.mark.parametrize("id", ["", "a\nb", 3])
+def test_an_id_is_a_line_of_text(sim: Simulation, id: Any) -> None:
+    with pytest.raises(EventError, match="is no id of an event"):
+        send_event("event", id=id)
+    assert sim.events == []
+
+
+@pytest.mark.parametrize("data", [object(), {object()}, {"a": lambda: 1}])
+def test_data_without_json_is_an_error(sim: Simulation, data: Any) -> None:
+    with pytest.raises(EventError, match=r"event 'event' .* is not JSON"):
+        send_event("event", data)
+    assert sim.events == []
+
+
+def test_without_a_store_an_event_is_an_error(app: Celery) -> None:
+    assert app._celery_defer.store is None
+    with pytest.raises(StoreError, match="set defer_store_url"):
+        send_event("event")
+
+
+def test_without_defer_an_event_is_an_error() -> None:
+    Celery("plain", set_as_current=True)
+
+    with pytest.raises(StoreError, match=r"no Defer\(app\)"):
+        send_event("event")
+
+
+def test_a_store_that_is_away_is_an_error_for_who_sends(store: WatchedStore) -> None:
+    store.away = {"emit"}
+
+    with pytest.raises(StoreError, match="event 'event' finds no store"):
+        send_event("event")
+
+
+def test_an_event_whose_wake_up_cannot_be_settled_is_sent_all_the_same(
+    waiter: Any, worker: Worker, store: WatchedStore
+) -> None:
+    result = worker.run(waiter)
+    store.away = {"settle_all"}
+    assert send_event("event", 1) == 1
+    store.away = set()
+    worker.drain()
+    worker.wake(30)
+
+    assert result.result == 1
+
+
+@pytest.mark.parametrize("limit", [9, 10])
+def test_an_events_data_is_held_to_the_limit_of_payloads(
+    app: Celery, sim: Simulation, limit: int
+) -> None:
+    app.conf.defer_max_payload_bytes = limit
+    data = "ß" * 4  # 8 bytes, and the quotes
+
+    if limit == 10:
+        assert send_event("event", data) == 0
+    else:
+        with pytest.raises(EventError, match=r"event 'event' \(e-1\) has 10 bytes .*_bytes = 9 is"):
+            send_event("event", data, id="e-1")
+
+
+def test_a_store_that_is_away_is_told_with_its_place_and_the_fix(store: WatchedStore) -> None:
+    store.away = {"emit"}
+
+    with pytest.raises(
+        StoreError, match=r"\(ConnectionError: the store is away\): send it again"
+    ) as e:
+        send_event("event")
+    assert isinstance(e.value.__cause__, ConnectionError)

@@ -1,0 +1,97 @@
+"""What ``step.invoke`` cannot invoke, and the error that names the step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_defer import PayloadError, StepError, deferred, step
+from celery_defer.errors import NotDeferredError
+from celery_defer.testing import Simulation
+
+
+@pytest.mark.parametrize("how", ["task", "app", "disabled://", "rpc://"])
+def test_a_function_that_keeps_no_result_cannot_be_waited_for(
+    app: Celery, sim: Simulation, how: str
+) -> None:
+    @deferred
+    @app.task(shared=False, name="child", ignore_result=how == "task")
+    def child() -> None: ...
+
+    if how == "app":
+        app.conf.task_ignore_result = True
+        child.ignore_result = True
+
+    @app.task(ignore_result=False)
+    def parent() -> None:
+        step.invoke("child", child)
+
+    if how.endswith("://"):
+        child.backend = Celery("other", backend=how, set_as_current=False).backend
+    run = sim.run(parent)
+
+    assert "step 'child' cannot wait for child, which keeps no result" in str(run.exception)
+    assert sim.runs == [run]
+
+
+def test_a_bad_payload_is_an_error_where_it_is_written(invoicing: Any, sim: Simulation) -> None:
+    run = sim.run(invoicing, "much")
+
+    assert isinstance(run.exception, PayloadError)
+    assert sim.runs == [run]
+
+
+def test_a_task_that_is_not_deferred_cannot_be_invoked(app: Celery, sim: Simulation) -> None:
+    @app.task
+    def plain() -> None: ...
+
+    @app.task
+    def parent() -> None:
+        step.invoke("plain", plain)  # type: ignore[arg-type]
+
+    assert isinstance(sim.run(parent).exception, NotDeferredError)
+
+
+def test_an_answer_without_json_is_an_error_that_names_the_step(
+    app: Celery, sim: Simulation
+) -> None:
+    @deferred
+    @app.task(shared=False)
+    def child() -> Any:
+        return "text"
+
+    @app.task
+    def parent() -> int:
+        child.run.__annotations__["return"] = int
+        return step.invoke("child", child)  # type: ignore[no-any-return]
+
+    run = sim.run(parent)
+    sim.drain()
+
+    assert isinstance(run.exception, StepError)
+    assert "step 'child' has returned" in str(run.exception)
+
+
+def test_a_bad_invocation_names_its_step(app: Celery, make_invoice: Any, sim: Simulation) -> None:
+    @app.task
+    def plain() -> None: ...
+
+    @app.task
+    def parent() -> list[str]:
+        told = []
+        for task, total in ((make_invoice, "much"), (plain, 1)):
+            with pytest.raises((PayloadError, NotDeferredError)) as caught:
+                step.invoke("invoice", task, total=total)
+            told.append(str(caught.value))
+            problems.append(getattr(caught.value, "problems", None))
+        return told
+
+    problems: list[Any] = []
+    payload, unknown = sim.run(parent).result
+
+    assert payload.startswith("step 'invoice': payload of make_invoice: total: ")
+    assert "step 'invoice:1': " in unknown
+    assert "is not a deferred function" in unknown
+    assert len(problems[0]) == 1

@@ -1,0 +1,152 @@
+"""A Redis that forgets, drops, hangs, refuses or has no memory, and what the store bears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from celery_defer.ids import RunId
+from celery_defer.store import RedisStore
+from celery_defer.testing.store_contract.shorthand import stage
+from examples.redis_server import free_port
+from tests.support.redis import Server, running
+
+KEEP = 600.0
+RUN = RunId("run")
+
+
+def take_all(store: RedisStore) -> list[Any]:
+    return store.take(1e9, 2e9, 99)
+
+
+def flushed(server: Server) -> None:
+    server.client().script_flush()
+
+
+def dropped(server: Server) -> None:
+    server.client().client_kill_filter(_type="normal", skipme=True)
+
+
+def restarted(server: Server) -> None:
+    server.restart()
+
+
+@pytest.mark.parametrize("disturb", [flushed, dropped, restarted])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda s: stage(s, "run", due=10),
+        lambda s: s.settle(RUN, "token"),
+        lambda s: s.take(10, 20, 9),
+        lambda s: s.postpone(RUN, "token", 9),
+        lambda s: s.quarantine(RUN, "token", "bad", KEEP),
+        lambda s: s.claim(RUN, "owner", KEEP),
+        lambda s: s.quarantined(),
+        lambda s: s.waiting(),
+        lambda s: s.risks(),
+    ],
+    ids=["stage", "settle", "take", "postpone", "quarantine", "claim", "quarantined", "waiting",
+         "risks"],
+)  # fmt: skip
+def test_a_server_that_was_away_for_a_moment_is_asked_again(
+    server: Server, store: RedisStore, disturb: Callable[[Server], None], operation: Any
+) -> None:
+    stage(store, "other", due=10)
+    disturb(server)
+
+    operation(store)
+
+    stage(store, "run", due=10)
+    assert "run" in [taken.id for taken in take_all(store)]
+
+
+@pytest.mark.parametrize("disturb", [flushed, dropped, restarted])
+def test_a_server_that_forgets_while_a_stage_is_under_way_keeps_it(
+    server: Server, store: RedisStore, disturb: Callable[[Server], None]
+) -> None:
+    server.client().script_flush()
+    wait = store.stage(RUN, "token", b"body", 10, KEEP)
+    disturb(server)
+    wait()
+
+    assert [taken.body for taken in take_all(store)] == [b"body"]
+
+
+def test_stages_under_way_at_the_same_time_do_not_mix(store: RedisStore) -> None:
+    waits = [store.stage(RunId(f"run-{n}"), "token", b"%d" % n, 10, KEEP) for n in range(20)]
+    owners = [store.claim(RunId(f"run-{n}"), f"owner-{n}", KEEP).owner for n in range(20)]
+    for wait in reversed(waits):
+        wait()
+
+    assert owners == [f"owner-{n}" for n in range(20)]
+    assert {taken.id: taken.body for taken in take_all(store)} == {
+        f"run-{n}": b"%d" % n for n in range(20)
+    }
+
+
+def test_many_stages_use_few_connections(server: Server, store: RedisStore) -> None:
+    before = len(server.client().client_list())
+    for n in range(50):
+        stage(store, f"run-{n}", due=10)
+
+    assert len(server.client().client_list()) - before <= 2
+
+
+def test_a_server_without_memory_is_told_at_the_wait(server: Server, store: RedisStore) -> None:
+    client = server.client()
+    stage(store, "run", due=10)
+    client.config_set("maxmemory", 1)
+    try:
+        wait = store.stage(RUN, "later", b"body", 10, KEEP)
+        with pytest.raises(RedisError, match="maxmemory"):
+            wait()
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert [taken.token for taken in take_all(store)] == ["token"]
+
+
+#: A pool's process waits for no store longer than this at a time.
+PATIENCE = 15.0
+
+
+def test_a_server_that_hangs_is_waited_for_within_bounds() -> None:
+    cases = [(name, known) for name in ("stage", "claim", "settle") for known in (True, False)]
+    with running() as server, ThreadPoolExecutor(len(cases)) as threads:
+        stores = [RedisStore(server.client(db=2), "defer:") for _ in cases]
+        for store, (_, known) in zip(stores, cases, strict=True):
+            if known:  # and so connected
+                stage(store, "run", due=10)
+        with server.hanging():
+            names = [name for name, _ in cases]
+            seconds = list(threads.map(seconds_until_refused, stores, names))
+
+    print([f"{name}: {waited:.1f} s" for name, waited in zip(names, seconds, strict=True)])
+    assert max(seconds) < PATIENCE
+
+
+@pytest.mark.parametrize("operation", ["stage", "claim", "settle"])
+def test_a_server_that_refuses_is_not_waited_for(operation: str) -> None:
+    store = RedisStore(Redis(port=free_port()), "defer:")
+
+    assert seconds_until_refused(store, operation) < 1
+
+
+ASKED: dict[str, Callable[[RedisStore], object]] = {
+    "stage": lambda store: stage(store, "run", due=10),
+    "claim": lambda store: store.claim(RUN, "owner", KEEP),
+    "settle": lambda store: store.settle(RUN, "token"),
+}
+
+
+def seconds_until_refused(store: RedisStore, operation: str) -> float:
+    began = time.monotonic()
+    with pytest.raises(RedisError):
+        ASKED[operation](store)
+    return time.monotonic() - began
