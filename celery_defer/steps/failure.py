@@ -117,7 +117,8 @@ def _made(
 
 def _showable(error: BaseException) -> BaseException:
     """Return *error*; raises where it has no text, or where no traceback can show it."""
-    str(error), repr(error), format_exception(error)
+    for show in (str, repr, format_exception):
+        show(error)
     return error
 
 

@@ -81,7 +81,7 @@ class Person(BaseModel):
 class Reader:
     kind: ClassVar[str] = "reader"
     email: Email = ""
-    found: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
 
 
 @pydantic.dataclasses.dataclass
@@ -165,7 +165,7 @@ class Mixed(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("schema", "wanted", "found"),
+    ("schema", "wanted", "expected"),
     [
         (Order, {"id": ID}, {"id": str(ID)}),
         (Order, {"id": str(ID)}, {"id": str(ID)}),
@@ -181,9 +181,9 @@ class Mixed(BaseModel):
     ],
 )
 def test_a_value_is_what_the_event_will_have(
-    schema: Any, wanted: dict[str, Any] | None, found: dict[str, Any] | None
+    schema: Any, wanted: dict[str, Any] | None, expected: dict[str, Any] | None
 ) -> None:
-    assert typed("order/placed", schema, wanted) == found
+    assert typed("order/placed", schema, wanted) == expected
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_a_value_is_what_the_event_will_have(
         (Lower, {"email": "Ada@X.org", "age": timedelta(seconds=90)}, "age"),
         (
             Lower,
-            {"email": "", "age": timedelta(0), "reader": {"found": ["A"]}},
-            "reader.found",
+            {"email": "", "age": timedelta(0), "reader": {"tags": ["A"]}},
+            "reader.tags",
         ),
         (Team, {"all": [{"email": "Ada@X.org"}]}, "all.0.email"),
         (Team, {"all": [{"email": ""}], "first": {"email": "Ada@X.org"}}, "first.email"),
@@ -211,13 +211,13 @@ def test_a_value_is_what_the_event_will_have(
 )
 def test_a_value_is_changed_as_the_event_changes_it(schema: Any, data: Any, path: str) -> None:
     kind = JsonType(TypeAdapter(schema))
-    given, sent = data, from_json(kind.dump(kind.check(data)))
+    value, sent = data, from_json(kind.dump(kind.check(data)))
     for part in path.split("."):
         key = int(part) if part.isdecimal() else part
-        given, sent = given[key], sent[key]
+        value, sent = value[key], sent[key]
 
-    assert typed("order/placed", schema, {path: given}) == {path: sent}
-    assert given != sent or isinstance(given, list)
+    assert typed("order/placed", schema, {path: value}) == {path: sent}
+    assert value != sent or isinstance(value, list)
 
 
 class Paid(BaseModel):
@@ -281,7 +281,7 @@ def test_a_path_that_the_type_does_not_tell_of_is_left_as_it_is(schema: Any, pat
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         ({"idd": ID}, r"match 'idd': an event 'order/placed' has no 'idd'; did you mean 'id'\?"),
         ({"gift.cent": 7}, "has no 'cent'; did you mean 'cents'"),
@@ -294,8 +294,10 @@ def test_a_path_that_the_type_does_not_tell_of_is_left_as_it_is(schema: Any, pat
         ({"lines.0.cents": "many"}, r"match 'lines.0.cents' of event 'order/placed' is 'many': "),
     ],
 )
-def test_what_no_event_can_have_is_an_error_at_the_wait(wanted: dict[str, Any], told: str) -> None:
-    with pytest.raises(EventError, match=told):
+def test_what_no_event_can_have_is_an_error_at_the_wait(
+    wanted: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(EventError, match=message):
         typed("order/placed", Order, wanted)
 
 

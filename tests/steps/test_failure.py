@@ -167,20 +167,20 @@ if sys.version_info < (3, 13):  # since then a traceback shows it
 
 
 def caught(app: Celery, stage: Stage, function: Callable[[], Any], **retries: int) -> list[Any]:
-    """Answer what a body catches of a step, in its first turn and in a replay."""
-    found: list[Any] = []
+    """Return what a body catches of a step, in its first turn and in a replay."""
+    errors: list[Any] = []
 
     @app.task
     def parent() -> str:
         try:
             step.run("fails", function, **retries)
         except Exception as error:
-            found.append(error)
+            errors.append(error)
         step.sleep("nap", 5)
         return "caught"
 
     assert stage.finish(parent).result == "caught"
-    return found
+    return errors
 
 
 def raised(function: Callable[[], Any]) -> BaseException:
@@ -283,15 +283,15 @@ def test_every_one_can_be_shown_in_a_traceback() -> None:
         error = raised(function)
         failure = failure_of(error, is_final=False)
 
-        for found in (survivor(error, failure), raised_by(failure)):
-            if found is not None:
-                assert "".join(traceback.format_exception(found))
+        for again in (survivor(error, failure), raised_by(failure)):
+            if again is not None:
+                assert "".join(traceback.format_exception(again))
 
 
 def test_a_class_that_a_new_version_lacks_leaves_a_step_error(
     app: Celery, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[BaseException] = []
+    errors: list[BaseException] = []
     declines = raising(Named(code=7))
 
     @app.task
@@ -299,12 +299,12 @@ def test_a_class_that_a_new_version_lacks_leaves_a_step_error(
         try:
             step.run("fails", declines)
         except Exception as error:
-            found.append(error)
+            errors.append(error)
         step.sleep("nap", 5)
 
     stage.begin(parent)
     monkeypatch.delattr(sys.modules[__name__], "Named")
     stage.go_on()
 
-    assert [type(error).__name__ for error in found] == ["Named", "StepError"]
-    assert str(found[1]) == "step 'fails' has failed: Named('code 7')"
+    assert [type(error).__name__ for error in errors] == ["Named", "StepError"]
+    assert str(errors[1]) == "step 'fails' has failed: Named('code 7')"
