@@ -25,15 +25,14 @@ import os
 import re
 import select
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from tests.docs.blocks import Block
+from tests.support.processes import Process, wait_until
 from tests.support.redis import free_port
 
 __all__ = ["BlockError", "Page", "starts_server"]
@@ -68,7 +67,7 @@ class Page:
         self.folder = folder
         self.redis_url = redis_url
         self.shell: subprocess.Popen[str] | None = None
-        self.servers: dict[str, subprocess.Popen[bytes]] = {}
+        self.servers: dict[str, Process] = {}
         self.ports: dict[str, str] = {}
 
     def run(self, block: Block) -> None:
@@ -126,7 +125,7 @@ class Page:
             raise BlockError(block, problem)
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
-        with self._log("shell").open("ab") as log:
+        with self.folder.with_name(f"{self.folder.name}-shell.log").open("ab") as log:
             return subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -171,24 +170,15 @@ class Page:
 
     def _serve(self, block: Block, name: str, command: str) -> None:
         self._end(name)
-        self._log(name).unlink(missing_ok=True)
-        with self._log(name).open("wb") as log:
-            self.servers[name] = subprocess.Popen(
-                shlex.split(command),
-                cwd=self.folder,
-                env=self._environment(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.servers[name] = Process(shlex.split(command), env=self._environment(), cwd=self.folder)
+        self.servers[name].start()
         self._await_log(block, name, f"...{SERVERS[name][1]}...")
 
     def _end(self, name: str) -> None:
         """End a server at once: what the page shows of it is done, and a warm stop takes 2 s."""
         if server := self.servers.pop(name, None):
-            with suppress(ProcessLookupError):  # it has ended by itself
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+            server.kill()
+            server.close()
 
     # -- what a server says ------------------------------------------------------------
 
@@ -196,17 +186,15 @@ class Page:
         self._await_log(block, "worker", self._local(block.text))
 
     def _await_log(self, block: Block, name: str, shown: str) -> None:
-        deadline = time.monotonic() + SECONDS
-        while missing := _missing(shown.splitlines(), self._log(name).read_text()):
-            server = self.servers[name]
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise BlockError(
-                    block, f"{name} has not said {missing!r}:\n{self._log(name).read_text()}"
-                )
-            time.sleep(0.02)
+        server = self.servers[name]
 
-    def _log(self, name: str) -> Path:
-        return self.folder.with_name(f"{self.folder.name}-{name}.log")
+        def missing() -> str | None:
+            return _missing(shown.splitlines(), server.logs())
+
+        with suppress(AssertionError):
+            wait_until(lambda: not missing() or not server.is_running, seconds=SECONDS)
+        if line := missing():
+            raise BlockError(block, f"{name} has not said {line!r}:\n{server.logs()}")
 
     # -- the page's own Redis and ports --------------------------------------------------
 
