@@ -14,7 +14,7 @@ from celery import Celery, _state
 from celery_defer import Defer, deferred, send_event, step
 from celery_defer.outbox.relay import Relay
 from celery_defer.store import MemoryStore
-from celery_defer.store.events import DRIFT
+from celery_defer.store.values import DRIFT
 from tests.support.inside import Worker
 
 __all__ = ["Killed", "StepsWorld"]

@@ -88,7 +88,7 @@ class LockStep(RuleBasedStateMachine):
     @rule(id=ids, token=tokens, body=bodies, due=times)
     def stage(self, id: RunId, token: str, body: bytes, due: float) -> None:
         for store in self.both:
-            store.stage(id, token, body, due, _KEEP)()
+            store.stage(id, token, body, due, _KEEP)
 
     @rule(id=ids, token=st.none() | tokens)
     def settle(self, id: RunId, token: str | None) -> None:

@@ -10,9 +10,7 @@ from celery import Celery
 from celery_defer import StoreError, send_event
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
-from celery_defer.outbox import fanout as waves
-from celery_defer.outbox import parked
-from celery_defer.outbox.parked import Parked
+from celery_defer.outbox import ParkedRun, fanout, parked
 from celery_defer.outbox.relay import Relay
 from celery_defer.outbox.wake import LEASE
 from celery_defer.store import MemoryStore, Parking, Subscription
@@ -40,7 +38,7 @@ def store(app: Celery) -> Dying:
     wait = Subscription("spring", "[]", matching.match("spring", None).digest, 0)
     for number in range(MANY):
         id = RunId(f"run-{number}")
-        body = parked.pack(Parked(id, "nap", 1, options={"queue": app.conf.task_default_queue}))
+        body = parked.pack(ParkedRun(id, "nap", 1, options={"queue": app.conf.task_default_queue}))
         store.park(id, Parking(0, "wait", b"[]", "token", body, 9e9, wait), 1, 600)
     return store
 
@@ -74,7 +72,7 @@ def test_a_relay_goes_on_where_a_sender_has_died(app: Celery, worker: Worker, st
 
 def test_what_is_no_event_is_an_error() -> None:
     with pytest.raises(RecordError, match="the event cannot be read"):
-        waves.unpack(b"\x02{}")
+        fanout.unpack(b"\x02{}")
 
 
 def test_what_is_left_is_in_the_outbox_before_the_first_wave_is_published(

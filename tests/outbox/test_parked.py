@@ -11,16 +11,15 @@ import pytest
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
-from celery_defer.outbox import parked
-from celery_defer.outbox.parked import Parked
+from celery_defer.outbox import ParkedRun, parked
 
 DAY = datetime(2030, 1, 1, tzinfo=timezone.utc)
-RUN = Parked(RunId("run"), "shop.bill", turn=1, options={"root_id": "run"})
+RUN = ParkedRun(RunId("run"), "shop.bill", turn=1, options={"root_id": "run"})
 SOME_ID = "312c281e-37f4-4ec0-8419-f3d682ab0815"
 OWN = {"id": "bill", "parent": "shop.sell", "at": 1.5, "depth": 1}
 
 
-def comes_back(run: Parked) -> Parked:
+def comes_back(run: ParkedRun) -> ParkedRun:
     return parked.unpack(run.parked, parked.pack(run))
 
 
@@ -40,7 +39,7 @@ def comes_back(run: Parked) -> Parked:
     ],
     ids=["plain", "arguments", "child", "options", "ids", "not usual", "headers", "foreign"],
 )  # fmt: skip
-def test_a_parked_run_comes_back_equal(run: Parked) -> None:
+def test_a_parked_run_comes_back_equal(run: ParkedRun) -> None:
     assert comes_back(run) == run
 
 

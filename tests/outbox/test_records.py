@@ -16,8 +16,8 @@ from pydantic_core import to_json
 
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
-from celery_defer.model import Call, Options, Outcome, Record
-from celery_defer.outbox import records as record
+from celery_defer.model import Call, Options, Outcome
+from celery_defer.outbox import DeferredCalls, records
 
 text = st.text(st.characters(codec="utf-8"))
 names = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -53,7 +53,7 @@ calls = st.builds(
 ) | st.builds(Call, id=names, task=names, payload=payloads(), at=seconds, options=options())
 
 records = st.builds(
-    Record,
+    DeferredCalls,
     parent=text.map(RunId),
     root=text.map(RunId),
     task=text,
@@ -65,7 +65,7 @@ records = st.builds(
     unknown_since=st.none() | seconds,
 )
 
-A_RECORD = Record(
+A_RECORD = DeferredCalls(
     parent=RunId("parent"),
     root=RunId("root"),
     task="process",
@@ -80,8 +80,8 @@ A_RECORD = Record(
 # On a busy machine the first draws are slow.
 @hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
 @given(records)
-def test_a_record_comes_back_as_it_went_in(kept: Record) -> None:
-    assert record.unpack(record.pack(kept)) == kept
+def test_a_record_comes_back_as_it_went_in(kept: DeferredCalls) -> None:
+    assert records.unpack(records.pack(kept)) == kept
 
 
 def test_options_come_back_with_their_types() -> None:
@@ -92,7 +92,7 @@ def test_options_come_back_with_their_types() -> None:
     )
     (call,) = A_RECORD.calls
     kept = replace(A_RECORD, calls=(replace(call, options=options),))
-    (again,) = record.unpack(record.pack(kept)).calls
+    (again,) = records.unpack(records.pack(kept)).calls
 
     assert again.options == options
     assert again.options.expires == 2 * 86_400 + 1
@@ -103,19 +103,19 @@ def test_an_eta_keeps_its_moment_in_any_zone() -> None:
     eta = datetime(2030, 1, 1, 12, 30, tzinfo=zone)
     (call,) = A_RECORD.calls
     kept = replace(A_RECORD, calls=(replace(call, options=Options(eta=eta)),))
-    (again,) = record.unpack(record.pack(kept)).calls
+    (again,) = records.unpack(records.pack(kept)).calls
 
     assert again.options.eta == eta
 
 
 def without(name: str) -> bytes:
-    fields = json.loads(record.pack(A_RECORD))
+    fields = json.loads(records.pack(A_RECORD))
     del fields[name]
     return json.dumps(fields).encode()
 
 
 def but(**changes: Any) -> bytes:
-    return json.dumps({**json.loads(record.pack(A_RECORD)), **changes}).encode()
+    return json.dumps({**json.loads(records.pack(A_RECORD)), **changes}).encode()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def but(**changes: Any) -> bytes:
         pytest.param(b"[]", id="list"),
         pytest.param(b"{}", id="object"),
         pytest.param(pickle.dumps(A_RECORD), id="pickle"),
-        pytest.param(record.pack(A_RECORD)[:-1], id="cut"),
+        pytest.param(records.pack(A_RECORD)[:-1], id="cut"),
         pytest.param(without("calls"), id="no-calls"),
         pytest.param(without("verdict"), id="no-verdict"),
         pytest.param(but(verdict="RETRY"), id="verdict"),
@@ -139,17 +139,17 @@ def but(**changes: Any) -> bytes:
 )
 def test_what_is_no_record_is_refused(body: bytes) -> None:
     with pytest.raises(RecordError, match="the record cannot be read"):
-        record.unpack(body)
+        records.unpack(body)
 
 
 @given(st.binary())
 def test_no_bytes_raise_anything_else(body: bytes) -> None:
     with pytest.raises(RecordError):
-        record.unpack(body)
+        records.unpack(body)
 
 
 def test_what_is_wrong_with_a_record_is_told_by_its_place() -> None:
-    call = {**json.loads(record.pack(A_RECORD))["calls"][0], "options": {"priority": 300}}
+    call = {**json.loads(records.pack(A_RECORD))["calls"][0], "options": {"priority": 300}}
 
     with pytest.raises(RecordError, match=r"calls\.0\.options\.priority: Input should be less"):
-        record.unpack(but(calls=[call]))
+        records.unpack(but(calls=[call]))

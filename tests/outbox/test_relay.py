@@ -10,10 +10,10 @@ from celery import Celery
 
 from celery_defer import run_id
 from celery_defer.ids import RunId
-from celery_defer.model import HEADER, Call, Options, Outcome, Record
-from celery_defer.outbox import records as record
+from celery_defer.model import HEADER, Call, Options, Outcome
+from celery_defer.outbox import DeferredCalls, records
 from celery_defer.outbox.relay import LEASE, LIMIT, Drop, Publish, Quarantine, Relay, Wait, plan
-from celery_defer.store import Taken
+from celery_defer.store import Leased
 from tests.support.inside import WatchedStore, Worker, ids_of
 
 NOW = 1_000.0
@@ -22,8 +22,8 @@ KEEP = 600.0
 pytestmark = pytest.mark.usefixtures("ship")
 
 
-def a_record(*calls: Call, parent: str = "parent", **changes: Any) -> Record:
-    kept = Record(
+def a_record(*calls: Call, parent: str = "parent", **changes: Any) -> DeferredCalls:
+    kept = DeferredCalls(
         parent=RunId(parent),
         root=RunId("root"),
         task="process",
@@ -40,8 +40,8 @@ def call(id: str = "ship", task: str = "ship", n: int = 1, **options: Any) -> Ca
     return Call(id, task, b'[[],{"n":%d}]' % n, NOW, Options(**options))
 
 
-def taken(kept: Record, tries: int = 1) -> Taken:
-    return Taken(kept.parent, "token", record.pack(kept), tries)
+def taken(kept: DeferredCalls, tries: int = 1) -> Leased:
+    return Leased(kept.parent, "token", records.pack(kept), tries)
 
 
 # -- plan ---------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def test_a_verdict_is_good_however_old_the_record_is() -> None:
 
 
 def test_what_is_no_record_is_quarantined() -> None:
-    action = plan(NOW, Taken(RunId("x"), "token", b"garbage", 1), KEEP, lambda *_: "SUCCESS")
+    action = plan(NOW, Leased(RunId("x"), "token", b"garbage", 1), KEEP, lambda *_: "SUCCESS")
 
     assert isinstance(action, Quarantine)
     assert action.reason.startswith("the record cannot be read: ")
@@ -122,8 +122,8 @@ def relay_of(app: Celery, store: Any) -> Relay:
     return Relay(app, store, app._celery_defer.settings)
 
 
-def stage(store: Any, kept: Record, due: float = NOW) -> None:
-    store.stage(kept.parent, f"token of {kept.parent}", record.pack(kept), due, KEEP)()
+def stage(store: Any, kept: DeferredCalls, due: float = NOW) -> None:
+    store.stage(kept.parent, f"token of {kept.parent}", records.pack(kept), due, KEEP)
 
 
 def end(app: Celery, parent: str, state: str = "SUCCESS") -> None:
@@ -239,7 +239,7 @@ def test_the_parents_end_is_kept_with_what_could_not_be_published(
 def test_an_unreadable_record_is_put_aside_and_holds_back_no_other(
     app: Celery, relay: Relay, store: WatchedStore, worker: Worker, caplog: Any
 ) -> None:
-    store.stage(RunId("bad"), "token", b"\xff garbage", NOW - 1, KEEP)()
+    store.stage(RunId("bad"), "token", b"\xff garbage", NOW - 1, KEEP)
     stage(store, a_record())
     end(app, "parent")
 

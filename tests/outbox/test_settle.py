@@ -5,8 +5,8 @@ from __future__ import annotations
 from celery import Celery
 
 from celery_defer.ids import RunId
-from celery_defer.model import Outcome, Record
-from celery_defer.outbox import records
+from celery_defer.model import Outcome
+from celery_defer.outbox import DeferredCalls, records
 from celery_defer.outbox.relay import Relay
 from celery_defer.store import MemoryStore
 
@@ -20,7 +20,7 @@ def test_a_record_that_cannot_be_seen_to_holds_back_no_other(app: Celery) -> Non
 
     stubborn = Stubborn()
     for id in ("bad", "good"):
-        stubborn.stage(RunId(id), "token", _dropped(id), due=1, keep=600)()
+        stubborn.stage(RunId(id), "token", _dropped(id), due=1, keep=600)
 
     Relay(app, stubborn, app._celery_defer.settings).tick(2)
 
@@ -31,4 +31,4 @@ def test_a_record_that_cannot_be_seen_to_holds_back_no_other(app: Celery) -> Non
 
 def _dropped(id: str) -> bytes:
     parent = RunId(id)
-    return records.pack(Record(parent, parent, "none", 0, Outcome.SUCCESS, 0.0, {}, ()))
+    return records.pack(DeferredCalls(parent, parent, "none", 0, Outcome.SUCCESS, 0.0, {}, ()))

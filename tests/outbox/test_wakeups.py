@@ -12,15 +12,15 @@ import pytest
 from celery import Celery
 from celery.signals import before_task_publish
 from celery.states import STARTED
+from celery_defer.run.telling import show_started, started, waiting
 from redis import Redis
 
 from celery_defer import Defer
 from celery_defer.app.bootstep import RelayStep
 from celery_defer.ids import RunId
-from celery_defer.outbox.parked import Parked, pack
+from celery_defer.outbox import ParkedRun, pack
 from celery_defer.outbox.relay import Relay
 from celery_defer.run.scope import Scope
-from celery_defer.run.telling import show_started, started, waiting
 from celery_defer.steps.wait import Wait
 from celery_defer.store import Parking, RedisStore, Told, Verdict
 from tests.support.redis import Server, running
@@ -29,19 +29,19 @@ RUN = RunId("run")
 AT = datetime(2024, 5, 17, 8, 30, tzinfo=timezone.utc)
 #: Runs of one kind, of which each has something that the others have not.
 RUNS = [
-    Parked(RunId("one"), "ship", 1, (1, "b"), {"at": AT}, {"queue": "work", "priority": 0}),
-    Parked(RunId("two"), "ship", 2, (), {"note": "ü" * 600}, {"queue": "work", "priority": 0}),
-    Parked(
+    ParkedRun(RunId("one"), "ship", 1, (1, "b"), {"at": AT}, {"queue": "work", "priority": 0}),
+    ParkedRun(RunId("two"), "ship", 2, (), {"note": "ü" * 600}, {"queue": "work", "priority": 0}),
+    ParkedRun(
         RunId("three"), "ship", 1, options={
             "queue": "work", "priority": 0, "root_id": "root", "parent_id": "parent",
         },
     ),
-    Parked(RunId("four"), "ship", 3, ([1, {"a": None}],), {}, {"queue": "work", "priority": 5}),
-    Parked(RunId("five"), "ship", 1, (), {}, {"queue": "work", "time_limit": 9}, headers={"x": 1}),
-    Parked(RunId("six"), "ship", 1, (), {}, {"queue": "work", "time_limit": 9}, headers={"x": 2}),
-    Parked(RunId("seven"), "ship", 1, (), {}, {"queue": "work", "link": [{"task": "bill"}]}),
-    Parked(RunId("eight"), "ship", 1, (), {}, {"queue": "work", "compression": "zlib"}),
-    Parked(RunId("nine"), "ship", 1, (9,), {}, {"queue": "work", "compression": "zlib"}),
+    ParkedRun(RunId("four"), "ship", 3, ([1, {"a": None}],), {}, {"queue": "work", "priority": 5}),
+    ParkedRun(RunId("five"), "ship", 1, (), {}, {"queue": "work", "time_limit": 9}, headers={"x": 1}),
+    ParkedRun(RunId("six"), "ship", 1, (), {}, {"queue": "work", "time_limit": 9}, headers={"x": 2}),
+    ParkedRun(RunId("seven"), "ship", 1, (), {}, {"queue": "work", "link": [{"task": "bill"}]}),
+    ParkedRun(RunId("eight"), "ship", 1, (), {}, {"queue": "work", "compression": "zlib"}),
+    ParkedRun(RunId("nine"), "ship", 1, (9,), {}, {"queue": "work", "compression": "zlib"}),
 ]  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def woken(app: Any, redis: Redis) -> list[dict[str, Any]]:
     """Let a relay wake all runs; answer their messages, by the order of the runs."""
     extension = app._celery_defer
     park_all(app)
-    Relay(app, extension.store, extension.settings, tells=lambda: False).tick(100)
+    Relay(app, extension.store, extension.settings, announces=lambda: False).tick(100)
     queues: Any = redis.keys("work*")  # one for each priority
     found = [json.loads(each) for queue in queues for each in redis.lrange(queue, 0, -1)]
     for message in found:

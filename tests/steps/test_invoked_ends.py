@@ -9,7 +9,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore
 
 from celery_defer import StepError, deferred, step
-from celery_defer.steps.invoke import FIRST_LOOK
+from celery_defer.steps.invoke import _FIRST_LOOK as FIRST_LOOK
 from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker
 

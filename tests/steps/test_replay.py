@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from celery_defer import StepError, step
-from celery_defer.run.memo import Memo, pack
+from celery_defer.run import Memo
 from celery_defer.steps.replay import Note, Replay
 from celery_defer.testing import Simulation
 

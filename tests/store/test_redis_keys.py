@@ -11,8 +11,8 @@ from redis import Redis
 from celery_defer.ids import RunId
 from celery_defer.store import Claim, RedisStore
 from celery_defer.testing.store_contract.shorthand import stage
-from tests.support.redis import Server
 from tests.support.processes import wait_until
+from tests.support.redis import Server
 
 KEEP = 600.0
 RUN = RunId("run")
@@ -58,7 +58,7 @@ def test_a_settled_run_leaves_nothing_that_lasts(store: RedisStore, redis: Redis
 
 
 def test_a_record_is_kept_for_as_long_as_it_was_said(store: RedisStore, redis: Redis) -> None:
-    store.stage(RUN, "token", b"body", 10, 90)()
+    store.stage(RUN, "token", b"body", 10, 90)
     store.take(10, 20, 9)
     store.postpone(RUN, "token", 30, b"other")
 
@@ -66,8 +66,8 @@ def test_a_record_is_kept_for_as_long_as_it_was_said(store: RedisStore, redis: R
 
 
 def test_a_later_record_is_kept_anew(store: RedisStore, redis: Redis) -> None:
-    store.stage(RUN, "first", b"body", 10, 90)()
-    store.stage(RUN, "second", b"body", 10, 600)()
+    store.stage(RUN, "first", b"body", 10, 90)
+    store.stage(RUN, "second", b"body", 10, 600)
 
     assert redis.ttl("defer:{run}:outbox") > 500
 
@@ -122,7 +122,7 @@ def test_the_keys_of_one_run_are_in_one_slot(store: RedisStore, redis: Redis) ->
 
 @pytest.mark.parametrize("id", ["a b", "a:b", "{a}", "}{", "%s", "ünï", "a'\"\n", "*"])
 def test_a_run_may_have_any_id(store: RedisStore, id: str) -> None:
-    store.stage(RunId(id), "token", b"body", 10, KEEP)()
+    store.stage(RunId(id), "token", b"body", 10, KEEP)
 
     assert [taken.id for taken in take_all(store)] == [id]
     assert store.claim(RunId(id), "owner", KEEP) == Claim("owner", is_mine=True)

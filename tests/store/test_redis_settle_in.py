@@ -14,8 +14,8 @@ from celery_defer.ids import RunId
 from celery_defer.store import Claim, RedisStore
 from celery_defer.testing.store_contract.shorthand import stage
 from examples.redis_server import free_port
-from tests.support.redis import Server
 from tests.support.processes import wait_until
+from tests.support.redis import Server
 
 KEEP = 600.0
 RUN = RunId("run")

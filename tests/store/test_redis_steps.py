@@ -151,7 +151,7 @@ def test_a_resumed_run_is_kept_no_longer_than_any_other(store: RedisStore, redis
         lambda store: store.settle_all([(RUN, "token")]),
         lambda store: store.cancel(RUN, KEEP, 9e9),
         lambda store: store.quarantine(RUN, "token", "it is bad", KEEP),
-        lambda store: store.stage(RUN, "later", b"calls", 10, KEEP)(),
+        lambda store: store.stage(RUN, "later", b"calls", 10, KEEP),
         lambda store: park(store, turn=1, step="next"),
         lambda store: store.arrive(RUN, "wait", 20, 30),
         lambda store: emit(store, event()),
@@ -225,13 +225,13 @@ def test_two_databases_share_nothing_but_a_look(server: Server, redis: Redis) ->
 def test_two_prefixes_share_nothing(server: Server, redis: Redis) -> None:
     one, two = (RedisStore(server.client(db=2), f"{name}:") for name in ("one", "two"))
     park(one, wait=wait_for())
-    nudges = two.nudges()
-    while nudges.wait(0.05) is not None:
+    alarm = two.alarm()
+    while alarm.wait(0.05) is not None:
         pass
     park(one, "other", due=15)
 
     assert emit(two, event()).woken == 0
-    assert nudges.wait(0.05) is None
+    assert alarm.wait(0.05) is None
     assert two.recall(RUN, 10, KEEP).turn == 0
 
 
@@ -243,34 +243,34 @@ def test_a_step_may_have_any_id(store: RedisStore, step: str) -> None:
     assert store.recall(RUN, 10, KEEP).memos == {step: b"event"}
 
 
-# -- nudges ----------------------------------------------------------------------------------
+# -- alarm ----------------------------------------------------------------------------------
 
 
 def test_who_begins_to_listen_looks_once(store: RedisStore) -> None:
-    nudges = store.nudges()
+    alarm = store.alarm()
 
-    assert nudges.wait(5) == 0.0
-    assert nudges.wait(0.05) is None
+    assert alarm.wait(5) == 0.0
+    assert alarm.wait(0.05) is None
 
 
 def test_who_was_cut_off_looks_once(server: Server, store: RedisStore) -> None:
-    nudges = store.nudges()
-    nudges.wait(5)
+    alarm = store.alarm()
+    alarm.wait(5)
     server.client().client_kill_filter(_type="pubsub")
 
-    found = [nudges.wait(0.1) for _ in range(10)]
+    found = [alarm.wait(0.1) for _ in range(10)]
 
     assert 0.0 in found
     park(store, due=15)
-    assert nudges.wait(5) == 15
+    assert alarm.wait(5) == 15
 
 
 def test_a_run_that_parks_for_long_wakes_nobody(store: RedisStore) -> None:
-    nudges = store.nudges()
-    nudges.wait(5)
+    alarm = store.alarm()
+    alarm.wait(5)
     park(store, now=10, due=71)
 
-    assert nudges.wait(0.05) is None
+    assert alarm.wait(0.05) is None
 
 
 # -- many shapes -----------------------------------------------------------------------------

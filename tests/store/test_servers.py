@@ -34,14 +34,14 @@ def store_of(url: str, **settings: Any) -> Store:
 
 def goes_round(store: Store) -> None:
     """Ask everything of a store once."""
-    store.stage(RUN, "token", b"body", 10, KEEP)()
+    store.stage(RUN, "token", b"body", 10, KEEP)
     (taken,) = store.take(10, 20, 9)
     assert (taken.id, taken.body, taken.tries) == (RUN, b"body", 1)
     store.postpone(RUN, "token", 5, b"other")
     assert [again.body for again in store.take(10, 20, 9)] == [b"other"]
     store.settle(RUN, "token")
     assert store.waiting() == 0
-    store.stage(RUN, "token", b"bad", 10, KEEP)()
+    store.stage(RUN, "token", b"bad", 10, KEEP)
     store.quarantine(RUN, "token", "it is bad", KEEP)
     assert [entry.id for entry in store.quarantined()] == [RUN]
     assert store.claim(RUN, "first", KEEP) == Claim("first", is_mine=True)

@@ -11,8 +11,8 @@ from celery import Celery
 from celery.app import trace
 
 from celery_defer import deferred
-from celery_defer.model import HEADER, Record
-from celery_defer.outbox import records
+from celery_defer.model import HEADER
+from celery_defer.outbox import DeferredCalls, records
 from celery_defer.outbox.relay import Relay
 from celery_defer.store import MemoryStore
 
@@ -117,7 +117,7 @@ class WatchedStore:
 
         return ask
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[DeferredCalls]:
         """Return what is in the outbox, and leave it there."""
         return [records.unpack(kept.body) for kept in self._store._outbox.values()]
 

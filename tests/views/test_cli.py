@@ -33,7 +33,7 @@ def test_it_is_a_command_of_celery(app: Celery, monkeypatch: pytest.MonkeyPatch)
 
 def test_outbox_counts(app: Celery, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two", "three"):
-        store.stage(RunId(name), "token", b"body", 1, 60)()
+        store.stage(RunId(name), "token", b"body", 1, 60)
     store.quarantine(RunId("two"), "token", "it is bad", 60)
 
     result = run(app, "outbox", monkeypatch=monkeypatch)
@@ -48,7 +48,7 @@ def test_quarantine_lists_each_with_its_reason(
     app: Celery, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "two"):
-        store.stage(RunId(name), "token", b"body", 1, 60)()
+        store.stage(RunId(name), "token", b"body", 1, 60)
         store.quarantine(RunId(name), "token", f"{name} is bad", 60)
 
     result = run(app, "quarantine", monkeypatch=monkeypatch)

@@ -12,8 +12,8 @@ import pytest
 
 from celery_defer import run_id
 from celery_defer.ids import RunId
-from celery_defer.model import Call, Options, Outcome, Record
-from celery_defer.outbox import records as record
+from celery_defer.model import Call, Options, Outcome
+from celery_defer.outbox import DeferredCalls, records
 from celery_defer.store import RedisStore
 from tests.support import stored
 from tests.support.processes import wait_until
@@ -58,8 +58,8 @@ class Outbox:
         """Leave the record of a parent whose result is not kept; answer its deferred run's id."""
         parent = RunId(str(uuid4()))
         call = Call("next", task, b'[[],{"n":1}]', time.time(), Options(queue="relayed"))
-        kept = Record(parent, parent, "gone", 0, Outcome.SUCCESS, time.time(), {}, (call,))
-        self._store.stage(parent, "token", record.pack(kept), time.time(), 60)()
+        kept = DeferredCalls(parent, parent, "gone", 0, Outcome.SUCCESS, time.time(), {}, (call,))
+        self._store.stage(parent, "token", records.pack(kept), time.time(), 60)
         return run_id(parent, "next")
 
     def put_raw(self, id: str, fields: dict[str, str | bytes]) -> None:

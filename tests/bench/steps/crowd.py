@@ -15,8 +15,7 @@ import redis
 
 from celery_defer.durations import seconds
 from celery_defer.ids import RunId
-from celery_defer.outbox import parked
-from celery_defer.outbox.parked import Parked
+from celery_defer.outbox import ParkedRun, parked
 from celery_defer.steps.replay import Note
 from celery_defer.store import Parking, RedisStore, Subscription
 from celery_defer.store import match as matching
@@ -82,7 +81,7 @@ class Crowd:
     def _await_parked(self, run: str) -> None:
         wait_until(lambda: self.is_parked(run), f"run {run} parks", _PATIENCE)
 
-    def _model(self, run: str) -> Parked:
+    def _model(self, run: str) -> ParkedRun:
         with redis.Redis.from_url(self.site.database) as client:
             body = stored.field_of(client, f"celery-defer:{{{run}}}:outbox", "body")
             return parked.unpack(RunId(run), body)
@@ -99,7 +98,7 @@ class Crowd:
                         store.park(RunId(id), made, now, made.due - now + _DAY)
 
 
-def _body(model: Parked, id: str | None = None, **kwargs: Any) -> bytes:
+def _body(model: ParkedRun, id: str | None = None, **kwargs: Any) -> bytes:
     """Pack the record of another run."""
     own = RunId(id or str(uuid4()))
     options = {**model.options, "root_id": own}

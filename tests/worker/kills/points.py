@@ -21,9 +21,8 @@ from celery.worker.request import Request
 from kombu.message import Message
 
 from celery_defer import run_id
-from celery_defer.app.extension import extension_of
-from celery_defer.outbox import fanout as waves
-from celery_defer.outbox import relay
+from celery_defer.current import extension_of
+from celery_defer.outbox import fanout, relay
 from celery_defer.run.headers import WAKE
 from celery_defer.store import Store
 
@@ -45,7 +44,7 @@ def installed(app: Any) -> Iterator[None]:
     signals.after_task_publish.connect(_on_sent, weak=False)
     extension: Any = extension_of(app)
     extension.store = _Store(extension.store)
-    relay.LEASE = waves.LEASE = 0.5
+    relay.LEASE = fanout.LEASE = 0.5
     _see_lost_children_at_once()
     _tell_when_accepted()
 
