@@ -55,6 +55,11 @@ class Defer:
         return Settings.read(self.app.conf, self.app.namespace)
 
     @cached_property
+    def inherits_priority(self) -> bool:
+        """Whether a run hands its priority down, as Celery's tracer reads it: once."""
+        return bool(self.app.conf.task_inherit_parent_priority)
+
+    @cached_property
     def store(self) -> Store | None:
         """Where deferred calls are kept until they are published; None without a Redis."""
         for url, options in self._places():

@@ -57,8 +57,12 @@ class Capture(Batch):
 
     def take(self) -> Commands:
         """Return the commands so far, for somebody else to send."""
-        prefix = self._channel.global_keyprefix
-        rows = [(name, f"{prefix}{key}", value) for name, key, value in self._rows]
+        prefix, rows = self._channel.global_keyprefix, list[list[Any]]()
+        for name, key, value in self._rows:
+            if name == "lpush" and rows and rows[-1][:2] == [name, f"{prefix}{key}"]:
+                rows[-1].append(value)  # it takes many, and pushes them one by one
+            else:
+                rows.append([name, f"{prefix}{key}", value])
         self._rows.clear()
         return Commands(self.server, database_of(self._channel.pool.connection_kwargs), rows)
 

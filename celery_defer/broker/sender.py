@@ -35,6 +35,7 @@ class Sender:
         self._batch = batch
         self._is_fast = extension_of(app).settings.fast_messages
         self._templates = TemplateSet(app, batch)
+        self._patched: dict[str, bool] = {}
 
     def sends(self, message: Message, errors: tuple[type[BaseException], ...]) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
@@ -73,7 +74,10 @@ class Sender:
         task, app = message.target, self._app
         if not self._is_fast or task.expires is not None or _TIMED & message.options.keys():
             return True
-        return _is_patched(task, "apply_async") or _is_patched(app, "send_task")
+        if task.name not in self._patched:
+            is_patched = _is_patched(task, "apply_async") or _is_patched(app, "send_task")
+            self._patched[task.name] = is_patched
+        return self._patched[task.name]
 
     def _publish_by_task(self, message: Message) -> None:
         options = {name: each for name, each in message.options.items() if name != "reply_to"}

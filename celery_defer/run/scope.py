@@ -87,10 +87,10 @@ class Scope:
     @property
     def invoker(self) -> tuple[RunId, str] | None:
         """The run that waits for this one's end, and its step."""
-        parent = self.run.parent
-        if self.is_eager or self.header is None or not self.header.step or not parent:
+        if self.header is None or not self.header.step or self.is_eager:
             return None
-        return parent.id, self.header.step
+        parent = self.run.parent
+        return (parent.id, self.header.step) if parent else None
 
     @cached_property
     def run(self) -> Run:
