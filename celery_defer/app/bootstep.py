@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -12,6 +13,7 @@ from celery_defer.app.revoked import Revoked
 from celery_defer.broker import MainConnections
 from celery_defer.current import extension_of
 from celery_defer.outbox import Relay
+from celery_defer.run import listeners
 from celery_defer.store import Store
 
 __all__ = ["RelayStep"]
@@ -58,9 +60,8 @@ class _Thread:
     def __init__(self, extension: Any, store: Store, worker: Any) -> None:
         self._clock = extension.clock
         self._interval = extension.settings.relay_interval
-        self._relay = Relay(
-            extension.app, store, extension.settings, announces=lambda: _sends_events(worker)
-        )
+        self._announces = partial(_sends_events, worker)
+        self._relay = Relay(extension.app, store, extension.settings, announces=self._announces)
         self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
         self._alarm = store.alarm()
         self._stopping = threading.Event()
@@ -82,6 +83,7 @@ class _Thread:
 
     def _tick(self) -> int:
         try:
+            listeners.note(self._announces())
             self._revoked.look()
             return self._relay.tick(self._clock())
         except Exception:  # the store or the backend is away; nothing is lost by that
@@ -101,10 +103,12 @@ class _Thread:
 
 
 def _sends_events(worker: Any) -> bool:
-    """Whether the worker tells of its tasks, which ``celery control`` may turn on and off."""
+    """Whether the worker sends events of tasks, which ``celery control`` turns on and off."""
     events = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
+    if events is None:  # it is still starting
+        return True
     # celery.worker.consumer.events.Events: without -E there are those of heartbeats alone.
-    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
+    return bool(events.enabled and (not events.groups or "task" in events.groups))
 
 
 def _warn_of_no_store() -> None:
