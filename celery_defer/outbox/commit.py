@@ -69,8 +69,10 @@ class Commit:
         run = self.run
         if run.store is None or run.is_eager or not self.record.calls:
             return
-        lease = stage.lease_of(run.run.id, self.record)
         due = self.record.at + run.settings.grace
+        # Known before the store replies: a soft time limit may strike when it has the record.
+        lease = self.lease = stage.lease_of(run.run.id, self.record)
+        is_staged = False
         with guard.logged(
             logger,
             "run %s (%s): what it deferred is not staged, and will be published from memory; "
@@ -78,12 +80,14 @@ class Commit:
             run.run.id,
             run.run.task,
         ):
-            if stage.stage(run, lease, due=due, replaces=replaces):
-                self.lease = lease
-            elif stage.has_succeeded(run):
+            is_staged = stage.stage(run, lease, due=due, replaces=replaces)
+            if not is_staged and stage.has_succeeded(run):
                 self.state = State.SUPERSEDED
-            else:  # another attempt has staged, and has not succeeded
+            elif not is_staged:  # another attempt has staged, and has not succeeded
                 self.stage(replaces=True)
+                return
+        if not is_staged:
+            self.lease = None
 
     def store_result(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
         """Let *store_result*, which is given the backend, store the SUCCESS of the run."""

@@ -124,7 +124,7 @@ def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> Non
     id, store, record, lease = parent.run.id, parent.store, pending.record, pending.lease
     if outcome is Outcome.FAILURE and pending.state is State.RIDING:
         return  # the result could not be stored, so nothing rode with it
-    if store is not None and lease is None and record.calls:
+    if pending.state is State.RIDING:
         pending.stage()  # no result was stored, with which the messages were to go
         lease = pending.lease
     if outcome is Outcome.FAILURE and stage.has_succeeded(parent):

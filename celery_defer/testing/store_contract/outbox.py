@@ -35,9 +35,29 @@ class OutboxContract:
     def test_a_later_record_of_a_run_takes_the_place_of_the_earlier(self, store: Store) -> None:
         stage(store, "run", due=10, token="first", body=b"first")
         store.take(10, 20, 10)
-        stage(store, "run", due=15, token="second", body=b"second")
+        assert store.stage(RunId("run"), "second", b"second", 15, KEEP)
 
         assert store.take(15, 99, 10) == [Leased(RunId("run"), "second", b"second", 1)]
+
+    def test_a_record_that_is_to_replace_none_leaves_that_of_another_attempt(
+        self, store: Store
+    ) -> None:
+        id = RunId("run")
+        store.stage(id, "first", b"first", 10, KEEP)
+
+        assert not store.stage(id, "second", b"second", 15, KEEP, replaces=False)
+        assert store.take(15, 99, 10) == [Leased(id, "first", b"first", 1)]
+
+    def test_a_record_that_is_to_replace_none_is_staged_where_there_is_none(
+        self, store: Store
+    ) -> None:
+        id = RunId("run")
+
+        assert store.stage(id, "token", b"body", 10, KEEP, replaces=False)
+        assert store.stage(id, "token", b"again", 10, KEEP, replaces=False)  # its reply was lost
+        store.settle(id, "token")
+        assert store.stage(id, "other", b"other", 10, KEEP, replaces=False)
+        assert store.take(10, 99, 10) == [Leased(id, "other", b"other", 1)]
 
     def test_a_body_of_any_bytes_comes_back(self, store: Store) -> None:
         body = bytes(range(256)) * 100
