@@ -119,7 +119,7 @@ class WatchedStore:
 
     def records(self) -> list[DeferredCalls]:
         """Return what is in the outbox, and leave it there."""
-        return [records.unpack(kept.body) for kept in self._store._outbox.values()]
+        return [records.unpack(id, kept.body) for id, kept in self._store._outbox.items()]
 
 
 def ship_of(app: Celery) -> Any:
