@@ -11,9 +11,10 @@ from uuid import uuid4
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from celery_defer.broker.batch import Batch
+from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Wire
 from celery_defer.commands import Commands, database_of, server_of
 
@@ -100,7 +101,7 @@ class Capture(Batch):
         tag = {"body_encoding": "base64", "delivery_tag": str(uuid4())}
         body, properties = b64encode(wire.body).decode(), {**wire.properties, **tag}
         message = {**rest, "body": body, "headers": wire.headers, "properties": properties}
-        self._rows.append(("lpush", key, to_json(message)))
+        self._rows.append(("lpush", key, _json(message)))
 
     # -- what kombu's batch takes for its pipeline -----------------------------------------
 
@@ -136,3 +137,10 @@ class _Redirected:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
+
+
+def _json(message: dict[str, Any]) -> str | bytes:
+    try:
+        return to_json(message)
+    except PydanticSerializationError:  # half a character, which Celery's JSON escapes
+        return dumps(message)

@@ -78,12 +78,13 @@ class Confirms(Batch):
             self.channel.prepare_message(wire.body, *kind, wire.headers, wire.properties), **route
         )
 
-    def _publish(self, message: Any, **route: Any) -> Any:
+    def _publish(self, message: Any, **route: Any) -> None:
         self._check()
+        # It first reads what has come, then writes; it may refuse a header, and writes nothing.
+        self.channel._basic_publish(message, **route)
         self._published += 1
         self._open.add(self._published)
         self._latest = message, route
-        return self.channel._basic_publish(message, **route)
 
     def _check(self) -> None:
         if not self.is_usable:

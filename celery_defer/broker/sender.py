@@ -82,7 +82,7 @@ class Sender:
     def _publish_by_task(self, message: Message) -> None:
         options = {name: each for name, each in message.options.items() if name != "reply_to"}
         message.target.apply_async(
-            message.args,
+            tuple(message.args),
             dict(message.kwargs),
             task_id=message.id,
             root_id=message.root_id,

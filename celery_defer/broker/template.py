@@ -35,6 +35,8 @@ _PROPERTIES = frozenset(
     {"correlation_id", "reply_to", "delivery_mode", "delivery_info", "priority"}
     | {"body_encoding", "content_type", "content_encoding"}
 )
+# What JSON and Celery's JSON write alike.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _EMBED = b',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 # Queues may be named for tenants, or for days.
 _MOST_KINDS = 1_000
@@ -71,6 +73,8 @@ class TemplateSet:
         if self._templates is None or not options.keys() <= _OF_A_KIND:
             return None
         if target is not None and type(target).shadow_name is not Task.shadow_name:
+            return None
+        if not _is_plain(message.headers):
             return None
         with suppress(TypeError):  # an option that is neither text nor number
             return (
@@ -161,6 +165,13 @@ def _is_same(one: Wire, other: Wire) -> bool:
     )
 
 
+def _is_plain(value: object) -> bool:
+    """Whether a header is JSON, so that no transport writes it in a way of its own."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if type(value) is list else type(value) in _PLAIN
+
+
 def _shown(value: tuple[Any, ...] | Mapping[str, Any], size: int) -> str:
     """Return what Flower shows of arguments whose JSON has *size* bytes.
 
@@ -169,6 +180,7 @@ def _shown(value: tuple[Any, ...] | Mapping[str, Any], size: int) -> str:
     """
     if size < _REPR_SIZE:
         text = repr(value)
-        if not ("\\" in text or '"' in text) and sum(map(text.count, "([{")) <= _REPR_LEVELS:
+        is_plain = len(text) < _REPR_SIZE and not ("\\" in text or '"' in text)
+        if is_plain and sum(map(text.count, "([{")) <= _REPR_LEVELS:
             return text
     return saferepr(value, _REPR_SIZE)

@@ -10,11 +10,10 @@ import pytest
 from celery import Celery
 from kombu import Connection, Exchange, Queue
 
-from celery_defer import Defer, defer, deferred, run_id
-from celery_defer.broker import publish as broker
-from celery_defer.broker.message import Message
-from celery_defer.broker.publish import batch
-from celery_defer.model import Call, Options
+from celery_defer import Defer, broker, defer, deferred, run_id
+from celery_defer.broker import Delivery, Message
+from celery_defer.broker.confirms import Confirms
+from celery_defer.ids import RunId
 from celery_defer.store import MemoryStore
 from tests.support.connections import close_pools
 from tests.support.inside import Worker, ids_of
@@ -72,13 +71,29 @@ def task_of(app: Celery, **options: Any) -> Any:
     return app.tasks[name]
 
 
-def messages_of(task: Any, count: int) -> list[Message]:
-    call = Call("ship", task.name, b"", 0.0, Options())
-    options: dict[str, Any] = {"headers": {}, "parent_id": "parent", "root_id": "root"}
+def messages_of(task: Any, count: int, **headers: Any) -> list[Message]:
     return [
-        Message(call, run_id("parent", f"call-{n}"), task, (), {"n": n}, options)
+        Message(
+            id=run_id("parent", f"{task.name}-{n}"),
+            task=task.name,
+            args=(),
+            kwargs={"n": n},
+            root_id="root",
+            parent_id="parent",
+            headers=headers,
+            target=task,
+        )
         for n in range(count)
     ]
+
+
+def all_of(messages: list[Message]) -> Delivery:
+    """What became of messages that the broker has all confirmed."""
+    return Delivery(sent=ids(messages))
+
+
+def ids(messages: list[Message]) -> frozenset[RunId]:
+    return frozenset(message.id for message in messages)
 
 
 def waiting(url: str, queue: str) -> list[int]:
@@ -94,9 +109,9 @@ def waiting(url: str, queue: str) -> list[int]:
 def test_what_the_broker_has_confirmed_is_sent(
     app: Celery, url: str, queue: str, count: int
 ) -> None:
-    sent = broker.send(app, messages_of(task_of(app), count), is_durable=True)
+    messages = messages_of(task_of(app), count)
 
-    assert sent == broker.Sent()
+    assert broker.send(app, messages, is_durable=True) == all_of(messages)
     assert waiting(url, queue) == list(range(count))
 
 
@@ -105,9 +120,10 @@ def test_one_batch_after_the_other_uses_one_channel(app: Celery, url: str, queue
     with app.producer_pool.acquire(block=True) as producer:
         channels = []
         for _ in range(3):
-            with batch(producer, True) as opened:
-                opened.producer.publish({}, routing_key=queue, declare=[])
-                channels.append(opened.producer.channel)
+            batch = Confirms.on(producer)
+            batch.producer.publish({}, routing_key=queue, declare=[])
+            batch.finish()
+            channels.append(batch.channel)
     broker.send(app, messages_of(task, 3), is_durable=True)
 
     assert len(set(map(id, channels))) == 1
@@ -120,9 +136,9 @@ def test_a_broker_whose_every_message_waits_for_its_confirm_will_do(
 ) -> None:
     app.conf.broker_transport_options = {"confirm_publish": True}
 
-    sent = broker.send(app, messages_of(task_of(app), 20), is_durable=is_durable)
+    messages = messages_of(task_of(app), 20)
 
-    assert sent == broker.Sent()
+    assert broker.send(app, messages, is_durable=is_durable) == all_of(messages)
     assert waiting(url, queue) == list(range(20))
 
 
@@ -130,14 +146,13 @@ def test_confirms_come_for_one_message_and_for_many(app: Celery, queue: str) -> 
     with app.producer_pool.acquire(block=True) as producer:
         seen: list[bool] = []
         Queue(queue)(producer.channel).declare()
-        with batch(producer, True) as opened:
-            opened.producer.channel.events["basic_ack"].add(
-                lambda tag, multiple: seen.append(multiple)
-            )
+        batch = Confirms.on(producer)
+        batch.channel.events["basic_ack"].add(lambda tag, multiple: seen.append(multiple))
         for _ in range(20):  # the broker chooses; among so many it has chosen both
-            with batch(producer, True) as opened:
-                for _ in range(500):
-                    opened.producer.publish({}, routing_key=queue)
+            batch = Confirms.on(producer)
+            for _ in range(500):
+                batch.producer.publish({}, routing_key=queue)
+            batch.finish()
             if set(seen) == {True, False}:
                 break
 
@@ -153,9 +168,9 @@ def test_what_the_broker_refuses_is_not_sent(app: Celery, url: str, queue: str) 
     app.conf.task_queues = [full(queue)]
     messages = messages_of(task_of(app), 5)
 
-    sent = broker.send(app, messages, is_durable=True)
+    delivery = broker.send(app, messages, is_durable=True)
 
-    assert sent.unsent == tuple(messages)
+    assert delivery == Delivery(unsent=ids(messages))
     assert waiting(url, queue) == [0, 1]
 
 
@@ -165,7 +180,9 @@ def test_a_batch_after_a_refusal_is_confirmed(app: Celery, url: str, queue: str)
     broker.send(app, messages_of(task, 5), is_durable=True)
     waiting(url, queue)
 
-    assert broker.send(app, messages_of(task, 2), is_durable=True) == broker.Sent()
+    messages = messages_of(task, 2)
+
+    assert broker.send(app, messages, is_durable=True) == all_of(messages)
 
 
 def test_a_connection_that_is_lost_before_the_confirm_leaves_all_unsent(
@@ -174,23 +191,25 @@ def test_a_connection_that_is_lost_before_the_confirm_leaves_all_unsent(
     with Proxy(url) as proxy:
         app = app_on(proxy.url, queue)
         task = task_of(app)
-        assert broker.send(app, messages_of(task, 1), is_durable=True) == broker.Sent()
         messages = messages_of(task, 3)
+        assert broker.send(app, messages[:1], is_durable=True) == all_of(messages[:1])
         with pytest.raises(OSError, match=r"closed|reset|Broken"):
             publish_and_cut(app, queue, proxy)
-        sent = broker.send(app, messages, is_durable=True)
+        delivery = broker.send(app, messages, is_durable=True)
         proxy.mend()
         again = broker.send(app, messages, is_durable=True)
         close_pools(app)
 
-    assert sent.unsent == tuple(messages)
-    assert again == broker.Sent()
+    assert delivery == Delivery(unsent=ids(messages))
+    assert again == all_of(messages)
 
 
 def publish_and_cut(app: Celery, queue: str, proxy: Proxy) -> None:
-    with app.producer_pool.acquire(block=True) as producer, batch(producer, True) as opened:
-        opened.producer.publish({}, routing_key=queue)
+    with app.producer_pool.acquire(block=True) as producer:
+        batch = Confirms.on(producer)
+        batch.producer.publish({}, routing_key=queue)
         proxy.cut()
+        batch.finish()
 
 
 def test_a_parents_calls_are_settled_once_they_are_confirmed(
@@ -235,10 +254,22 @@ def test_a_queue_that_the_broker_has_with_other_arguments_holds_back_no_other(
     app.conf.task_routes = {odd.name: {"queue": f"{queue}-odd"}, even.name: {"queue": queue}}
     bad, good = messages_of(odd, 1), messages_of(even, 1)
 
-    sent = broker.send(app, [*bad, *good], is_durable=True)
+    delivery = broker.send(app, [*bad, *good], is_durable=True)
     with Connection(url) as connection, connection.channel() as channel:
         channel.queue_delete(f"{queue}-odd")
 
-    assert sent.refused == tuple(bad)
-    assert sent.unsent == ()
+    assert delivery == Delivery(sent=ids(good), refused=ids(bad))
     assert waiting(url, queue) == [0]
+
+
+def test_a_header_that_rabbitmq_cannot_carry_holds_back_no_other(
+    app: Celery, url: str, queue: str
+) -> None:
+    bad, good = messages_of(task_of(app), 1, size=2**70), messages_of(task_of(app), 2)
+
+    delivery = broker.send(app, [*bad, *good], is_durable=True)
+    again = broker.send(app, good, is_durable=True)
+
+    assert delivery == Delivery(sent=ids(good), refused=ids(bad))
+    assert again == all_of(good)
+    assert waiting(url, queue) == [0, 1] * 2

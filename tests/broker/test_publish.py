@@ -21,4 +21,4 @@ def test_a_soft_limit_that_strikes_while_connecting_is_no_broker_that_is_away(ap
             raise SoftTimeLimitExceeded
 
     with pytest.raises(SoftTimeLimitExceeded):
-        publish.connect(app, Hanging())
+        publish._connect(app, Hanging())

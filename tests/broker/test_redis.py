@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from celery import Celery
 
-from celery_defer import Defer
-from celery_defer.broker import publish as broker
-from celery_defer.broker.message import Message
-from celery_defer.broker.publish import batch
+from celery_defer import Defer, broker
+from celery_defer.broker import Delivery, Message
+from celery_defer.commands import Commands
 from celery_defer.ids import RunId
-from celery_defer.model import Call, Options
 from examples.redis_server import free_port
+from tests.support.connections import close_pools
 from tests.support.inside import ship_of
 from tests.support.redis import Server, running
 
@@ -25,38 +25,59 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def app(server: Server) -> Celery:
+def app(server: Server) -> Iterator[Celery]:
     server.client().flushall()
     app = Celery(f"app-{free_port()}", broker=f"{server.url}/3", backend=f"{server.url}/4")
     Defer(app)
-    return app
+    ship_of(app)
+    yield app
+    close_pools(app)
 
 
-def test_what_cannot_ride_along_is_known_before_it_is_sent(app: Celery) -> None:
-    with (
-        app.producer_pool.acquire(block=True) as producer,
-        batch(producer, True) as opened,
-    ):
-        assert opened.send_with(lambda broker: None) is None
+def a_message(app: Celery, id: str, header: object = 1) -> Message:
+    task = app.tasks["ship"]
+    return Message(RunId(id), "ship", (1,), {}, "p", "p", {"x": header}, target=task)
+
+
+def here(server: Server) -> Any:
+    return ("127.0.0.1", server.port, None)
+
+
+def test_messages_become_commands_that_somebody_else_sends(server: Server, app: Celery) -> None:
+    commands = broker.capture(app, [a_message(app, "one"), a_message(app, "two")], here(server))
+
+    assert isinstance(commands, Commands)
+    assert (commands.server, commands.database) == (here(server), 3)
+    assert [row[:2] for row in commands.rows] == [("lpush", "celery")] * 2
+    assert server.client(db=3).llen("celery") == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "place"),
+    [
+        pytest.param(1, ("elsewhere", 6379, None), id="another server"),
+        pytest.param(object(), None, id="a message that no broker takes"),
+    ],
+)
+def test_what_cannot_ride_along_is_known_before_it_is_sent(
+    server: Server, app: Celery, header: object, place: Any
+) -> None:
+    messages = [a_message(app, "one"), a_message(app, "two", header)]
+
+    assert broker.capture(app, messages, place or here(server)) is None
+
+    broker.send(app, [a_message(app, "three")], is_durable=True)
+    assert server.client(db=3).llen("celery") == 1  # nothing of the others is left over
 
 
 def test_a_message_that_no_broker_takes_holds_back_no_other(server: Server, app: Celery) -> None:
-    ship_of(app)
     good, bad, other = (
-        Message(
-            Call("a", "ship", b"", 0.0, Options()),
-            RunId(id),
-            app.tasks["ship"],
-            (1,),
-            {},
-            {"headers": {"x": header}, "parent_id": "p", "root_id": "p"},
-        )
-        for id, header in (("one", 1), ("two", object()), ("three", 3))
+        a_message(app, id, header) for id, header in (("one", 1), ("two", object()), ("three", 3))
     )
 
-    sent = broker.send(app, [good, bad, other], is_durable=True)
+    delivery = broker.send(app, [good, bad, other], is_durable=True)
     again = broker.send(app, [good], is_durable=True)
 
-    assert (sent.refused, sent.unsent) == ((bad,), ())
-    assert again == broker.Sent()
+    assert delivery == Delivery(sent=frozenset({good.id, other.id}), refused=frozenset({bad.id}))
+    assert again == Delivery(sent=frozenset({good.id}))
     assert server.client(db=3).llen("celery") == 3
