@@ -74,7 +74,7 @@ class TemplateSet:
             return None
         if target is not None and type(target).shadow_name is not Task.shadow_name:
             return None
-        if not _is_plain(message.headers):
+        if len(message.headers) > 1 and not _is_plain(message.headers):  # beside our own
             return None
         with suppress(TypeError):  # an option that is neither text nor number
             return (
