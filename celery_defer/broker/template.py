@@ -64,7 +64,8 @@ class TemplateSet:
         if known is None:
             known = batch.templates[router] = _Known(app.conf.task_default_queue, _is_usual(app))
         self._default_queue = known.default_queue
-        may_write = known.is_usual and not _is_watched(batch)
+        may_write = extension_of(app).settings.fast_messages and known.is_usual
+        may_write = may_write and not _is_watched(batch)
         self._templates = known.templates if may_write else None
 
     def kind_of(self, message: Message) -> Hashable | None:
@@ -135,8 +136,7 @@ def is_replaced(method: Any) -> bool:
 def _is_usual(app: Any) -> bool:
     amqp, conf = app.amqp, app.conf
     return (
-        extension_of(app).settings.fast_messages
-        and not conf.task_send_sent_event
+        not conf.task_send_sent_event
         # Some apps hide arguments, or show more of them.
         and amqp.argsrepr_maxsize == amqp.kwargsrepr_maxsize == _REPR_SIZE
         and (conf.get("task_repr_maxlevels") or _REPR_LEVELS) == _REPR_LEVELS
