@@ -58,11 +58,6 @@ class Commit:
         self.lease: Leased | None = None
         self.state = State.WAITING
         self._links = links
-        self._messages: Commands | None = None
-
-    def ride(self, messages: Commands) -> None:
-        """Let the messages go with the result."""
-        self.state, self._messages = State.RIDING, messages
 
     def stage(self, *, replaces: bool = False) -> None:
         """Stage the calls; an error is logged, for it must not change what the body achieved."""
@@ -105,7 +100,10 @@ class Commit:
         if result is None:
             self._conclude(is_ours=False)
             return None
-        messages = self._messages
+        messages = self._messages() if self.state is State.RIDING else None
+        if messages is None and self.state is State.RIDING:
+            self.state = State.WAITING
+            self.stage()
         try:
             # celery.backends.redis.RedisBackend.set: what Celery tries again is tried again.
             stored = backend.ensure(
@@ -126,6 +124,15 @@ class Commit:
         self._conclude(is_ours=stored is None or any(stored in row for row in result.rows))
         return None
 
+    def _messages(self) -> Commands | None:
+        """Return the commands that publish the calls, if that Redis has the results too."""
+        run, server = self.run, server_of_results(self.run.task.backend)
+        with guard.logged(logger, "run %s: no message could be made", run.run.id):
+            messages = messages_of(run.app, self.record, Outcome.SUCCESS, uuid4().hex)
+            if server is not None and len(messages) == len(self.record.calls):
+                return broker.capture(run.app, messages, server)
+        return None
+
     def _conclude(self, *, is_ours: bool) -> None:
         """Note what the transaction came to; a lost reply makes Celery store the same twice."""
         if is_ours:
@@ -139,22 +146,16 @@ class Commit:
 
 
 def commit(run: Scope) -> None:
-    """Prepare what the run has deferred for the result that Celery stores next.
-
-    Nothing that fails here may change what the body has achieved, so it is logged; but a soft time
-    limit is raised wherever the run is, and ends it as it would without us.
-    """
+    """Prepare what the run has deferred for the result that Celery stores next."""
     published = [call for call in run.journal.calls() if _is_published(call)] if run.journal else []
     record = stage.record_of(run, None if run.keeps_result else Outcome.SUCCESS)
     links = [call for call in record.calls if Outcome.SUCCESS.starts(call.options.when)]
     pending = run.ending.commit = Commit(run, record, [*published, *links])
-    if may_ride(run, record):
-        messages = _messages_of(run, record)
-        if messages is not None:
-            pending.ride(messages)
-    if pending.state is State.WAITING:
+    if _may_ride(run, record):
+        pending.state = State.RIDING
+    else:
         pending.stage()
-    _meet_result(run, pending._links)
+    _meet_result(run, [*published, *links])
 
 
 def commit_failure(run: Scope) -> None:
@@ -164,26 +165,16 @@ def commit_failure(run: Scope) -> None:
     pending.stage()
 
 
-def may_ride(run: Scope, record: DeferredCalls) -> bool:
-    """Whether messages may go with the result, as far as the calls and the settings say."""
+def _may_ride(run: Scope, record: DeferredCalls) -> bool:
+    """Whether messages may go with the result, as far as that is known without making them."""
     if run.settings.commit != "result" or not run.keeps_result or run.is_eager:
         return False
     calls = record.calls
     if not calls or any(call.options.when != "success" for call in calls):
         return False
-    return len(calls) <= _MOST_CALLS and sum(len(call.payload) for call in calls) <= _MOST_BYTES
-
-
-def _messages_of(run: Scope, record: DeferredCalls) -> Commands | None:
-    """Return the commands that publish the calls, if that Redis has the results too."""
-    server = server_of_results(run.task.backend)
-    if server is None:
-        return None
-    with guard.logged(logger, "run %s: no message could be made", run.run.id):
-        messages = messages_of(run.app, record, Outcome.SUCCESS, uuid4().hex)
-        if len(messages) == len(record.calls):
-            return broker.capture(run.app, messages, server)
-    return None
+    if len(calls) > _MOST_CALLS or sum(len(call.payload) for call in calls) > _MOST_BYTES:
+        return False
+    return server_of_results(run.task.backend) is not None
 
 
 def _is_published(call: Call) -> bool:
