@@ -20,7 +20,7 @@ OWN = {"id": "bill", "parent": "shop.sell", "at": 1.5, "depth": 1}
 
 
 def comes_back(run: ParkedRun) -> ParkedRun:
-    return parked.unpack(run.parked, parked.pack(run))
+    return parked.unpack(run.id, parked.pack(run))
 
 
 @pytest.mark.parametrize(

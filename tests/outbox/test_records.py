@@ -14,10 +14,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from celery_defer.errors import RecordError
+from celery_defer.errors import RecordError, UnknownRecordError
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Options, Outcome
-from celery_defer.outbox import DeferredCalls, records
+from celery_defer.outbox import DeferredCalls, ParkedRun, pack, unpack
+from celery_defer.outbox.records import FanOut, Record
+from celery_defer.store import SentEvent
 
 text = st.text(st.characters(codec="utf-8"))
 names = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -52,7 +54,7 @@ calls = st.builds(
     Call, id=names, task=names, payload=payloads(), at=seconds, options=st.just(Options())
 ) | st.builds(Call, id=names, task=names, payload=payloads(), at=seconds, options=options())
 
-records = st.builds(
+deferred_calls = st.builds(
     DeferredCalls,
     parent=text.map(RunId),
     root=text.map(RunId),
@@ -65,8 +67,36 @@ records = st.builds(
     unknown_since=st.none() | seconds,
 )
 
+# Of what Celery's JSON knows beside JSON: what a parked run's arguments may be.
+typed = st.decimals(allow_nan=False) | st.uuids() | moments | st.binary()
+arguments = st.recursive(
+    plain | typed, lambda v: st.lists(v) | st.dictionaries(names, v), max_leaves=5
+)
+
+parked_runs = st.builds(
+    ParkedRun,
+    id=names.map(RunId),
+    task=names,
+    turn=st.integers(1, 1000),
+    args=st.lists(arguments, max_size=3).map(lambda args: args or ()),
+    kwargs=st.dictionaries(names, arguments, max_size=3),
+    options=st.fixed_dictionaries(
+        {"root_id": names},
+        optional={"queue": names, "priority": st.integers(0, 255), "parent_id": names},
+    ),
+    child=st.none() | st.tuples(names, names),
+    until=st.none() | st.floats(1, 1e15),
+    headers=st.dictionaries(names, arguments, max_size=3),
+    hostname=st.none() | names,
+)
+
+fan_outs = st.builds(SentEvent, text, text, seconds, text.map(str.encode), st.booleans()).map(
+    FanOut
+)
+
+ID = RunId("parent")
 A_RECORD = DeferredCalls(
-    parent=RunId("parent"),
+    parent=ID,
     root=RunId("root"),
     task="process",
     depth=1,
@@ -77,11 +107,37 @@ A_RECORD = DeferredCalls(
 )
 
 
+A_PARKED_RUN = ParkedRun(ID, "process", 1, options={"root_id": "parent"})
+A_FAN_OUT = FanOut(SentEvent("id", "paid", 5.0, b"{}"))
+
+
 # On a busy machine the first draws are slow.
 @hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
-@given(records)
-def test_a_record_comes_back_as_it_went_in(kept: DeferredCalls) -> None:
-    assert records.unpack(records.pack(kept)) == kept
+@given(deferred_calls | parked_runs | fan_outs)
+def test_a_record_of_any_kind_comes_back_as_it_went_in(record: Record) -> None:
+    id = record.id if isinstance(record, ParkedRun) else ID
+
+    assert unpack(id, pack(record)) == record
+
+
+@pytest.mark.parametrize("record", [A_RECORD, A_PARKED_RUN, A_FAN_OUT])
+@given(version=st.integers(0, 255).filter(lambda version: version != 1), body=st.binary())
+def test_a_version_that_is_not_known_here_is_told_from_what_is_no_record(
+    record: Record, version: int, body: bytes
+) -> None:
+    tag = pack(record)[:1]
+
+    with pytest.raises(UnknownRecordError):
+        unpack(ID, tag + bytes([version]) + body)
+
+
+@pytest.mark.parametrize("record", [A_RECORD, A_PARKED_RUN, A_FAN_OUT])
+@given(tag=st.binary(min_size=1, max_size=1).filter(lambda tag: tag not in b"CPF"))
+def test_a_tag_that_nobody_has_given_is_none_of_a_record(record: Record, tag: bytes) -> None:
+    with pytest.raises(RecordError, match="the record cannot be read") as caught:
+        unpack(ID, tag + pack(record)[1:])
+
+    assert not isinstance(caught.value, UnknownRecordError)
 
 
 def test_options_come_back_with_their_types() -> None:
@@ -91,8 +147,7 @@ def test_options_come_back_with_their_types() -> None:
         headers={"tenant": ["acme", {"ü": None}]},
     )
     (call,) = A_RECORD.calls
-    kept = replace(A_RECORD, calls=(replace(call, options=options),))
-    (again,) = records.unpack(records.pack(kept)).calls
+    (again,) = came_back(replace(A_RECORD, calls=(replace(call, options=options),))).calls
 
     assert again.options == options
     assert again.options.expires == 2 * 86_400 + 1
@@ -102,20 +157,34 @@ def test_an_eta_keeps_its_moment_in_any_zone() -> None:
     zone = timezone(timedelta(hours=5, minutes=30))
     eta = datetime(2030, 1, 1, 12, 30, tzinfo=zone)
     (call,) = A_RECORD.calls
-    kept = replace(A_RECORD, calls=(replace(call, options=Options(eta=eta)),))
-    (again,) = records.unpack(records.pack(kept)).calls
+    (again,) = came_back(replace(A_RECORD, calls=(replace(call, options=Options(eta=eta)),))).calls
 
     assert again.options.eta == eta
 
 
+def came_back(record: DeferredCalls) -> DeferredCalls:
+    back = unpack(record.parent, pack(record))
+    assert isinstance(back, DeferredCalls)
+    return back
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(pack(record)[2:])
+    return fields
+
+
+def body_of(fields: object, tag: bytes = b"C\x01") -> bytes:
+    return tag + json.dumps(fields).encode()
+
+
 def without(name: str) -> bytes:
-    fields = json.loads(records.pack(A_RECORD))
+    fields = fields_of(A_RECORD)
     del fields[name]
-    return json.dumps(fields).encode()
+    return body_of(fields)
 
 
 def but(**changes: Any) -> bytes:
-    return json.dumps({**json.loads(records.pack(A_RECORD)), **changes}).encode()
+    return body_of({**fields_of(A_RECORD), **changes})
 
 
 @pytest.mark.parametrize(
@@ -123,11 +192,15 @@ def but(**changes: Any) -> bytes:
     [
         pytest.param(b"", id="empty"),
         pytest.param(b"\x00\xff\xfe", id="bytes"),
-        pytest.param(b"null", id="null"),
-        pytest.param(b"[]", id="list"),
-        pytest.param(b"{}", id="object"),
+        pytest.param(b"C", id="no-version"),
+        pytest.param(b"null", id="untagged"),
+        pytest.param(body_of(None), id="null"),
+        pytest.param(body_of([]), id="list"),
+        pytest.param(body_of({}), id="object"),
+        pytest.param(body_of({}, b"F\x01"), id="no-event"),
+        pytest.param(pack(A_FAN_OUT)[:-1], id="cut-event"),
         pytest.param(pickle.dumps(A_RECORD), id="pickle"),
-        pytest.param(records.pack(A_RECORD)[:-1], id="cut"),
+        pytest.param(pack(A_RECORD)[:-1], id="cut"),
         pytest.param(without("calls"), id="no-calls"),
         pytest.param(without("verdict"), id="no-verdict"),
         pytest.param(but(verdict="RETRY"), id="verdict"),
@@ -139,17 +212,18 @@ def but(**changes: Any) -> bytes:
 )
 def test_what_is_no_record_is_refused(body: bytes) -> None:
     with pytest.raises(RecordError, match="the record cannot be read"):
-        records.unpack(body)
+        unpack(ID, body)
 
 
-@given(st.binary())
-def test_no_bytes_raise_anything_else(body: bytes) -> None:
+@given(st.sampled_from([b"", b"C\x01", b"P\x01", b"F\x01"]), st.binary())
+def test_no_bytes_raise_anything_else(tag: bytes, rest: bytes) -> None:
+    body = tag + rest
     with pytest.raises(RecordError):
-        records.unpack(body)
+        unpack(ID, body)
 
 
 def test_what_is_wrong_with_a_record_is_told_by_its_place() -> None:
-    call = {**json.loads(records.pack(A_RECORD))["calls"][0], "options": {"priority": 300}}
+    call = {**fields_of(A_RECORD)["calls"][0], "options": {"priority": 300}}
 
     with pytest.raises(RecordError, match=r"calls\.0\.options\.priority: Input should be less"):
-        records.unpack(but(calls=[call]))
+        unpack(ID, but(calls=[call]))

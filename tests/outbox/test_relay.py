@@ -11,9 +11,11 @@ from celery import Celery
 from celery_defer import run_id
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER, Call, Options, Outcome
-from celery_defer.outbox import DeferredCalls, records
-from celery_defer.outbox.relay import LEASE, LIMIT, Drop, Publish, Quarantine, Relay, Wait, plan
-from celery_defer.store import Leased
+from celery_defer.outbox import DeferredCalls, ParkedRun, pack
+from celery_defer.outbox.plan import Drop, GoOn, Postpone, Publish, Quarantine, WakeRun, plan
+from celery_defer.outbox.records import FanOut, Record
+from celery_defer.outbox.relay import LEASE, LIMIT, Relay
+from celery_defer.store import Leased, SentEvent
 from tests.support.inside import WatchedStore, Worker, ids_of
 
 NOW = 1_000.0
@@ -41,7 +43,7 @@ def call(id: str = "ship", task: str = "ship", n: int = 1, **options: Any) -> Ca
 
 
 def taken(kept: DeferredCalls, tries: int = 1) -> Leased:
-    return Leased(kept.parent, "token", records.pack(kept), tries)
+    return Leased(kept.parent, "token", pack(kept), tries)
 
 
 # -- plan ---------------------------------------------------------------------------------
@@ -79,16 +81,16 @@ def test_a_parent_that_has_not_ended_is_waited_for_ever_longer(
 ) -> None:
     action = plan(NOW, taken(a_record(), tries), KEEP, lambda *_: state)
 
-    assert action == Wait(NOW + pause)
+    assert action == Postpone(NOW + pause)
 
 
 def test_a_parent_may_be_waited_for_as_often_as_a_week_of_minutes_takes() -> None:
     action = plan(NOW, taken(a_record(), tries=7 * 24 * 60), KEEP, lambda *_: "RETRY")
 
-    assert action == Wait(NOW + 60)
+    assert action == Postpone(NOW + 60)
 
 
-@pytest.mark.parametrize(("age", "kind"), [(KEEP, Wait), (KEEP + 1, Drop)])
+@pytest.mark.parametrize(("age", "kind"), [(KEEP, Postpone), (KEEP + 1, Drop)])
 def test_a_parent_is_waited_for_as_long_as_records_are_kept(age: float, kind: type) -> None:
     action = plan(NOW + age, taken(a_record()), KEEP, lambda *_: "STARTED")
 
@@ -110,6 +112,63 @@ def test_what_is_no_record_is_quarantined() -> None:
     assert action.reason.startswith("the record cannot be read: ")
 
 
+A_PARKED_RUN = ParkedRun(RunId("nap"), "nap", 1, options={"root_id": "nap"})
+AN_EVENT = SentEvent("id", "paid", NOW, b"{}")
+OF_EACH_KIND = [a_record(verdict=Outcome.SUCCESS), A_PARKED_RUN, FanOut(AN_EVENT)]
+
+
+def of_a_later_version(record: Record) -> bytes:
+    """A record that a worker of a later release has left."""
+    tag, _version, *_ = pack(record)
+    return bytes([tag, 2]) + b"whatever is in there"
+
+
+@pytest.mark.parametrize("record", OF_EACH_KIND)
+@pytest.mark.parametrize("tries", [1, 99])
+def test_a_record_of_a_later_version_is_left_alone(record: Record, tries: int) -> None:
+    lease = Leased(RunId("x"), "token", of_a_later_version(record), tries)
+
+    assert plan(NOW + 9 * KEEP, lease, KEEP, lambda *_: "REVOKED") == Postpone(NOW + 9 * KEEP + 60)
+
+
+def test_a_record_with_a_tag_that_is_not_known_is_quarantined() -> None:
+    lease = Leased(RunId("x"), "token", b"Z" + pack(A_PARKED_RUN)[1:], 1)
+
+    assert isinstance(plan(NOW, lease, KEEP, lambda *_: "SUCCESS"), Quarantine)
+
+
+@pytest.mark.parametrize(
+    ("record", "action"),
+    [(A_PARKED_RUN, WakeRun(A_PARKED_RUN)), (FanOut(AN_EVENT), GoOn(AN_EVENT))],
+)
+def test_what_waits_for_no_parent_goes_on_when_it_is_due(record: Record, action: Any) -> None:
+    lease = Leased(RunId("nap"), "token", pack(record), 1)
+
+    assert plan(NOW, lease, KEEP, lambda *_: "PENDING") == action
+
+
+@pytest.mark.parametrize(
+    ("state", "at", "expected"),
+    [
+        ("STARTED", NOW, Postpone(NOW + 2)),
+        ("STARTED", NOW + 9, Postpone(NOW + 10)),
+        ("STARTED", NOW + 10, WakeRun),
+        ("SUCCESS", NOW, WakeRun),
+        ("FAILURE", NOW, WakeRun),
+        ("REVOKED", NOW, WakeRun),
+    ],
+)
+def test_a_run_that_has_invoked_another_waits_for_its_end_or_for_its_own_time(
+    state: str, at: float, expected: Any
+) -> None:
+    run = replace(A_PARKED_RUN, child=("child", "bill"), until=NOW + 10)
+    lease = Leased(run.id, "token", pack(run), 1)
+
+    action = plan(at, lease, KEEP, lambda *asked: state if asked == run.child else "")
+
+    assert action == (WakeRun(run) if expected is WakeRun else expected)
+
+
 # -- tick ---------------------------------------------------------------------------------
 
 
@@ -123,7 +182,7 @@ def relay_of(app: Celery, store: Any) -> Relay:
 
 
 def stage(store: Any, kept: DeferredCalls, due: float = NOW) -> None:
-    store.stage(kept.parent, f"token of {kept.parent}", records.pack(kept), due, KEEP)
+    store.stage(kept.parent, f"token of {kept.parent}", pack(kept), due, KEEP)
 
 
 def end(app: Celery, parent: str, state: str = "SUCCESS") -> None:
@@ -250,6 +309,33 @@ def test_an_unreadable_record_is_put_aside_and_holds_back_no_other(
     assert entry.id == "bad"
     assert "cannot be read" in entry.reason
     assert "what run bad deferred is quarantined: the record cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("record", OF_EACH_KIND)
+def test_a_relay_leaves_a_record_of_a_later_version_where_it_is(
+    relay: Relay, store: WatchedStore, worker: Worker, record: Record
+) -> None:
+    body = of_a_later_version(record)
+    store.stage(RunId("later"), "token", body, NOW, 9 * KEEP)
+
+    for minute in range(20):
+        relay.tick(NOW + minute * 60)
+
+    assert (worker.published(), store.quarantined()) == ([], [])
+    (lease,) = store.take(NOW + 20 * 60, NOW + 21 * 60, LIMIT)
+    assert (lease.id, lease.token, lease.body) == ("later", "token", body)
+
+
+def test_a_relay_puts_a_record_aside_whose_tag_is_not_known(
+    relay: Relay, store: WatchedStore
+) -> None:
+    store.stage(RunId("odd"), "token", b"Z\x01{}", NOW, KEEP)
+
+    relay.tick(NOW)
+
+    (entry,) = store.quarantined()
+    assert (entry.id, entry.body) == ("odd", b"Z\x01{}")
+    assert store.waiting() == 0
 
 
 def test_a_call_of_an_unknown_task_is_put_aside_and_the_others_go(
