@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from celery_defer import run_id
 from tests.support.processes import wait_until
 from tests.worker.caller import Caller
+
+pytestmark = pytest.mark.in_each_way
 
 NEXT = {"id": "next", "kind": "plain", "n": 1}
 
