@@ -16,7 +16,7 @@ from kombu.transport.redis import Channel
 
 from celery_defer import Defer, current_run, defer, deferred, send_event, step
 from celery_defer.model import HEADER
-from celery_defer.run import WAKE
+from celery_defer.run import WAKE, WakeHeader
 from celery_defer.run.scope import find
 from tests.support import commit
 from tests.worker.soak.events import EVENTS, Event, Plan
@@ -171,7 +171,7 @@ def _do(id: str, number: int) -> int:
 
 
 def _wake(request: Any) -> dict[str, Any]:
-    wake = Wake.open(vars(request))
+    wake = WakeHeader.of(vars(request))
     return {"token": wake.token, "leg": wake.turn} if wake else {"leg": 0}
 
 
