@@ -11,8 +11,8 @@ import os
 __all__ = ["VARIABLE", "WAYS", "settings"]
 
 VARIABLE = "DEFER_COMMIT"
-#: The ways to be tried; "" leaves the setting out.
-WAYS = (os.environ[VARIABLE],) if os.environ.get(VARIABLE) else ("",)
+#: The ways to be tried.
+WAYS = (os.environ[VARIABLE],) if os.environ.get(VARIABLE) else ("result", "signal")
 
 
 def settings() -> dict[str, str]:

@@ -107,13 +107,13 @@ class Fleet:
 def fleet(url: str, random: Random, keep_logs: Path | None = None) -> Iterator[Fleet]:
     """Give workers on the Redis database at *url*, all started; none is left behind.
 
-    Each commits in one of the ways, by turns; *random* says who begins.
+    The ways to commit take turns among them, in an order that *random* draws.
     """
     folder = Path(tempfile.mkdtemp(prefix="celery-defer-soak-"))
-    ways = random.sample(commit.WAYS, len(commit.WAYS))
-    workers = [
-        _Worker(number, url, ways[number % len(ways)], folder) for number in range(len(_POOLS))
-    ]
+    places = range(len(_POOLS))
+    ways = [commit.WAYS[place % len(commit.WAYS)] for place in places]
+    random.shuffle(ways)
+    workers = [_Worker(number, url, ways[number], folder) for number in places]
     own = Fleet(random, workers, folder)
     try:
         own.start()
