@@ -16,8 +16,6 @@ from celery_defer.outbox import Relay
 from celery_defer.run import listeners
 from celery_defer.store import Store
 
-__all__ = ["RelayStep"]
-
 logger = logging.getLogger(__name__)
 
 # So long a worker that stops may wait for its relay.

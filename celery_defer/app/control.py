@@ -13,8 +13,6 @@ from celery_defer.outbox import abort_call, cancel_run
 from celery_defer.store import Store
 from celery_defer.text import safe_repr
 
-__all__ = ["abort", "cancel"]
-
 
 def abort(parent_id: str, defer_id: str) -> bool:
     """Withdraw what the run *parent_id* has deferred, or will defer, under *defer_id*.

@@ -16,8 +16,6 @@ from celery_defer.current import add, extension_of
 from celery_defer.settings import STORES, Settings
 from celery_defer.store import RedisStore, Store
 
-__all__ = ["Defer"]
-
 _FIXUP = "celery_defer.app.extension:Defer"
 
 

@@ -16,8 +16,6 @@ from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_c
 from celery_defer.steps import know, left, restore
 from celery_defer.store import Claim, Store
 
-__all__ = ["is_duplicate", "perform", "unpack"]
-
 logger = logging.getLogger(__name__)
 
 # These mark what they deliver once more; kombu's other transports do not.

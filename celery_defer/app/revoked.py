@@ -11,8 +11,6 @@ from celery_defer.ids import RunId
 from celery_defer.outbox import cancel_run
 from celery_defer.store import Store
 
-__all__ = ["Revoked"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -30,8 +30,6 @@ from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
 from celery_defer.run import find as find_run
 from celery_defer.steps import report_to_invoker
 
-__all__ = ["install"]
-
 logger = logging.getLogger(__name__)
 
 # Re-entrant: to find a declaration may finalize the app, whose handlers may run a task.

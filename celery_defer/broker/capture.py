@@ -18,8 +18,6 @@ from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Wire
 from celery_defer.commands import Commands, database_of, server_of
 
-__all__ = ["Capture"]
-
 
 class Capture(Batch):
     """What one channel would have sent to a Redis.

@@ -8,8 +8,6 @@ from typing import Any
 
 from celery_defer.ids import RunId
 
-__all__ = ["Message", "Wire"]
-
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -19,8 +19,6 @@ from celery_defer.broker.sender import Sender
 from celery_defer.commands import Commands, Server
 from celery_defer.ids import RunId
 
-__all__ = ["capture", "is_there", "send"]
-
 logger = logging.getLogger(__name__)
 
 _Errors = tuple[type[BaseException], ...]

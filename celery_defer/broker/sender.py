@@ -13,8 +13,6 @@ from celery_defer.broker.message import Message
 from celery_defer.broker.template import TemplateSet, is_replaced, write
 from celery_defer.current import extension_of
 
-__all__ = ["Sender"]
-
 logger = logging.getLogger(__name__)
 
 # Parameters of celery.app.amqp.AMQP.as_task_v2 that travel in the message; what else Celery

@@ -18,8 +18,6 @@ from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Message, Wire
 from celery_defer.current import extension_of
 
-__all__ = ["TemplateSet", "is_replaced", "write"]
-
 # Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
 _REPR_SIZE = 1024
 # And so many brackets deep (task_repr_maxlevels).

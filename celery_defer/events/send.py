@@ -18,8 +18,6 @@ from celery_defer.outbox import fan_out
 from celery_defer.run import Memo, find
 from celery_defer.store import SentEvent
 
-__all__ = ["send_event"]
-
 T = TypeVar("T")
 
 

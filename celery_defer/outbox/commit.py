@@ -26,8 +26,6 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope, commands_of, find, server_of_results
 from celery_defer.store import Leased
 
-__all__ = ["Commit", "State", "commit", "commit_failure"]
-
 logger = logging.getLogger(__name__)
 
 # What goes with a result is built and sent before a client can see that: so not without bounds.

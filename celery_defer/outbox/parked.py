@@ -17,8 +17,6 @@ from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
 
-__all__ = ["ParkedRun", "pack", "unpack"]
-
 # A million runs may be parked, each with the same names: what is here costs nothing. Bodies in a
 # store are read by it: another dictionary is another version of the record.
 _COMMON = (

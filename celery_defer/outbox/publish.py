@@ -17,8 +17,6 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope, report_without_run
 from celery_defer.store import Leased, Store
 
-__all__ = ["conclude", "deliver", "publish", "publish_durably", "publish_now"]
-
 logger = logging.getLogger(__name__)
 
 

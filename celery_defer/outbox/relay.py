@@ -30,8 +30,6 @@ from celery_defer.outbox.wake import wake
 from celery_defer.settings import Settings
 from celery_defer.store import Leased, SentEvent, Store
 
-__all__ = ["Relay"]
-
 logger = logging.getLogger(__name__)
 
 #: A tick takes so many records, and holds them for so many seconds.

@@ -14,8 +14,6 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope
 from celery_defer.store import Leased
 
-__all__ = ["forget", "has_succeeded", "lease_of", "record_of", "stage"]
-
 logger = logging.getLogger(__name__)
 
 _DAY = 86_400.0

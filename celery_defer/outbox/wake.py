@@ -13,10 +13,8 @@ from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.outbox import records
 from celery_defer.outbox.messages import wake_up
-from celery_defer.outbox.records import ParkedRun
+from celery_defer.outbox.parked import ParkedRun
 from celery_defer.store import Leased, Store
-
-__all__ = ["LEASE", "wake"]
 
 logger = logging.getLogger(__name__)
 

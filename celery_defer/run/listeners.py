@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import mmap
 
-__all__ = ["forget", "may_listen", "note"]
-
 _UNKNOWN, _NOBODY, _SOMEBODY = 0, 1, 2
 
 # One byte that the children of a pool share, for they fork after this. It says nothing in a process

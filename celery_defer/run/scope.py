@@ -21,8 +21,6 @@ from celery_defer.run.headers import DeferHeader, WakeHeader
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 
-__all__ = ["Journal", "Scope", "current", "current_run", "enter", "find", "leave"]
-
 _scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
 
 

@@ -20,17 +20,6 @@ from celery_defer.run import listeners
 from celery_defer.run.results import commands_of, server_of_results
 from celery_defer.run.scope import Scope
 
-__all__ = [
-    "announce_waiting",
-    "lifetime",
-    "report_revoked",
-    "report_started",
-    "report_waiting",
-    "report_without_run",
-    "started_commands",
-    "waiting_commands",
-]
-
 logger = logging.getLogger(__name__)
 
 _EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}

@@ -18,8 +18,6 @@ from celery_defer.steps.event import wait_for_event
 from celery_defer.steps.invoke import invoke
 from celery_defer.steps.wait import Wait
 
-__all__ = ["Steps", "step"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")

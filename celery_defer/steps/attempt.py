@@ -22,8 +22,6 @@ from celery_defer.steps.failure import failure_of, shown, survivor
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr, text_of
 
-__all__ = ["attempt", "check"]
-
 # By these a body is left on purpose, because its time is over, or for want of a store.
 _PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
 # Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.

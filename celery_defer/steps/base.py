@@ -25,8 +25,6 @@ from celery_defer.steps.replay import Note, Replay
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr
 
-__all__ = ["Step", "begin"]
-
 logger = logging.getLogger(__name__)
 
 _MOST_DETOURS = 3

@@ -7,8 +7,6 @@ from celery_defer.errors import StepError
 from celery_defer.run import Scope, lifetime
 from celery_defer.steps.wait import Wait
 
-__all__ = ["check_chord", "chord_end"]
-
 # A part of the time that a chord's count lives: the count was begun a little before the run.
 _SURE = 0.9
 

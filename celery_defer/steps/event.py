@@ -13,8 +13,6 @@ from celery_defer.steps.recall import ask, store_of
 from celery_defer.steps.wait import Wait
 from celery_defer.store import Match, Subscription
 
-__all__ = ["wait_for_event"]
-
 
 def wait_for_event(
     step: Step, event: Event[Any] | str, timeout: Duration, values: Mapping[str, Any] | None

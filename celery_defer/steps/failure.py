@@ -14,11 +14,9 @@ from traceback import format_exception
 from typing import Any
 
 from celery_defer import guard
-from celery_defer.broker.encoding import dumps, loads
+from celery_defer.broker import dumps, loads
 from celery_defer.run.memo import Failure
 from celery_defer.text import text_of
-
-__all__ = ["failure_of", "raised_by", "shown", "survivor"]
 
 # In characters, of an exception's JSON.
 _LONGEST = 65_536

@@ -20,8 +20,6 @@ from celery_defer.steps.failure import failure_of
 from celery_defer.steps.recall import ask
 from celery_defer.steps.wait import Wait
 
-__all__ = ["invoke", "report_to_invoker"]
-
 # A child reports its end to its invoker; the relay looks too, for one that was killed.
 _FIRST_LOOK = 2.0
 _LONGEST = 366 * 86_400.0

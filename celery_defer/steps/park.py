@@ -37,8 +37,6 @@ from celery_defer.store import (
     match,
 )
 
-__all__ = ["cancelled", "left", "park"]
-
 logger = logging.getLogger(__name__)
 
 _OF_THE_MESSAGE = frozenset(

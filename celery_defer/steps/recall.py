@@ -13,17 +13,6 @@ from celery_defer.steps.replay import Replay
 from celery_defer.store import Recalled, Store
 from celery_defer.text import text_of
 
-__all__ = [
-    "ask",
-    "check_current",
-    "journal_of",
-    "know",
-    "published",
-    "recall",
-    "restore",
-    "store_of",
-]
-
 T = TypeVar("T")
 
 # Before the id of a call that a body has published at once; no step's key begins so.

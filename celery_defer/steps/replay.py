@@ -12,8 +12,6 @@ from celery_defer.model import Call
 from celery_defer.run import Memo
 from celery_defer.store import Recalled
 
-__all__ = ["Note", "Replay"]
-
 
 @dataclass(frozen=True, slots=True)
 class Note:

@@ -9,8 +9,6 @@ from typing import Any
 from celery_defer.durations import shown
 from celery_defer.store import Subscription
 
-__all__ = ["Wait"]
-
 
 @dataclass(frozen=True, slots=True)
 class Wait:

@@ -13,8 +13,6 @@ from kombu.pools import ProducerPool
 from kombu.serialization import prepare_accept_content
 from kombu.transport import memory, virtual
 
-__all__ = ["Message", "Queue", "SimulatedBackend", "connect", "producers"]
-
 # More than any program holds at once, so that nobody ever waits for one.
 _MOST_CONNECTIONS = 1_000
 

@@ -11,8 +11,6 @@ import pytest
 
 from celery_defer.testing import Simulation
 
-__all__ = ["defer_simulation"]
-
 
 @pytest.fixture
 def defer_simulation() -> Iterator[Callable[..., Simulation]]:

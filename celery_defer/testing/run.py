@@ -17,8 +17,6 @@ from celery_defer.outbox import ParkedRun, unpack
 from celery_defer.steps import Note
 from celery_defer.testing.tracks import Runs, Track
 
-__all__ = ["DeferredCall", "SimulatedRun", "SimulationError", "Waiting", "find"]
-
 R = TypeVar("R")
 
 

@@ -26,8 +26,6 @@ from celery_defer.testing.swap import Ports, placed
 from celery_defer.testing.tracks import Runs
 from celery_defer.testing.worker import SimulatedWorker
 
-__all__ = ["Simulation"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")

@@ -10,8 +10,6 @@ from celery.app.task import Task
 
 from celery_defer.testing.tracks import Runs
 
-__all__ = ["StandIn", "StandIns", "task_name"]
-
 
 @dataclass(slots=True)
 class StandIn:

@@ -13,8 +13,6 @@ from celery_defer.model import Call
 from celery_defer.outbox import DeferredCalls, ParkedRun, unpack
 from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent, Verdict
 
-__all__ = ["SimulatedStore"]
-
 
 @dataclass(eq=False)
 class SimulatedStore(MemoryStore):

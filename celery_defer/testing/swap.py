@@ -17,8 +17,6 @@ from celery_defer.current import extension_of
 from celery_defer.testing.broker import Queue, SimulatedBackend, connect, producers
 from celery_defer.testing.store import SimulatedStore
 
-__all__ = ["Ports", "placed", "swapped"]
-
 
 @dataclass(frozen=True, slots=True)
 class Ports:

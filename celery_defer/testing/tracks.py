@@ -15,8 +15,6 @@ from celery_defer.run import DeferHeader
 from celery_defer.store import Recalled
 from celery_defer.testing.store import SimulatedStore
 
-__all__ = ["Runs", "Track"]
-
 _NOT_ENDED = frozenset({PENDING, RETRY, WAITING})
 _ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
 

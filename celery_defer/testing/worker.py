@@ -24,8 +24,6 @@ from celery_defer.testing.broker import Message
 from celery_defer.testing.stand_ins import StandIns
 from celery_defer.testing.tracks import Runs, Track
 
-__all__ = ["SimulatedWorker"]
-
 
 @dataclass(eq=False)
 class SimulatedWorker:

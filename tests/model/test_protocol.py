@@ -36,6 +36,7 @@ from typing import Literal, TypeVar
 
 import pytest
 from celery.exceptions import Retry
+from celery_defer.outbox.withdrawal import withdraw
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -44,7 +45,6 @@ from celery_defer.app import receive
 from celery_defer.model import Outcome, When
 from celery_defer.outbox import publish as outbox
 from celery_defer.outbox.relay import Relay
-from celery_defer.outbox.withdrawal import withdraw
 from celery_defer.run import scope
 from celery_defer.run.scope import Phase, Scope
 from tests.model.world import SETTINGS, TARGET, Killed, Message, Task, World

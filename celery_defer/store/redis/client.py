@@ -11,8 +11,6 @@ from celery_defer.commands import Commands, database_of, server_of
 from celery_defer.ids import RunId
 from celery_defer.store.redis.script import Script
 
-__all__ = ["RedisAlarm", "RedisClient", "number", "seconds"]
-
 _LUA = files("celery_defer.store.redis") / "lua"
 
 

@@ -10,8 +10,6 @@ from redis import ConnectionPool
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Script"]
-
 # redis-py before 5.3 wants a command's name, and later ones warn of it.
 _COMMAND = (
     ["EVALSHA"]

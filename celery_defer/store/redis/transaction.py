@@ -9,8 +9,6 @@ from typing import Any
 from celery_defer.commands import Commands
 from celery_defer.store.redis.script import Script
 
-__all__ = ["commit"]
-
 _SOURCE = (files("celery_defer.store.redis") / "lua" / "commit.lua").read_text()
 
 

@@ -16,8 +16,6 @@ from celery_defer.testing.store_contract.shorthand import (
     wait_for,
 )
 
-__all__ = ["EventContract"]
-
 
 class EventContract:
     """Tests of which events are kept, for whom, and by which values."""

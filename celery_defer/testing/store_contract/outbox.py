@@ -6,8 +6,6 @@ from celery_defer.ids import RunId
 from celery_defer.store import Leased, Quarantined, Store
 from celery_defer.testing.store_contract.shorthand import KEEP, stage
 
-__all__ = ["OutboxContract"]
-
 
 class OutboxContract:
     """Tests of records: staged, taken, settled, postponed, put aside."""

@@ -16,8 +16,6 @@ from celery_defer.testing.store_contract.shorthand import (
     wait_for,
 )
 
-__all__ = ["ParkingContract"]
-
 
 class ParkingContract:
     """Tests of runs that park for a time, of who is told, and of ``cancel``."""

@@ -6,8 +6,6 @@ from celery_defer.ids import RunId
 from celery_defer.store import Claim, Recalled, Resumed, Store
 from celery_defer.testing.store_contract.shorthand import KEEP, RUN, park, stage
 
-__all__ = ["RunContract"]
-
 
 class RunContract:
     """Tests of ``claim``, ``recall``, ``remember`` and ``resume``."""

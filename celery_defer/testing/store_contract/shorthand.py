@@ -17,22 +17,6 @@ from celery_defer.store import (
     Verdict,
 )
 
-__all__ = [
-    "BY_NAME",
-    "KEEP",
-    "NOBODY",
-    "PARKED",
-    "RUN",
-    "SHAPE",
-    "UNTIL",
-    "emit",
-    "event",
-    "learn",
-    "park",
-    "stage",
-    "wait_for",
-]
-
 KEEP = 600.0
 UNTIL = 5_000.0
 RUN = RunId("run")

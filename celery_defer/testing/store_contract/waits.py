@@ -19,8 +19,6 @@ from celery_defer.testing.store_contract.shorthand import (
     wait_for,
 )
 
-__all__ = ["WaitContract"]
-
 
 class WaitContract:
     """Tests of runs that park until an event comes."""

@@ -17,8 +17,6 @@ from celery_defer.testing.store_contract.shorthand import (
     wait_for,
 )
 
-__all__ = ["WakeContract"]
-
 
 class WakeContract:
     """Tests of what ``emit`` does with those that wait."""
