@@ -25,12 +25,13 @@ from celery_defer.run import (
 )
 from celery_defer.steps.chord import check_chord
 from celery_defer.steps.recall import ask, check_current, journal_of, store_of
-from celery_defer.steps.replay import Note
+from celery_defer.steps.replay import Note, Replay
 from celery_defer.steps.wait import Wait
 from celery_defer.store import (
     Arrival,
     Parking,
     SentEvent,
+    Store,
     Subscription,
     Verdict,
     digests,
@@ -50,8 +51,9 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
     Raises Suspended, which ends the turn; or returns the memo of an event that came before.
     """
     check_chord(run, step, wait)
-    parking, report = _parking(run, step, wait), _report(run, step, wait)
-    arrival = _attempt(run, step, wait, parking, report)
+    store, replay = store_of(run), journal_of(run)
+    parking, report = _parking(run, replay, step, wait), _report(run, store, step, wait)
+    arrival = _attempt(run, store, parking, wait, report)
     if arrival.verdict is Verdict.ARRIVED:
         if report is None:
             report_started(run)
@@ -61,8 +63,8 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
         raise cancelled(run)
     if arrival.verdict is Verdict.SUPERSEDED:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
-    journal_of(run).waits_for = wait.about
-    _check_over(run, step, wait)
+    replay.waits_for = wait.about
+    _check_over(run, store, step, wait)
     raise Suspended(f"run {run.run.id} waits at step {step!r} {wait.words}")
 
 
@@ -83,37 +85,40 @@ def left(run: Scope) -> Suspended:
 # -- private ------------------------------------------------------------------------------
 
 
-def _report(run: Scope, step: str, wait: Wait) -> Commands | None:
+def _report(run: Scope, store: Store, step: str, wait: Wait) -> Commands | None:
     """Show that the run waits; return what the store is to write itself when it parks the run."""
-    store, keeps = store_of(run), run.settings.claim_keeps
     announce_waiting(run, f"waiting at step {step!r} {wait.words}", wait.shown)
     report = waiting_commands(run, wait.meta(step), wait.until)
     if report is not None and store.reaches(report):
         return report
     # The step may have taken its time, and the run may have ended elsewhere meanwhile.
-    check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keeps)))
+    keep = run.settings.claim_keeps
+    check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keep)))
     report_waiting(run, wait.meta(step), wait.until)
     return None
 
 
 def _attempt(
-    run: Scope, step: str, wait: Wait, parking: Parking, report: Commands | None
+    run: Scope, store: Store, parking: Parking, wait: Wait, report: Commands | None
 ) -> Arrival:
-    store, now = store_of(run), run.now()
+    now = run.now()
     # Past its time it waits for a worker, as all of the outbox does.
     keep = wait.until - now + run.settings.outbox_keeps
 
     def attempt(parking: Parking) -> Arrival:
-        return ask(run, step, lambda: store.park(run.run.id, parking, now, keep, report))
+        return store.park(run.run.id, parking, now, keep, report)
 
-    arrival = attempt(parking)
-    if arrival.verdict is not Verdict.LOOK:
-        return arrival
-    return attempt(replace(parking, early=_early(run, step, wait, arrival.known)))
+    def attempts() -> Arrival:
+        arrival = attempt(parking)
+        if arrival.verdict is not Verdict.LOOK or parking.subscription is None:
+            return arrival
+        early = _early(store, parking.subscription, arrival.known)
+        return attempt(replace(parking, early=early))
+
+    return ask(run, parking.step, attempts)
 
 
-def _parking(run: Scope, step: str, wait: Wait) -> Parking:
-    replay = journal_of(run)
+def _parking(run: Scope, replay: Replay, step: str, wait: Wait) -> Parking:
     args, kwargs = run.arguments()
     record = ParkedRun(
         id=run.run.id,
@@ -186,16 +191,13 @@ def _headers(run: Scope) -> dict[str, Any]:
     return {name: value for name, value in headers.items() if name != WAKE}
 
 
-def _early(run: Scope, step: str, wait: Wait, known: float) -> list[SentEvent]:
+def _early(store: Store, wait: Subscription, known: float) -> list[SentEvent]:
     """Return the events that came before anybody had waited for such values.
 
     Since *known* events are kept by their values; those before are kept by their name.
     """
-    about, store = wait.subscription, store_of(run)
-    assert about is not None  # noqa: S101
-    by_name = match(about.name, None).digest
-    events = ask(run, step, lambda: store.past(about.name, by_name, about.since, known))
-    return [event for event in events if _digest(event, about) == about.digest]
+    events = store.past(wait.name, match(wait.name, None).digest, wait.since, known)
+    return [event for event in events if _digest(event, wait) == wait.digest]
 
 
 def _digest(event: SentEvent, wait: Subscription) -> str:
@@ -203,11 +205,11 @@ def _digest(event: SentEvent, wait: Subscription) -> str:
     return digests(wait.name, data, [wait.shape])[wait.shape]
 
 
-def _check_over(run: Scope, step: str, wait: Wait) -> None:
+def _check_over(run: Scope, store: Store, step: str, wait: Wait) -> None:
     """Wake the run at once if what it waits for has come while it was not parked yet."""
     with guard.logged(logger, "run %s: it may have missed what it waits for", run.run.id):
         if wait.is_over():
-            store, now = store_of(run), run.now()
+            now = run.now()
             lease = store.arrive(run.run.id, step, now, now + LEASE)
             if lease is not None:
                 wake(run.app, store, [lease])
