@@ -10,11 +10,10 @@ from celery import Celery
 from celery_defer import StoreError, send_event
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
-from celery_defer.outbox import ParkedRun, fanout, parked
+from celery_defer.outbox import ParkedRun, pack, unpack
 from celery_defer.outbox.relay import Relay
 from celery_defer.outbox.wake import LEASE
-from celery_defer.store import MemoryStore, Parking, Subscription
-from celery_defer.store import match as matching
+from celery_defer.store import MemoryStore, Parking, Subscription, match
 from tests.support.inside import Worker
 
 MANY = 1_100
@@ -35,10 +34,10 @@ class Dying(MemoryStore):
 @pytest.fixture
 def store(app: Celery) -> Dying:
     app._celery_defer.store = store = Dying()
-    wait = Subscription("spring", "[]", matching.match("spring", None).digest, 0)
+    wait = Subscription("spring", "[]", match("spring", None).digest, 0)
     for number in range(MANY):
         id = RunId(f"run-{number}")
-        body = parked.pack(ParkedRun(id, "nap", 1, options={"queue": app.conf.task_default_queue}))
+        body = pack(ParkedRun(id, "nap", 1, options={"queue": app.conf.task_default_queue}))
         store.park(id, Parking(0, "wait", b"[]", "token", body, 9e9, wait), 1, 600)
     return store
 
@@ -71,8 +70,8 @@ def test_a_relay_goes_on_where_a_sender_has_died(app: Celery, worker: Worker, st
 
 
 def test_what_is_no_event_is_an_error() -> None:
-    with pytest.raises(RecordError, match="the event cannot be read"):
-        fanout.unpack(b"\x02{}")
+    with pytest.raises(RecordError, match="the record cannot be read: id: Field required"):
+        unpack(RunId("event:x"), b"F\x01{}")
 
 
 def test_what_is_left_is_in_the_outbox_before_the_first_wave_is_published(
