@@ -31,7 +31,7 @@ class Journal(Protocol):
     since: float
     is_cancelled: bool
     #: Whether the store was asked what it remembers.
-    is_known: bool
+    is_recalled: bool
     #: That the store did not reply to a step, also for a body that has swallowed it.
     lost_store: Exception | None
     #: What is told of the wait that the run has left its worker for.
