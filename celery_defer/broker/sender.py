@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -49,8 +48,6 @@ class Sender:
         return True
 
     def _publish(self, message: Message) -> None:
-        if message.retried_by is not None:
-            self._announce(message)
         if message.target is not None and self._needs_apply_async(message):
             self._publish_by_task(message)
             return
@@ -127,21 +124,6 @@ class Sender:
             **route,
         )
         return headers, route.get("queue")
-
-    def _announce(self, message: Message) -> None:
-        """Let Flower show again what Celery tells of a run that has waited.
-
-        Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). The
-        event goes with the message, and before it.
-        """
-        self._events.hostname = message.retried_by or self._events.hostname
-        self._events.publish("task-retried", {"uuid": message.id}, self._batch.producer)
-
-    @cached_property
-    def _events(self) -> Any:
-        return self._app.events.Dispatcher(
-            self._batch.producer.connection, enabled=False, buffer_while_offline=False
-        )
 
 
 def _declared(message: Message) -> dict[str, Any]:

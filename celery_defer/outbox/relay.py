@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,8 +50,6 @@ class Relay:
     app: Any
     store: Store
     settings: Settings
-    #: Whether anybody listens to events of tasks.
-    announces: Callable[[], bool] = lambda: True
 
     def tick(self, now: float) -> int:
         """Take what is due and do what ``plan`` says; return how many records that was."""
@@ -86,7 +84,7 @@ class Relay:
             return
         leases = [lease for lease, _ in planned]
         runs = {lease.id: action.run for lease, action in planned if isinstance(action, WakeRun)}
-        delivery = wake(self.app, self.store, leases, announces=self.announces(), runs=runs)
+        delivery = wake(self.app, self.store, leases, runs)
         self._leave((lease for lease in leases if lease.id in delivery.unsent), now)
         for lease in leases:
             if lease.id in delivery.refused and lease.tries < _MOST_TRIES:

@@ -312,7 +312,7 @@ class Simulation:
     def _look(self) -> None:
         """Do what the relay of a worker does."""
         settings = extension_of(self.app).settings
-        Relay(self.app, self._store, settings, announces=lambda: False).tick(self._time)
+        Relay(self.app, self._store, settings).tick(self._time)
 
     def _check_runs(self) -> None:
         for track in self._runs.tracks.values():

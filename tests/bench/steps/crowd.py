@@ -103,9 +103,7 @@ def _body(model: ParkedRun, id: str | None = None, **kwargs: Any) -> bytes:
     """Pack the record of another run."""
     own = RunId(id or str(uuid4()))
     options = {**model.options, "root_id": own}
-    return pack(
-        replace(model, id=own, options=options, kwargs={**model.kwargs, **kwargs})
-    )
+    return pack(replace(model, id=own, options=options, kwargs={**model.kwargs, **kwargs}))
 
 
 def _parking(body: bytes, step: str, due: float, wait: Subscription | None = None) -> Parking:
