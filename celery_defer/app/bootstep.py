@@ -102,10 +102,8 @@ class _Thread:
 def _sends_events(worker: Any) -> bool:
     """Whether the worker sends events of tasks, which ``celery control`` turns on and off."""
     events = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
-    if events is None:  # it is still starting
-        return True
     # celery.worker.consumer.events.Events: without -E there are those of heartbeats alone.
-    return bool(events.enabled and (not events.groups or "task" in events.groups))
+    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
 
 
 def _warn_of_no_store() -> None:

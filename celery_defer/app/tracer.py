@@ -264,8 +264,9 @@ def _on_received(sender: Any, request: Any, **_: Any) -> None:
     Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). Celery
     sends this signal in a worker's main process, before its own event of a message it received.
     """
-    if WAKE in request.message.headers:
-        sender.event_dispatcher.send("task-retried", uuid=request.id)
+    events = sender.event_dispatcher
+    if events is not None and WAKE in request.message.headers:
+        events.send("task-retried", uuid=request.id)
 
 
 def _report_to_invoker(own: Scope) -> None:

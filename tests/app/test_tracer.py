@@ -232,11 +232,12 @@ def test_the_worker_that_receives_a_wake_up_says_so_before_celerys_own_events(
 ) -> None:
     """By Celery's own dispatcher of events, which sends them where it is to."""
     sent: list[tuple[str, str]] = []
-    dispatcher = SimpleNamespace(send=lambda type, uuid: sent.append((type, uuid)))
-    consumer = SimpleNamespace(event_dispatcher=dispatcher)
+
+    class Consumer:
+        event_dispatcher = SimpleNamespace(send=lambda event, uuid: sent.append((event, uuid)))
 
     task_received.send(
-        sender=consumer, request=SimpleNamespace(id="run", message=SimpleNamespace(headers=headers))
+        sender=Consumer(), request=SimpleNamespace(id="run", message=SimpleNamespace(headers=headers))
     )
 
     assert sent == events
