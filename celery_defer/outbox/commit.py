@@ -116,7 +116,7 @@ class Commit:
             raise
         except Exception as error:  # refused: rights, memory, a script that is not allowed
             logger.warning(
-                "run %s: messages could not go with its result, and follow it: %r",
+                "run %s: messages could not go with its result, and follow it: %s",
                 self.run.run.id,
                 error,
             )
