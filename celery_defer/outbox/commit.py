@@ -123,7 +123,7 @@ class Commit:
             self.state = State.WAITING
             self.stage()
             return store_result(backend)
-        self._conclude(is_ours=stored is None or any(stored in row for row in result.rows))
+        self._conclude(is_ours=stored is None or _is_of(result, stored))
         return None
 
     def _conclude(self, *, is_ours: bool) -> None:
@@ -184,6 +184,12 @@ def _messages_of(run: Scope, record: DeferredCalls) -> Commands | None:
         if len(messages) == len(record.calls):
             return broker.capture(run.app, messages, server)
     return None
+
+
+def _is_of(result: Commands, stored: bytes) -> bool:
+    """Whether it is this *result* that is stored, for its first reply was lost."""
+    words = (word for row in result.rows for word in row)
+    return stored in (word.encode() if isinstance(word, str) else word for word in words)
 
 
 def _is_published(call: Call) -> bool:
