@@ -112,14 +112,14 @@ class Commit:
             raise
         except Exception as error:  # refused: rights, memory, a script that is not allowed
             logger.warning(
-                "run %s: messages could not go with its result, and follow it: %r",
+                "run %s: messages could not go with its result, and follow it: %s",
                 self.run.run.id,
                 error,
             )
             self.state = State.WAITING
             self.stage()
             return store_result(backend)
-        self._conclude(is_ours=stored is None or any(stored in row for row in result.rows))
+        self._conclude(is_ours=stored is None or _is_of(result, stored))
         return None
 
     def _messages(self) -> Commands | None:
@@ -173,6 +173,12 @@ def _may_ride(run: Scope, record: DeferredCalls) -> bool:
     if len(calls) > _MOST_CALLS or sum(len(call.payload) for call in calls) > _MOST_BYTES:
         return False
     return server_of_results(run.task.backend) is not None
+
+
+def _is_of(result: Commands, stored: bytes) -> bool:
+    """Whether it is this *result* that is stored, for its first reply was lost."""
+    words = (word for row in result.rows for word in row)
+    return stored in (word.encode() if isinstance(word, str) else word for word in words)
 
 
 def _is_published(call: Call) -> bool:
