@@ -99,7 +99,7 @@ class Commit:
     def _transact(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
         # Celery looks for a SUCCESS first, and keeps that. In JSON the transaction can see to it,
         # which spares a round trip, and leaves no moment between looking and storing.
-        is_json = backend.serializer == "json"
+        is_json = backend.serializer == "json" and not getattr(backend, "compression", None)
         key = backend.get_key_for_task(self.run.run.id)
         result = commands_of(backend, store_result, looks=not is_json)
         if result is None:
