@@ -69,6 +69,9 @@ class Commit:
         run = self.run
         if run.store is None or run.is_eager or not self.record.calls:
             return
+        if run.is_redelivered and not replaces and stage.has_succeeded(run):
+            self.state = State.SUPERSEDED
+            return
         due = self.record.at + run.settings.grace
         # Known before the store replies: a soft time limit may strike when it has the record.
         lease = self.lease = stage.lease_of(run.run.id, self.record)
@@ -130,7 +133,7 @@ class Commit:
         """Note what the transaction came to; a lost reply makes Celery store the same twice."""
         if is_ours:
             self.state = State.COMMITTED if self.state is State.RIDING else self.state
-        elif self.run.came_again and self.lease is None:
+        elif self.run.is_redelivered and self.lease is None:
             self.state = State.SUPERSEDED
         else:  # the body may have stored the SUCCESS itself
             self.state = State.WAITING
