@@ -1,4 +1,4 @@
-"""Rule 5.1: which Redis takes results and calls as one, and what becomes of them where none does."""
+"""Rule 5.1: which Redis takes results and calls as one, and what is done where none does."""
 
 from __future__ import annotations
 
