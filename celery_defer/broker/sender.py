@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-
+from celery_defer import guard
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Message
 from celery_defer.broker.template import TemplateSet, is_replaced, write
@@ -34,18 +33,14 @@ class Sender:
         self._templates = TemplateSet(app, batch)
         self._patched: dict[str, bool] = {}
 
-    def sends(self, message: Message, errors: tuple[type[BaseException], ...]) -> bool:
+    def sends(self, message: Message, errors: tuple[type[Exception], ...]) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
-        try:
+        with guard.logged(
+            logger, "run %s (%s) cannot be published", message.id, message.task, unless=errors
+        ):
             self._publish(message)
-        except SoftTimeLimitExceeded:
-            raise
-        except errors:
-            raise
-        except Exception:
-            logger.exception("run %s (%s) cannot be published", message.id, message.task)
-            return False
-        return True
+            return True
+        return False
 
     def _publish(self, message: Message) -> None:
         if message.target is not None and self._needs_apply_async(message):

@@ -10,6 +10,7 @@ from typing import Any
 from celery.states import FAILURE
 
 from celery_defer.broker import is_there
+from celery_defer.current import extension_of
 from celery_defer.errors import RecordError
 from celery_defer.ids import run_id
 from celery_defer.outbox.fanout import go_on
@@ -136,7 +137,7 @@ class Relay:
         return not delivery.unsent
 
     def _go_on(self, lease: Leased, event: SentEvent, now: float) -> None:
-        if go_on(self.app, self.app._celery_defer, event):
+        if go_on(self.app, extension_of(self.app), event):
             self.store.settle(lease.id, lease.token)
         else:
             self.store.postpone(lease.id, lease.token, now)
