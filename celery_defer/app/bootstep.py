@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -58,8 +57,8 @@ class _Thread:
     def __init__(self, extension: Any, store: Store, worker: Any) -> None:
         self._clock = extension.clock
         self._interval = extension.settings.relay_interval
-        self._announces = partial(_sends_events, worker)
-        self._relay = Relay(extension.app, store, extension.settings, announces=self._announces)
+        self._worker = worker
+        self._relay = Relay(extension.app, store, extension.settings)
         self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
         self._alarm = store.alarm()
         self._stopping = threading.Event()
@@ -81,7 +80,7 @@ class _Thread:
 
     def _tick(self) -> int:
         try:
-            listeners.note(self._announces())
+            listeners.note(_sends_events(self._worker))
             self._revoked.look()
             return self._relay.tick(self._clock())
         except Exception:  # the store or the backend is away; nothing is lost by that
@@ -103,10 +102,8 @@ class _Thread:
 def _sends_events(worker: Any) -> bool:
     """Whether the worker sends events of tasks, which ``celery control`` turns on and off."""
     events = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
-    if events is None:  # it is still starting
-        return True
     # celery.worker.consumer.events.Events: without -E there are those of heartbeats alone.
-    return bool(events.enabled and (not events.groups or "task" in events.groups))
+    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
 
 
 def _warn_of_no_store() -> None:

@@ -132,14 +132,16 @@ def _marks_redelivery(app: Any) -> bool:
 def _returned(run: Scope) -> None:
     _restore(run)
     run.ending.phase = Phase.RETURNED
-    if run.buffer.waiting() or (run.journal and any(run.journal.calls())):
+    has_calls = bool(run.buffer.waiting() or (run.journal and any(run.journal.calls())))
+    if run.came_again and not has_calls:
+        # What an attempt before this one has staged, and could not publish, is out of date.
+        forget(run)
+    # A run that was claimed has its result stored in one round trip, for the one that cost.
+    if has_calls or run.header or run.wake:
         with guard.logged(
             logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task
         ):
             commit(run)
-    elif run.came_again:
-        # What an attempt before this one has staged, and could not publish, is out of date.
-        forget(run)
 
 
 def _raised(run: Scope) -> None:

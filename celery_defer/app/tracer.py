@@ -17,7 +17,7 @@ from billiard.einfo import ExceptionInfo
 from celery.app import trace
 from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry
-from celery.signals import task_failure, task_success
+from celery.signals import task_failure, task_received, task_success
 from celery.states import IGNORED
 
 from celery_defer import guard
@@ -65,6 +65,7 @@ def install(extension_of: ExtensionOf) -> None:
     task_class.with_options = _with_options
     task_success.connect(_on_success, weak=False)
     task_failure.connect(_on_failure, weak=False)
+    task_received.connect(_on_received, weak=False)
 
 
 def _building(build: Any, extension_of: ExtensionOf) -> Callable[..., Any]:
@@ -255,6 +256,17 @@ def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
             publish(own, Outcome.FAILURE)
     finally:
         own.drop()
+
+
+def _on_received(sender: Any, request: Any, **_: Any) -> None:
+    """Let Flower show again what Celery says of a run that has waited.
+
+    Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). Celery
+    sends this signal in a worker's main process, before its own event of a message it received.
+    """
+    events = sender.event_dispatcher
+    if events is not None and WAKE in request.message.headers:
+        events.send("task-retried", uuid=request.id)
 
 
 def _report_to_invoker(own: Scope) -> None:

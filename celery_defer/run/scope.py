@@ -102,8 +102,12 @@ class Scope:
     @property
     def came_again(self) -> bool:
         """Whether this message was delivered before, or is a retry of Celery's."""
-        delivery = self.request.get("delivery_info") or {}
-        return bool(delivery.get("redelivered") or self.request.get("retries"))
+        return self.is_redelivered or bool(self.request.get("retries"))
+
+    @property
+    def is_redelivered(self) -> bool:
+        """Whether this message was delivered before."""
+        return bool((self.request.get("delivery_info") or {}).get("redelivered"))
 
     @property
     def ignores_result(self) -> bool:

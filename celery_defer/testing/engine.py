@@ -60,7 +60,7 @@ class Engine:
         while (due := self._next_due()) is not None and due <= until:
             self._move(due)
             settings = extension_of(self._app).settings
-            Relay(self._app, self.store, settings, announces=lambda: False).tick(self.time)
+            Relay(self._app, self.store, settings).tick(self.time)
             ids += self._drain()
         self._move(until)
         return ids
