@@ -98,7 +98,8 @@ def _tracing(trace_task: Callable[..., Any], task: Any, extension: Any) -> Calla
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         known = request if request and "id" in request else {**(request or {}), "id": uuid}
         own = Scope(task, known, settings, store)
-        if (HEADER in known or WAKE in known) and receive.is_duplicate(own):
+        own.is_claimed = HEADER in known or WAKE in known
+        if own.is_claimed and receive.is_duplicate(own):
             return _ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
         own.keep_arguments(args, kwargs)
         token = enter(own)
@@ -231,7 +232,7 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
     if own is None or own.task is not sender:
         return
     _report_to_invoker(own)
-    if own.ending.commit is None and not own.buffer.skipped and not own.buffer.calls:
+    if own.ending.commit is None and not own.has_deferred:
         return
     own.ending.result = result
     with guard.logged(logger, _UNPUBLISHED, own.run.id, own.run.task):
