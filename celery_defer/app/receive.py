@@ -13,7 +13,7 @@ from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
 from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
 from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
-from celery_defer.steps import know, left, restore
+from celery_defer.steps import load_steps, restore, suspended
 from celery_defer.store import Claim, Store
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float)
     if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
-        know(run, resumed.recalled)
+        load_steps(run, resumed.recalled)
     if resumed.claim.is_mine and not resumed.has_reported:
         report_started(run)
     return resumed.claim
@@ -116,7 +116,7 @@ def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float)
 def _check_parked(run: Scope) -> None:
     """A body that was told to end has ended, also where it has swallowed that."""
     if run.ending.phase is Phase.PARKED:
-        raise left(run)
+        raise suspended(run)
     if run.journal and run.journal.lost_store:
         run.drop()
         raise run.journal.lost_store

@@ -31,7 +31,7 @@ class Journal(Protocol):
     since: float
     is_cancelled: bool
     #: Whether the store was asked what it remembers.
-    is_known: bool
+    is_recalled: bool
     #: That the store did not reply to a step, also for a body that has swallowed it.
     lost_store: Exception | None
     #: What is told of the wait that the run has left its worker for.
@@ -138,7 +138,8 @@ class Scope:
 
     def keep_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Copy the arguments as they came, if the body may change them before it parks."""
-        if (args or kwargs) and self.store and not self.is_claimed and not self.is_eager:
+        # A deferred function is given objects of its own.
+        if (args or kwargs) and self.store and self.header is None and not self.is_eager:
             self._arguments = arguments.copied(self.task.name, args, kwargs)
 
     def arguments(self) -> arguments.Arguments:
