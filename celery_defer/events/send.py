@@ -48,8 +48,7 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
 
     def away(error: Exception) -> StoreError:
         # What a client of Redis raises has its place and reason in its text, not in its repr.
-        cause = error.__cause__ or error if isinstance(error, StoreError) else error
-        reason = f"{type(cause).__name__}: {cause}"
+        reason = f"{type(error).__name__}: {error}"
         return StoreError(
             f"event {event.name!r} finds no store ({reason}): send it again when it is back"
         )
