@@ -25,7 +25,7 @@ from tests.support.inside import Worker, ids_of
 @pytest.mark.usefixtures("app")
 def test_every_way_to_a_tracer_goes_through_ours() -> None:
     assert trace.build_tracer is consumer.build_tracer
-    assert trace.build_tracer._celery_defer
+    assert trace.build_tracer._defer_wrapped
     # Task.apply and the prefork pool's process_initializer import it when they run.
     assert "from celery.app.trace import build_tracer" in inspect.getsource(Task.apply)
 
