@@ -294,14 +294,15 @@ def test_a_soft_time_limit_that_strikes_in_it_ends_a_parent_as_it_ends_one_witho
     server: Server,
 ) -> None:
     app = app_on(server)
+    client: Any = app.backend.client
 
     def late(*_: Any, **__: Any) -> None:
-        app.backend.__dict__.pop("ensure")
+        del client.execute_command
         raise SoftTimeLimitExceeded
 
     ends, ship, worker = [], ship_of(app), Worker(app)
     for body in (lambda: defer("ship", ship, 1) and 7, int):
-        app.backend.ensure = late
+        client.execute_command = late
         ends.append(_end_of(worker, parent_of(app, body)))
 
     assert ends[0] == ends[1] != ([], "")
