@@ -130,14 +130,17 @@ def _marks_redelivery(app: Any) -> bool:
 
 
 def _returned(run: Scope) -> None:
-    _restore(run)
+    came_again = run.came_again
+    if came_again:
+        _restore(run)
     run.ending.phase = Phase.RETURNED
-    has_calls = bool(run.buffer.waiting() or (run.journal and any(run.journal.calls())))
-    if run.came_again and not has_calls:
+    has_calls = run.has_deferred and bool(run.buffer.waiting())
+    has_calls = has_calls or bool(run.journal and any(run.journal.calls()))
+    if came_again and not has_calls:
         # What an attempt before this one has staged, and could not publish, is out of date.
         forget(run)
     # A run that was claimed has its result stored in one round trip, for the one that cost.
-    if has_calls or run.header or run.wake:
+    if has_calls or run.is_claimed:
         with guard.logged(
             logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task
         ):
@@ -146,7 +149,8 @@ def _returned(run: Scope) -> None:
 
 def _raised(run: Scope) -> None:
     """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
-    _restore(run)
+    if run.came_again:
+        _restore(run)
     starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffer.waiting())
     if run.came_again and has_succeeded(run):
         run.drop()
@@ -161,6 +165,5 @@ def _raised(run: Scope) -> None:
 
 def _restore(run: Scope) -> None:
     """What a finished step has deferred is the run's, also if this attempt had no use for it."""
-    if run.came_again:
-        with guard.logged(logger, "run %s: what its steps have deferred is not known", run.run.id):
-            restore(run)
+    with guard.logged(logger, "run %s: what its steps have deferred is not known", run.run.id):
+        restore(run)

@@ -97,11 +97,10 @@ def _wrap_trace_task(
     settings, store = extension.settings, extension.store
 
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
-        request_with_id = (
-            request if request and "id" in request else {**(request or {}), "id": uuid}
-        )
-        scope = Scope(task, request_with_id, settings, store)
-        if (HEADER in scope.request or WAKE in scope.request) and receive.is_duplicate(scope):
+        facts = request if request and "id" in request else {**(request or {}), "id": uuid}
+        scope = Scope(task, facts, settings, store)
+        scope.is_claimed = HEADER in facts or WAKE in facts
+        if scope.is_claimed and receive.is_duplicate(scope):
             return ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
         scope.keep_arguments(args, kwargs)
         token = enter(scope)
@@ -198,7 +197,7 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
     if scope is None or scope.task is not sender:
         return
     _report_to_invoker(scope)
-    if scope.ending.commit is None and not scope.buffer.skipped and not scope.buffer.calls:
+    if scope.ending.commit is None and not scope.has_deferred:
         return
     scope.ending.result = result
     with guard.logged(logger, _UNPUBLISHED, scope.run.id, scope.run.task):

@@ -51,6 +51,8 @@ class Scope:
     journal: Journal | None = None
     #: Whether the payload was parsed: once, also if the task calls itself as a function.
     is_unpacked = False
+    #: Whether its message is one of ours, for which a claim was made.
+    is_claimed = False
     _arguments: bytes | None = None
 
     def __init__(
@@ -62,8 +64,17 @@ class Scope:
         self.task = task
         self.request = request
         self.outer = _scope.get()
-        self.buffer = Buffer()
         self.ending = Ending()
+
+    @cached_property
+    def buffer(self) -> Buffer:
+        """What the attempt has deferred; most runs never ask for it."""
+        return Buffer()
+
+    @property
+    def has_deferred(self) -> bool:
+        """Whether anything was put into the buffer."""
+        return "buffer" in vars(self) and bool(self.buffer.calls or self.buffer.skipped)
 
     # -- facts ---------------------------------------------------------------------------
 
@@ -85,7 +96,7 @@ class Scope:
     @property
     def invoker(self) -> tuple[RunId, str] | None:
         """The run that waits for this one's end, and its step."""
-        if self.header is None or not self.header.step or self.is_eager:
+        if not self.is_claimed or self.header is None or not self.header.step or self.is_eager:
             return None
         parent = self.run.parent
         return (parent.id, self.header.step) if parent else None
@@ -128,7 +139,7 @@ class Scope:
     def keep_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Copy the arguments of the message, if the body may change them before it parks."""
         # A deferred function gets new objects, parsed from the payload.
-        if self.store is not None and self.header is None and not self.is_eager:
+        if (args or kwargs) and self.store and self.header is None and not self.is_eager:
             self._arguments = arguments.copied(self.task.name, args, kwargs)
 
     def arguments(self) -> arguments.Arguments:
@@ -140,7 +151,8 @@ class Scope:
     def drop(self, phase: Phase = Phase.DROPPED) -> None:
         """Drop the calls: the attempt has failed, is retried, or is parked."""
         self.ending.phase = phase
-        self.buffer.clear()
+        if self.has_deferred:
+            self.buffer.clear()
 
 
 def enter(scope: Scope) -> Token[Scope | None]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery import Celery, chain, chord, group
-from celery.app import trace
 from celery.backends.redis import RedisBackend
 from celery.signals import before_task_publish
 
@@ -19,6 +17,7 @@ from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import (
     app_on,
     asked_of,
+    first_at_success,
     is_one_script,
     lengths,
     perform_watched,
@@ -51,18 +50,6 @@ def parent(app: Celery, ship: Any) -> Any:
         return 7
 
     return parent_of(app, body)
-
-
-@contextmanager
-def first_at_success(look: Callable[..., None]) -> Iterator[None]:
-    """Call *look* when a task has succeeded, before the package does anything about it."""
-    receivers = trace.signals.task_success.receivers
-    trace.signals.task_success.connect(look, weak=False)
-    receivers.insert(0, receivers.pop())
-    try:
-        yield
-    finally:
-        trace.signals.task_success.disconnect(look)
 
 
 # -- one fact ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from celery.backends.redis import RedisBackend
 
 from celery_defer import defer, run_id
 from tests.support.inside import WatchedStore, Worker, ids_of, ship_of
-from tests.support.one_redis import app_on, asked_of
+from tests.support.one_redis import app_on, asked_of, first_at_success
 from tests.support.redis import Server, running
 
 # redis-py says so of what Celery's result backend calls.
@@ -71,6 +72,14 @@ class Attempts:
 
         self._bodies = iter([both, inner])
         self.attempt()
+
+    def run_with_retries(self, body: Callable[[Any], Any]) -> None:
+        """Run attempts with the same body until the run has ended."""
+        self._bodies = repeat(body)
+        self.attempt()
+        while not self.result.ready():
+            [self._message] = self.worker.published()
+            self.attempt()
 
     def attempt(self) -> None:
         self.worker.trace(self._message)
@@ -232,15 +241,14 @@ def test_a_body_that_stores_its_success_itself_has_its_calls_published(
         task.update_state(state="SUCCESS", meta="its own")
         return "returned"
 
-    attempts._bodies = iter([body] * (retries + 1))
-    attempts.attempt()
-    attempts._bodies = iter([body])
-    for message in attempts.worker.published() if retries else ():
-        attempts.worker.trace(message)
+    seen: list[int] = []
+    with first_at_success(lambda **_: seen.append(attempts.store.waiting())):
+        attempts.run_with_retries(body)
 
     assert attempts.result.get() == "its own"
     assert ids_of(attempts.worker.published()) == ["ship"]
     assert attempts.store.waiting() == 0
+    assert seen == [1]  # a crash after the signal would lose nothing
 
 
 # -- what is stored in other ways ------------------------------------------------------------
@@ -255,7 +263,9 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_success_that_is_stored_in_any_way_stays(server: Server, way: str) -> None:
+def test_a_success_that_is_stored_in_any_way_stays(
+    server: Server, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
     if way == "compressed" and not hasattr(RedisBackend, "supports_result_compression"):
         pytest.skip("Celery before 5.7 compresses no results")
     attempts = Attempts(app_on(server, **WAYS[way]))
@@ -267,6 +277,7 @@ def test_a_success_that_is_stored_in_any_way_stays(server: Server, way: str) -> 
     assert attempts.result.get() == 7
     assert attempts.worker.published() == []
     assert "SETEX" not in [each.verb for each in asked]
+    assert "could not go" not in caplog.text
 
 
 def test_a_success_that_redis_cannot_read_stays(server: Server, attempts: Attempts) -> None:

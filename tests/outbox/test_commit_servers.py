@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from celery_defer import defer
@@ -15,6 +16,7 @@ from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import (
     app_on,
     asked_of,
+    first_at_success,
     is_one_script,
     lengths,
     perform_watched,
@@ -121,6 +123,15 @@ def test_results_and_messages_of_two_servers_go_one_after_the_other(server: Serv
         assert_arrived(app, result)
 
 
+def test_results_and_messages_of_two_users_go_one_after_the_other(server: Server) -> None:
+    app = app_on(server, broker=f"{user(server)}/3")
+    result, asked = perform_watched(server, app, parent_on(app))
+
+    assert "ZADD" in [each.verb for each in asked]
+    assert lengths(server) == [2]
+    assert_arrived(app, result)
+
+
 @pytest.mark.parametrize("of_results", [True, False])
 def test_a_redis_behind_sentinels_takes_them_one_after_the_other(
     server: Server, of_results: bool
@@ -217,13 +228,15 @@ def test_a_user_who_may_not_write_to_a_queue_loses_no_call(
 def test_what_redis_refuses_as_one_goes_one_after_the_other_and_is_no_secret(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = app_on(server)
+    app, seen = app_on(server), list[int]()
     server.client(db=3).set("celery", "no list")
     worker, parent = Worker(app), parent_on(app)
-    result = worker.perform(parent)
+    with first_at_success(lambda **_: seen.append(staged(app))):
+        result = worker.perform(parent)
 
     assert result.get() == 7
     assert staged(app) == 1
+    assert seen == [1]  # a crash after the result would lose nothing
     [warning] = [each for each in caplog.records if each.name == "celery_defer.outbox.commit"]
     assert warning.levelname == "WARNING"
     assert f"run {result.id}: messages could not go with its result" in warning.getMessage()
@@ -250,6 +263,51 @@ def test_a_full_redis_ends_a_parent_as_it_ends_one_without_calls(
     assert ends[0] == ends[1]
     assert worker.published() == []
     assert len(server.client(db=4).keys("celery-task-meta-*")) == 1  # of the first
+
+
+def test_a_redis_that_is_away_ends_a_parent_as_it_ends_one_without_calls(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Proxy(server.url) as proxy:
+        app = app_on(
+            server,
+            backend=f"{proxy.url}/4",
+            broker=f"{proxy.url}/3",
+            broker_read_url=f"{server.url}/3",
+            result_backend_transport_options={"retry_policy": {"max_retries": 1}},
+        )
+        ship = ship_of(app)
+
+        def body() -> None:
+            defer("ship", ship, 1)
+            proxy.cut()
+
+        worker = Worker(app)
+        ends = [_end_of(worker, parent_of(app, each)) for each in (body, int)]
+
+        assert ends[0] == ends[1]
+        assert worker.published() == []
+        assert "messages could not go" not in caplog.text
+
+
+def test_a_soft_time_limit_that_strikes_in_it_ends_a_parent_as_it_ends_one_without_calls(
+    server: Server,
+) -> None:
+    app = app_on(server)
+    pool: Any = app.backend.client.connection_pool
+
+    def late(*_: Any, **__: Any) -> None:
+        del pool.get_connection
+        raise SoftTimeLimitExceeded
+
+    ends, ship, worker = [], ship_of(app), Worker(app)
+    for body in (lambda: defer("ship", ship, 1) and 7, int):
+        pool.get_connection = late
+        ends.append(_end_of(worker, parent_of(app, body)))
+
+    assert ends[0] == ends[1] != ([], "")
+    assert worker.published() == []
+    assert staged(app) == 0
 
 
 def _end_of(worker: Worker, task: Any) -> tuple[list[str], str]:
