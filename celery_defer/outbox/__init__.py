@@ -1,4 +1,4 @@
-"""What has still to leave: committed with the result, or staged, published, settled, recovered."""
+"""The calls and runs to be published: committed, staged, published, settled, recovered."""
 
 from celery_defer.outbox.calls import DeferHandle, defer
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run

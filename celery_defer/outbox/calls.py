@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DeferHandle:
-    """What ``defer`` returns; ``skipped`` has the reason where the call was refused."""
+    """What ``defer`` returns; ``skipped`` is the reason if the call was refused."""
 
     _scope: Scope
     _defer_id: str
@@ -41,16 +41,15 @@ class DeferHandle:
     def id(self) -> ids.RunId:
         """The task id of the deferred run: ``AsyncResult(handle.id)`` reads it.
 
-        A skipped or aborted call has no run that could end: read its ``state``, for
-        ``get()`` would wait.
+        A skipped or aborted call has no run: read its ``state``, because ``get()`` would wait.
         """
         return ids.run_id(self._scope.run.id, self._defer_id)
 
     def abort(self) -> None:
-        """Withdraw the call: its run never starts, and the id stays used up in this run.
+        """Withdraw the call: its run never starts, and the id stays used in this run.
 
-        May be called again, and on a skipped call, without effect; once the deferred run has
-        started it is too late, and a warning says so.
+        On an aborted or a skipped call this has no effect. Once the deferred run has started it is
+        too late, and a warning is logged.
         """
         scope = self._scope
         if self.skipped is not None or scope.buffer.abort(
@@ -69,7 +68,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
     """Run *task* after the run in progress has succeeded; return a handle at once.
 
     *id* names the call within its parent run. The arguments are checked against the
-    contract of *task* and copied now; nothing is sent before the parent's result is
+    contract of *task* and copied now; nothing is published before the parent's result is
     stored as SUCCESS.
 
     A bad call (arguments, id, a task without ``@deferred``, a limit) is skipped: logged,
@@ -97,7 +96,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
 
 
 def _buffer(parent: Scope, call: Call) -> None:
-    # Another thread of the run may have been faster, and its body may have ended meanwhile.
+    # Another thread of the run may have used the id, or the body may have ended.
     if not parent.ending.is_open:
         raise NoRunError(f"run {parent.run.id} ({parent.run.task}) has left its body")
     calls = parent.buffer.calls

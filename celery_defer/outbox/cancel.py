@@ -1,4 +1,4 @@
-"""The way back: a deferred run that must not start, a parked run that must not go on."""
+"""How a deferred run is aborted, and a parked run cancelled."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from celery_defer.store import Store
 
 logger = logging.getLogger(__name__)
 
-#: Owns the runs that must not start; no publication has this token.
+#: The owner of aborted runs; no publication has this token.
 NOBODY = "aborted"
-# Seconds after which a relay ends what was cancelled, if who cancelled it has not.
+# Seconds after which a relay ends a cancelled run, if this process has not.
 _LEASE = 10.0
 
 
 def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) -> bool:
-    """Let no step of a run begin any more; return whether it was parked, and has ended by this.
+    """Let no further step of a run begin; return whether it was parked, and so has ended.
 
-    If the end cannot be stored, or this process dies, a relay wakes the run, which then ends.
+    If its end cannot be stored, or this process dies, a relay wakes the run, which then ends.
     """
     extension = extension_of(app)
     until = extension.clock() + _LEASE
@@ -38,14 +38,14 @@ def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) 
         return False
     run = records.unpack(id, body)
     if not isinstance(run, ParkedRun):
-        raise RecordError(f"run {id} is parked, and its record is none of a parked run")
+        raise RecordError(f"run {id} is parked, but its record is not that of a parked run")
     _end(app, run)
     store.settle(id, None)
     return True
 
 
 def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: str) -> bool:
-    """Make sure that a deferred run never starts, or ends parked; False if it is at work."""
+    """Prevent that a deferred run starts, or end it if it is parked; return False if it started."""
     id = run_id(parent_id, defer_id)
     if _has_ended(app, id):  # its claim may have expired
         return False
@@ -60,7 +60,7 @@ def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: st
 
 
 def abort_from(parent: Scope, defer_id: str) -> bool:
-    """Do what ``abort_call`` does, for a body that must not fail by it."""
+    """Abort a call for a body in progress; log errors, which must not fail the body."""
     if parent.store is None:
         return False
     keep = parent.settings.outbox_keeps
@@ -74,7 +74,7 @@ def _has_ended(app: Any, id: str) -> bool:
 
 
 def _end(app: Any, run: ParkedRun) -> None:
-    """End a run that was taken out of the outbox."""
+    """Report a cancelled run as REVOKED."""
     options = run.options
     request = Context(
         id=run.id,

@@ -1,4 +1,4 @@
-"""An event on its way to all who wait for it: some at a time, which any relay goes on with."""
+"""The fan-out of an event: waiting runs are woken in batches, by the sender or by a relay."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from celery_defer.outbox.wake import LEASE, wake
 from celery_defer.run import Memo
 from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store, digests
 
-# So many runs are woken by one look into the store.
+# Runs woken in one batch.
 _LIMIT = 500
-# So many times a relay goes on with one event before it looks after other records.
-_MOST_TIMES = 20
-# Names of which the shapes are remembered.
+# Batches of one event before a relay looks at other records.
+_MOST_BATCHES = 20
+# Event names whose shapes are cached.
 _MOST_NAMES = 1_000
 
 _shapes: WeakKeyDictionary[Any, dict[str, Sequence[str]]] = WeakKeyDictionary()
@@ -29,24 +29,24 @@ _shapes: WeakKeyDictionary[Any, dict[str, Sequence[str]]] = WeakKeyDictionary()
 def fan_out(app: Any, extension: Any, event: SentEvent) -> int:
     """Wake the runs that wait for *event*; return how many there were.
 
-    While there are more, a record stands in the outbox for what is left.
+    While there are more, a record in the outbox stands for the rest.
     """
     body = records.pack(FanOut(event))
     rest = Rest(RunId(f"event:{event.id}"), uuid4().hex, body, extension.settings.outbox_keeps)
-    parts = [_part(app, extension, event, rest)]
-    while parts[-1].has_more:
-        parts.append(_part(app, extension, event, rest))
-    if len(parts) > 1:
+    batches = [_batch(app, extension, event, rest)]
+    while batches[-1].has_more:
+        batches.append(_batch(app, extension, event, rest))
+    if len(batches) > 1:
         extension.store.settle(rest.id, rest.token)
-    return sum(part.woken for part in parts)
+    return sum(batch.woken for batch in batches)
 
 
-def go_on(app: Any, extension: Any, event: SentEvent) -> bool:
-    """Go on with an event whose sender has died; return whether it has reached all."""
-    return any(not _part(app, extension, event).has_more for _ in range(_MOST_TIMES))
+def continue_fan_out(app: Any, extension: Any, event: SentEvent) -> bool:
+    """Wake further runs for a sender that died; return whether all are woken."""
+    return any(not _batch(app, extension, event).has_more for _ in range(_MOST_BATCHES))
 
 
-def _part(app: Any, extension: Any, event: SentEvent, rest: Rest | None = None) -> Emitted:
+def _batch(app: Any, extension: Any, event: SentEvent, rest: Rest | None = None) -> Emitted:
     emitted = _emit(extension, event, rest)
     while emitted.unknown_shapes is not None:
         _learn(extension.store, event.name, emitted.unknown_shapes)

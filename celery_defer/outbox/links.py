@@ -9,8 +9,8 @@ from celery_defer.ids import run_id
 from celery_defer.model import Call
 from celery_defer.run import Scope
 
-#: A result carries its children wherever it goes, 56 bytes each; the rest are linked
-#: by the `parent_id` of their own results alone.
+#: A stored result has its children in it, 56 bytes each; further ones have only the `parent_id` in
+#: their own results.
 MAX_LINKS = 1_000
 
 
@@ -28,7 +28,7 @@ def link(parent: Scope, calls: Iterable[Call]) -> None:
 def linked(parent: Scope, calls: Iterable[Call]) -> Iterator[None]:
     """List the runs of *calls* as children for a result that is stored in the block.
 
-    They are taken back if it cannot be stored: the parent fails then, after its body.
+    They are removed if it cannot be stored: the parent fails then, after its body.
     """
     children = parent.task.request.children
     before = list(children)

@@ -1,4 +1,4 @@
-"""A record's calls, and a parked run, as messages."""
+"""The messages of a record: of its calls, or of a parked run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _OURS = {"when", "experiment", "headers"}
 
 
 def messages_of(app: Any, record: DeferredCalls, outcome: Outcome, token: str) -> list[Message]:
-    """Return the messages of the calls that wait for *outcome*, and whose task is known here.
+    """Return the messages of the calls that wait for *outcome*, if the app has their task.
 
-    *token* goes with each; two messages of one run that bear different ones are duplicates, of
-    which one will run.
+    Each carries *token*. Two messages of one run with different tokens are duplicates, of which
+    one will run.
     """
     tasks = app.tasks
     calls = [call for call in starting(record, outcome) if call.task in tasks]
@@ -28,7 +28,7 @@ def messages_of(app: Any, record: DeferredCalls, outcome: Outcome, token: str) -
 
 
 def unknown_calls(app: Any, record: DeferredCalls, outcome: Outcome) -> frozenset[RunId]:
-    """Return the ids of the runs whose task is not known here."""
+    """Return the ids of the runs whose task the app does not have."""
     tasks = app.tasks
     return frozenset(
         run_id(record.parent, call.id)
@@ -61,7 +61,7 @@ def wake_up(run: ParkedRun, token: str) -> Message:
 def _message(app: Any, record: DeferredCalls, call: Call, task: Any, token: str) -> Message:
     args, kwargs = from_json(call.payload)
     inherited = record.inherited
-    if task.priority is not None:  # a task's own comes before its parent's
+    if task.priority is not None:  # the task's own precedes its parent's
         inherited = {name: value for name, value in inherited.items() if name != "priority"}
     return Message(
         id=run_id(record.parent, call.id),
@@ -71,7 +71,7 @@ def _message(app: Any, record: DeferredCalls, call: Call, task: Any, token: str)
         root_id=record.root,
         parent_id=record.parent,
         headers={**(call.options.headers or {}), HEADER: _header(record, call, token).pack()},
-        options={"reply_to": app.thread_oid, **inherited, **_given(call.options)},
+        options={"reply_to": app.thread_oid, **inherited, **_set_options(call.options)},
         target=task,
         payload=call.payload,
     )
@@ -90,9 +90,9 @@ def _header(record: DeferredCalls, call: Call, token: str) -> DeferHeader:
     )
 
 
-def _given(options: Options) -> dict[str, Any]:
-    """Return the publishing options that a call was made with."""
+def _set_options(options: Options) -> dict[str, Any]:
+    """Return the publishing options that the call has set."""
     if not options.model_fields_set:
         return {}
-    own = ((name, getattr(options, name)) for name in options.model_fields_set - _OURS)
-    return {name: value for name, value in own if value is not None}
+    items = ((name, getattr(options, name)) for name in options.model_fields_set - _OURS)
+    return {name: value for name, value in items if value is not None}

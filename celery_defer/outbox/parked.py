@@ -1,4 +1,4 @@
-"""A run that has left its worker: all that its message needs to be published once more."""
+"""A parked run: all that is needed to publish its message again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
 
-# A million runs may be parked, each with the same names: what is here costs nothing. Bodies in a
-# store are read by it: another dictionary is another version of the record.
+# A million runs may be parked, and what is in this dictionary takes no space in their bodies. It is
+# needed to read them: another dictionary is another version of the record.
 _COMMON = (
     b'{"__type__":"datetime","__value__":"+00:00"}"hostname":"celery@"child":["args":[["stamps":{"stamped_headers":["retries":"chord":{'
     b'"chain":["link":["link_error":["subtask_type":null,"immutable":false,"task_id":"'
@@ -28,20 +28,19 @@ _COMMON = (
     b'00Z","T12:00:00","2026-11-20T","user_id":"order_id":"kwargs":{"options":{"root_id":"'
     b'"parent_id":"queue":"celery"},"turn":1,{"task":"tasks.'
 )
-# A UUID has 36 characters that no packer makes less of than its 16 bytes. JSON has no byte 0.
+# The 36 characters of a UUID compress to no less than its 16 bytes. JSON has no byte 0.
 _UUID = re.compile(rb'"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
 _RAW_UUID = re.compile(rb"\0(.{16})", re.DOTALL)
-# Without zlib's own header and checksum: what is wrong is found when the JSON is read.
+# Without zlib's header and checksum: reading the JSON detects errors.
 _RAW = -zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedRun:
-    """A run that has left its worker; ``turn`` is the one that its wake-up begins.
+    """A parked run; ``turn`` is the one that its wake-up begins.
 
-    ``options`` are those that Celery would retry the run with. ``child`` is the run whose end
-    it waits for, and the task of that run, where it has invoked one; ``until`` is the end of
-    that wait.
+    ``options`` are those of a Celery retry. ``child`` has the id and the task of the invoked run
+    that it waits for, if any; ``until`` is the end of that wait.
     """
 
     id: RunId
@@ -56,20 +55,20 @@ class ParkedRun:
     hostname: str | None = None
 
 
-# A million runs may be parked: what is empty is left out, and what goes without saying.
+# Empty fields and usual values are left out.
 _ALWAYS = frozenset({"task", "turn"})
 # As celery.app.amqp.AMQP.as_task_v2 has them.
 _OPTIONS = {"retries": 0, "replaced_task_nesting": 0, "ignore_result": False}
-# As celery_defer.envelope reads them.
+# As celery_defer.run.headers reads them.
 _HEADER = {"when": "success", "experiment": None, "depth": 1}
 
 _adapter = TypeAdapter(ParkedRun)
 
 
 def pack(run: ParkedRun) -> bytes:
-    """Return *run* as packed JSON, with the types that Celery's own JSON carries; without its id.
+    """Return *run*, without its id, as compressed JSON with the types of Celery's own JSON.
 
-    Raises what kombu raises for arguments that have no JSON, as those of a pickle may.
+    Raises kombu's error for arguments that are not JSON.
     """
     fields = {
         "task": run.task,
@@ -83,7 +82,7 @@ def pack(run: ParkedRun) -> bytes:
         "until": run.until,
     }
     plain = dumps(_without_empty(fields), separators=(",", ":")).encode()
-    lean = _UUID.sub(lambda found: b"\0" + UUID(found[1].decode()).bytes, plain)
+    lean = _UUID.sub(lambda match: b"\0" + UUID(match[1].decode()).bytes, plain)
     packer = zlib.compressobj(wbits=_RAW, zdict=_COMMON)
     return packer.compress(lean) + packer.flush()
 
@@ -100,26 +99,26 @@ def _lean_options(id: RunId, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    own = headers.get(HEADER)
-    if not isinstance(own, Mapping):
+    header = headers.get(HEADER)
+    if not isinstance(header, Mapping):
         return dict(headers)
-    lean = _without(_HEADER, own)
-    lean.pop("token", None)  # the wake-up has one of its own
+    lean = _without(_HEADER, header)
+    lean.pop("token", None)  # a wake-up has its own
     return {**headers, HEADER: lean}
 
 
-def _without(usual: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def _without(usual: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value for name, value in known.items() if name not in usual or value != usual[name]
+        name: value for name, value in values.items() if name not in usual or value != usual[name]
     }
 
 
 def unpack(id: RunId, body: bytes) -> ParkedRun:
-    """Read the parked run of that id; raise RecordError for what ``pack`` cannot have made."""
-    # Celery's JSON has types, each of which may refuse its value.
+    """Read the parked run with this id; raise RecordError if ``pack`` did not write it."""
+    # Each type in Celery's JSON may refuse its value.
     with guard.translated(lambda error: RecordError(f"the parked run cannot be read: {error!r}")):
         lean = zlib.decompressobj(_RAW, _COMMON).decompress(body)
-        plain = _RAW_UUID.sub(lambda found: b'"%b"' % str(UUID(bytes=found[1])).encode(), lean)
+        plain = _RAW_UUID.sub(lambda match: b'"%b"' % str(UUID(bytes=match[1])).encode(), lean)
         run = _adapter.validate_python({**loads(plain), "id": id})
         return replace(
             run, options=_whole_options(id, run.options), headers=_whole_headers(run.headers)
@@ -131,7 +130,7 @@ def _whole_options(id: RunId, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    own = headers.get(HEADER)
-    if not isinstance(own, Mapping):
+    header = headers.get(HEADER)
+    if not isinstance(header, Mapping):
         return dict(headers)
-    return {**headers, HEADER: {**_HEADER, **own}}
+    return {**headers, HEADER: {**_HEADER, **header}}

@@ -1,4 +1,4 @@
-"""What is to become of a record that nobody has settled; decided without acting."""
+"""What a relay does with a record that was not settled: the decision alone."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from celery_defer.store import Leased, SentEvent
 
 _LONGEST_PAUSE = 60.0
 _MOST_DOUBLINGS = 6
-# In these a run that was invoked has ended.
+# The states of an invoked run that has ended.
 _ENDED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
-#: Returns the stored state of a run of a task.
+#: Returns the stored state of a run, by its id and its task.
 StateOf = Callable[[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """The parent's end is known: publish what waits for it."""
+    """The parent has ended: publish the calls that wait for that."""
 
     record: DeferredCalls
     outcome: Outcome
@@ -38,41 +38,41 @@ class WakeRun:
 
 
 @dataclass(frozen=True, slots=True)
-class GoOn:
-    """The sender of an event has died before all who waited for it were woken."""
+class ContinueFanOut:
+    """The sender of an event died before all waiting runs were woken."""
 
     event: SentEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """What decides is not known yet, or not here."""
+    """It cannot be decided yet, or not by this worker."""
 
     until: float
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Nothing will come of the record."""
+    """No call of the record will be published."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """The record is of use to nobody but a human."""
+    """A person has to look at the record."""
 
     reason: str
 
 
-Action = Publish | WakeRun | GoOn | Postpone | Drop | Quarantine
+Action = Publish | WakeRun | ContinueFanOut | Postpone | Drop | Quarantine
 
 
 def plan(now: float, lease: Leased, keep: float, state_of: StateOf) -> Action:
     """Decide what to do with a record that is kept for *keep* seconds."""
     try:
         record = records.unpack(lease.id, lease.body)
-    except UnknownRecordError:  # a worker of a later release sees to it
+    except UnknownRecordError:  # a worker of another release handles it
         return Postpone(now + _LONGEST_PAUSE)
     except RecordError as error:
         return Quarantine(str(error))
@@ -82,7 +82,7 @@ def plan(now: float, lease: Leased, keep: float, state_of: StateOf) -> Action:
         case ParkedRun():
             return _plan_wake(now, lease, record, state_of)
         case FanOut():
-            return GoOn(record.event)
+            return ContinueFanOut(record.event)
 
 
 def pause(tries: int) -> float:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def publish(parent: Scope, outcome: Outcome) -> None:
-    """Publish what waits for *outcome*, the end of the parent's run, if that is still to do."""
+    """Publish the calls that wait for *outcome*, unless that is done."""
     pending: Commit | None = parent.ending.commit
     if pending is not None and pending.record.calls:
         if parent.is_eager:
@@ -32,7 +32,7 @@ def publish(parent: Scope, outcome: Outcome) -> None:
 
 
 def publish_now(parent: Scope, call: Call) -> CallState:
-    """Publish one call at once, whatever becomes of its parent; return what it is now."""
+    """Publish one call at once, however its parent ends; return the call's new state."""
     record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
     lease = stage.lease_of(run_id(parent.run.id, call.id), record)
     if parent.is_eager:
@@ -55,7 +55,7 @@ def publish_now(parent: Scope, call: Call) -> CallState:
 
 
 def publish_durably(parent: Scope, call: Call) -> None:
-    """Publish one call at once; stage it first, so that a crash in between does not lose it."""
+    """Stage one call and publish it at once, so that a crash does not lose it."""
     assert parent.store is not None  # noqa: S101
     pause, keep = parent.settings.grace, parent.settings.outbox_keeps
     record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
@@ -88,9 +88,9 @@ def conclude(
     pause: float,
     keep: float,
 ) -> None:
-    """Leave in the outbox what could not go, to be looked at after a *pause*; or settle.
+    """Settle the record; or keep in it the calls that could not be published, for *pause* seconds.
 
-    The parent's end stays with the rest, for its result may expire before the broker is back.
+    It then has the parent's outcome too, whose result may expire before the broker is back.
     """
     rest = _calls(record, delivery.unsent | delivery.unknown)
     refused = _calls(record, delivery.refused)
@@ -101,13 +101,13 @@ def conclude(
         judged = replace(record, verdict=outcome, calls=rest, unknown_since=since)
         store.postpone(lease.id, lease.token, now + pause, records.pack(judged))
     elif refused:
-        store.quarantine(lease.id, lease.token, reason(refused), keep)
+        store.quarantine(lease.id, lease.token, refusal(refused), keep)
     else:
         store.settle(lease.id, lease.token)
 
 
-def reason(calls: tuple[Call, ...]) -> str:
-    """Return what is wrong with calls that cannot be published."""
+def refusal(calls: tuple[Call, ...]) -> str:
+    """Return a text about calls that cannot be published."""
     return "cannot be published: " + ", ".join(f"{call.id!r} ({call.task})" for call in calls)
 
 
@@ -121,12 +121,12 @@ def _calls(record: DeferredCalls, ids: frozenset[RunId]) -> tuple[Call, ...]:
 def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> None:
     id, store, record, lease = parent.run.id, parent.store, pending.record, pending.lease
     if outcome is Outcome.FAILURE and pending.state is State.RIDING:
-        return  # the result could not be stored, so nothing rode with it
+        return  # the result could not be stored, so no message was sent with it
     if pending.state is State.RIDING:
-        pending.stage()  # no result was stored, with which the messages were to go
+        pending.stage()  # there was no result to send the messages with
         lease = pending.lease
     if outcome is Outcome.FAILURE and stage.has_succeeded(parent):
-        return  # of another attempt, which a relay publishes if that one has not
+        return  # another attempt has succeeded; a relay publishes its calls if need be
     token = lease.token if lease else stage.lease_of(id, record).token
     delivery = deliver(parent.app, record, outcome, token, is_durable=lease is not None)
     if lease is None or store is None:
@@ -134,7 +134,7 @@ def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> Non
         return
     if delivery.unsent:
         logger.warning("run %s: %d calls wait in the outbox", id, len(delivery.unsent))
-    # The relay publishes once more; what has started does not start again.
+    # If this fails, a relay publishes again; runs that have started do not start again.
     with guard.logged(logger, "run %s: its record cannot be settled", id):
         pause, keep = parent.settings.grace, parent.settings.outbox_keeps
         conclude(store, lease, record, outcome, delivery, now=parent.now(), pause=pause, keep=keep)
@@ -153,19 +153,19 @@ def _is_staged(parent: Scope, lease: Leased, record: DeferredCalls) -> bool:
 
 
 def _put_apart(store: Store, lease: Leased, record: DeferredCalls, keep: float) -> None:
-    """Quarantine refused calls in a record of their own, so that the rest is free of them."""
+    """Quarantine refused calls in a record of their own, apart from the rest."""
     id = run_id(record.parent, record.calls[0].id)
     store.stage(id, lease.token, records.pack(record), 0, keep)
-    store.quarantine(id, lease.token, reason(record.calls), keep)
+    store.quarantine(id, lease.token, refusal(record.calls), keep)
 
 
 def _run_inline(parent: Scope, record: DeferredCalls, outcome: Outcome) -> None:
     """Run the calls that wait for *outcome* here, one after the other."""
     for message in messages_of(parent.app, record, outcome, token=""):
-        options = {name: each for name, each in message.options.items() if name != "reply_to"}
-        # A hook of the task may raise: Celery lets that through in eager mode.
+        options = {name: value for name, value in message.options.items() if name != "reply_to"}
+        # A hook of the task may raise; in eager mode Celery does not catch that.
         with guard.logged(logger, "deferred run %s (%s) failed", message.id, message.task):
-            # Not `throw`: a deferred run that fails never touches its parent.
+            # Not `throw`: a deferred run that fails does not affect its parent.
             message.target.apply(
                 message.args,
                 message.kwargs,

@@ -19,11 +19,10 @@ from celery_defer.store import SentEvent
 
 @dataclass(frozen=True, slots=True)
 class DeferredCalls:
-    """What a run has deferred.
+    """The calls that a run has deferred.
 
-    Without a ``verdict`` Celery stores the run's result, which decides; else the verdict, what
-    the body's end promised, decides alone. ``unknown_since`` is when a worker first was to
-    publish a call whose task it does not know.
+    The ``verdict`` decides which calls are published; without one, the stored result of the run
+    does. ``unknown_since`` is when a worker first had a call whose task it does not know.
     """
 
     parent: RunId
@@ -39,15 +38,15 @@ class DeferredCalls:
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """An event that has not reached all who wait for it."""
+    """An event that has not woken all waiting runs yet."""
 
     event: SentEvent
 
 
 Record = DeferredCalls | ParkedRun | FanOut
 
-# A byte for the kind, one for the version of its body. A relay leaves a version alone that it
-# does not know: while two releases of the package work side by side, the other one sees to it.
+# One byte for the kind, one for the version of its body. A relay leaves an unknown version alone:
+# while two releases of the package run side by side, workers of the other one handle it.
 _CALLS, _PARKED, _FAN_OUT = b"C\x01", b"P\x01", b"F\x01"
 _KINDS = frozenset(tag[:1] for tag in (_CALLS, _PARKED, _FAN_OUT))
 
@@ -57,7 +56,7 @@ _arguments = TypeAdapter(tuple[list[Any], dict[str, Any]])
 
 
 def pack(record: Record) -> bytes:
-    """Return *record* as the store keeps it."""
+    """Return the body of a record."""
     match record:
         case DeferredCalls():
             return _CALLS + _pack_calls(record)
@@ -68,10 +67,9 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(id: RunId, body: bytes) -> Record:
-    """Read the record of that id.
+    """Read the record with this id.
 
-    Raises RecordError for what ``pack`` cannot have made, and UnknownRecordError for a version
-    that is not known here.
+    Raises RecordError if ``pack`` did not write it, and UnknownRecordError for another version.
     """
     tag, rest = body[:2], body[2:]
     if tag == _PARKED:
@@ -83,15 +81,15 @@ def unpack(id: RunId, body: bytes) -> Record:
             return FanOut(_event.validate_json(rest))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        listed = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
-        raise RecordError(f"the record cannot be read: {listed}") from error
+        reason = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
+        raise RecordError(f"the record cannot be read: {reason}") from error
     if tag[:1] in _KINDS and len(tag) > 1:
         raise UnknownRecordError
     raise RecordError(f"the record cannot be read: it begins with {body[:20]!r}")
 
 
 def is_parked(body: bytes) -> bool:
-    """Whether a body is that of a parked run, also where it cannot be read."""
+    """Whether a body is that of a parked run, even one that cannot be read."""
     return body[:1] == _PARKED[:1]
 
 

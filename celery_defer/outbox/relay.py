@@ -1,4 +1,4 @@
-"""The relay: does what is planned for the records that nobody has settled."""
+"""The relay: executes the plan for records that were not settled."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from celery_defer.broker import is_there
 from celery_defer.current import extension_of
 from celery_defer.errors import RecordError
 from celery_defer.ids import run_id
-from celery_defer.outbox.fanout import go_on
+from celery_defer.outbox.fanout import continue_fan_out
 from celery_defer.outbox.plan import (
     Action,
+    ContinueFanOut,
     Drop,
-    GoOn,
     Postpone,
     Publish,
     Quarantine,
@@ -25,7 +25,7 @@ from celery_defer.outbox.plan import (
     pause,
     plan,
 )
-from celery_defer.outbox.publish import conclude, deliver, reason
+from celery_defer.outbox.publish import conclude, deliver, refusal
 from celery_defer.outbox.records import is_parked
 from celery_defer.outbox.wake import wake
 from celery_defer.settings import Settings
@@ -33,12 +33,12 @@ from celery_defer.store import Leased, SentEvent, Store
 
 logger = logging.getLogger(__name__)
 
-#: A tick takes so many records, and holds them for so many seconds.
+#: How many records a tick leases, and for how many seconds.
 LIMIT = 100
 LEASE = 30.0
-#: After so many tries, some six minutes, a message is taken for one that cannot be made.
+#: Tries, in some six minutes, after which a message counts as impossible.
 _MOST_TRIES = 10
-#: After so many seconds no worker is expected to know the task any more.
+#: Seconds after which no worker is expected to have the task.
 _UNKNOWN_PATIENCE = 300.0
 
 _Planned = tuple[Leased, Action]
@@ -46,32 +46,32 @@ _Planned = tuple[Leased, Action]
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """One worker's share of the work: any number of relays may look after one outbox."""
+    """The relay of one worker; any number of relays may share an outbox."""
 
     app: Any
     store: Store
     settings: Settings
 
     def tick(self, now: float) -> int:
-        """Take what is due and do what ``plan`` says; return how many records that was."""
+        """Lease the records that are due and do what ``plan`` says; return their number."""
         due = self.store.take(now, now + LEASE, LIMIT)
         planned = [(lease, self._plan(lease, now)) for lease in due if not _has_vanished(lease)]
         self._wake([each for each in planned if isinstance(each[1], WakeRun)], now)
         rest = [each for each in planned if not isinstance(each[1], WakeRun)]
         for position, (lease, action) in enumerate(rest):
-            if not self._see_to(lease, action, now) and not is_there(self.app):
+            if not self._try(lease, action, now) and not is_there(self.app):
                 self._leave((lease for lease, _ in rest[position + 1 :]), now)
                 break
         return len(due)
 
     def next_due(self) -> float | None:
-        """Return when there is something to do."""
+        """Return when the next record is due."""
         return self.store.next_due()
 
     def _plan(self, lease: Leased, now: float) -> Action:
         try:
             return plan(now, lease, self.settings.outbox_keeps, self._state)
-        except Exception:  # the result backend is away, or has garbage for this one parent
+        except Exception:  # the result backend is away, or this one result is corrupt
             logger.exception("the result of run %s cannot be read", lease.id)
             return Postpone(now + pause(lease.tries))
 
@@ -93,11 +93,11 @@ class Relay:
             elif lease.id in delivery.refused:
                 self._quarantine(lease, "its message cannot be made")
 
-    def _see_to(self, lease: Leased, action: Action, now: float) -> bool:
-        """Do what was planned for one record; False if some of it found no broker."""
+    def _try(self, lease: Leased, action: Action, now: float) -> bool:
+        """Execute the plan for one record; return False if the broker was away."""
         try:
             return self._act(lease, action, now)
-        except Exception:  # one record holds back no other; a store that is away ends the look
+        except Exception:  # one record does not block the others; if the store is away, this raises
             logger.exception("what run %s deferred could not be seen to", lease.id)
             self._leave([lease], now)
             return True
@@ -106,8 +106,8 @@ class Relay:
         match action:
             case Publish():
                 return self._publish(lease, action, now)
-            case GoOn():
-                self._go_on(lease, action.event, now)
+            case ContinueFanOut():
+                self._continue(lease, action.event, now)
             case Quarantine():
                 self._quarantine(lease, action.reason)
             case Postpone():
@@ -119,7 +119,7 @@ class Relay:
 
     def _publish(self, lease: Leased, action: Publish, now: float) -> bool:
         record = action.record
-        # A token of its own: what the worker may have published is another publication.
+        # Another token, because the worker may have published already.
         token = f"{lease.token}.{lease.tries}"
         delivery = deliver(self.app, record, action.outcome, token, is_durable=True)
         if delivery.sent:
@@ -129,15 +129,15 @@ class Relay:
             delivery = replace(delivery, unknown=frozenset(), refused=refused)
         if delivery.refused:
             calls = [c for c in record.calls if run_id(record.parent, c.id) in delivery.refused]
-            logger.error("what run %s deferred %s", lease.id, reason(tuple(calls)))
+            logger.error("what run %s deferred %s", lease.id, refusal(tuple(calls)))
         conclude(
             self.store, lease, record, action.outcome, delivery,
             now=now, pause=pause(lease.tries), keep=self.settings.outbox_keeps,
         )  # fmt: skip
         return not delivery.unsent
 
-    def _go_on(self, lease: Leased, event: SentEvent, now: float) -> None:
-        if go_on(self.app, extension_of(self.app), event):
+    def _continue(self, lease: Leased, event: SentEvent, now: float) -> None:
+        if continue_fan_out(self.app, extension_of(self.app), event):
             self.store.settle(lease.id, lease.token)
         else:
             self.store.postpone(lease.id, lease.token, now)
@@ -146,13 +146,13 @@ class Relay:
         for lease in leases:
             self.store.postpone(lease.id, lease.token, now + pause(lease.tries))
 
-    def _quarantine(self, lease: Leased, why: str) -> None:
-        self.store.quarantine(lease.id, lease.token, why, self.settings.outbox_keeps)
+    def _quarantine(self, lease: Leased, reason: str) -> None:
+        self.store.quarantine(lease.id, lease.token, reason, self.settings.outbox_keeps)
         if not is_parked(lease.body):
-            logger.error("what run %s deferred is quarantined: %s", lease.id, why)
+            logger.error("what run %s deferred is quarantined: %s", lease.id, reason)
             return
-        logger.error("parked run %s is quarantined, and has failed: %s", lease.id, why)
-        error = RecordError(f"run {lease.id} was parked, and cannot go on: {why}")
+        logger.error("parked run %s is quarantined, and has failed: %s", lease.id, reason)
+        error = RecordError(f"run {lease.id} was parked, and cannot go on: {reason}")
         self.app.backend.store_result(lease.id, error, FAILURE)
 
 

@@ -1,4 +1,4 @@
-"""What a run has deferred is staged, out of reach of a crash, before its result is stored."""
+"""How a run's calls are staged before its result is stored, so that no crash loses them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DAY = 86_400.0
 
 
 def record_of(parent: Scope, verdict: Outcome | None) -> DeferredCalls:
-    """Return what the run has deferred, as a record of the outbox."""
+    """Return the run's calls as a record of the outbox."""
     return DeferredCalls(
         parent=parent.run.id,
         root=parent.run.root_id,
@@ -34,23 +34,23 @@ def record_of(parent: Scope, verdict: Outcome | None) -> DeferredCalls:
 
 
 def lease_of(id: Any, record: DeferredCalls) -> Leased:
-    """Return a record as it is staged, under a token of its own, leased to who stages it."""
+    """Return the record to stage, with a new token, leased to the caller."""
     return Leased(id, uuid4().hex, records.pack(record), 1)
 
 
 def stage(parent: Scope, lease: Leased, *, due: float, replaces: bool = True) -> bool:
-    """Stage a record; False, and it is not staged, if one of another attempt is to stay.
+    """Stage a record; return False if the record of another attempt stays instead.
 
     Raises what the store raises.
     """
     assert parent.store is not None  # noqa: S101
-    # Longer than the relay waits, so that it is the relay that gives up, and says so.
+    # Longer than the relay waits, so that the relay gives up first, and logs it.
     keep = parent.settings.outbox_keeps + _DAY
     return parent.store.stage(lease.id, lease.token, lease.body, due, keep, replaces=replaces)
 
 
 def forget(parent: Scope) -> None:
-    """Remove the record of an earlier attempt, which a crash has left, unless it succeeded."""
+    """Remove the record that a crashed attempt has left, unless that attempt succeeded."""
     if parent.store is None or parent.is_eager or has_succeeded(parent):
         return
     with guard.logged(logger, "run %s: the record of an earlier attempt stays", parent.run.id):
@@ -58,9 +58,9 @@ def forget(parent: Scope) -> None:
 
 
 def has_succeeded(parent: Scope) -> bool:
-    """Whether a SUCCESS of the run is stored: what that attempt has deferred stands.
+    """Whether a SUCCESS of the run is stored, so that the calls of that attempt are valid.
 
-    Celery keeps a SUCCESS that is there, so no later attempt of the run has a result.
+    Celery keeps a stored SUCCESS, so no later attempt has a result.
     """
     with guard.logged(logger, "the result of run %s cannot be read", parent.run.id):
         return parent.keeps_result and parent.task.AsyncResult(parent.run.id).successful()
@@ -68,7 +68,7 @@ def has_succeeded(parent: Scope) -> bool:
 
 
 def _inherited(parent: Scope) -> dict[str, Any]:
-    """Return what Celery hands down from a run to the tasks that it sends."""
+    """Return the options that Celery passes on from a run to the tasks that it sends."""
     inherited: dict[str, Any] = {}
     priority = (parent.request.get("delivery_info") or {}).get("priority")
     if priority is not None and extension_of(parent.app).inherits_priority:

@@ -1,4 +1,4 @@
-"""How a parked run comes back: its message is published once more, and its record settled."""
+"""How a parked run is woken: its message is published again, and its record settled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from celery_defer.store import Leased, Store
 
 logger = logging.getLogger(__name__)
 
-#: Seconds within which who has leased a parked run has published it; else a relay does.
+#: Seconds that the holder of a lease has to publish a parked run; then a relay does.
 LEASE = 10.0
 
 
@@ -28,9 +28,9 @@ def wake(
     leases: Sequence[Leased],
     runs: Mapping[RunId, ParkedRun] | None = None,
 ) -> Delivery:
-    """Publish parked runs that were leased; *runs* has those whose record was read already.
+    """Publish parked runs that were leased; *runs* has those whose record is already read.
 
-    What could not go stays in the outbox, where a relay finds it when its lease has ended.
+    A run that could not be published stays in the outbox; a relay takes it after the lease.
     """
     messages = []
     for lease in leases:
@@ -40,7 +40,7 @@ def wake(
     delivery = broker.send(app, messages, is_durable=True)
     settled = [(lease.id, lease.token) for lease in leases if lease.id in delivery.sent]
     if settled:
-        # Else they are published once more; a turn begins only once.
+        # If this fails, they are published again, but a turn begins only once.
         with guard.logged(logger, "%d runs that were woken cannot be settled", len(settled)):
             store.settle_all(settled)
     unreadable = {lease.id for lease in leases} - {message.id for message in messages}

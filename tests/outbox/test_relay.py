@@ -12,7 +12,15 @@ from celery_defer import run_id
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER, Call, Options, Outcome
 from celery_defer.outbox import DeferredCalls, ParkedRun, pack
-from celery_defer.outbox.plan import Drop, GoOn, Postpone, Publish, Quarantine, WakeRun, plan
+from celery_defer.outbox.plan import (
+    ContinueFanOut,
+    Drop,
+    Postpone,
+    Publish,
+    Quarantine,
+    WakeRun,
+    plan,
+)
 from celery_defer.outbox.records import FanOut, Record
 from celery_defer.outbox.relay import LEASE, LIMIT, Relay
 from celery_defer.store import Leased, SentEvent
@@ -139,7 +147,7 @@ def test_a_record_with_a_tag_that_is_not_known_is_quarantined() -> None:
 
 @pytest.mark.parametrize(
     ("record", "action"),
-    [(A_PARKED_RUN, WakeRun(A_PARKED_RUN)), (FanOut(AN_EVENT), GoOn(AN_EVENT))],
+    [(A_PARKED_RUN, WakeRun(A_PARKED_RUN)), (FanOut(AN_EVENT), ContinueFanOut(AN_EVENT))],
 )
 def test_what_waits_for_no_parent_goes_on_when_it_is_due(record: Record, action: Any) -> None:
     lease = Leased(RunId("nap"), "token", pack(record), 1)
