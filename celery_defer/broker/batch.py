@@ -1,4 +1,4 @@
-"""A batch that is open: many messages on their way to a broker."""
+"""A batch: many messages that are published together."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from weakref import WeakKeyDictionary
 
 from celery_defer.broker.message import Wire
 
-#: By the app's router, which it has another of when `task_routes` is set anew: what is known of its
-#: messages on one connection.
+#: The templates of one connection, by the app's router, which changes with `task_routes`.
 Templates = WeakKeyDictionary[Any, Any]
 
 
 class Batch:
-    """A batch on any transport: each message is sent at once, and none can be written on another.
+    """A batch on any transport: each message is sent at once, by Celery.
 
-    What lives longer than one batch, as ``templates`` do, lives as long as its connection.
+    ``templates`` live as long as the connection.
     """
 
     def __init__(self, producer: Any) -> None:
-        #: What it publishes goes with the batch.
+        #: What it publishes goes into the batch.
         self.producer = producer
         self.templates: Templates = WeakKeyDictionary()
 
     def last(self) -> Wire | None:
-        """Return the message that was published last, if another can be ``put`` like it."""
+        """Return the last message, if it can be a template for ``put``."""
         return None
 
     def put(self, wire: Wire) -> None:
@@ -32,7 +31,7 @@ class Batch:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Send what is left; return when the broker has all, as far as it tells.
+        """Send the rest; return when the broker has all messages, as far as it confirms that.
 
-        Raises the transport's connection errors where it has not.
+        Raises the transport's connection errors.
         """

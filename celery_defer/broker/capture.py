@@ -1,4 +1,4 @@
-"""The commands by which kombu would publish to a Redis, captured to be sent as one."""
+"""The commands by which kombu would publish to a Redis, captured to be sent together."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from celery_defer.commands import Commands, database_of, server_of
 
 
 class Capture(Batch):
-    """What one channel would have sent to a Redis.
+    """The commands that one channel would send to a Redis.
 
-    kombu's own ``Producer.batch`` makes a client and a pipeline each time, which takes longer
-    than the rest of a publication. Here its batch (kombu.transport.redis.PublishBatch) stays
-    open, and puts into us what it would put into its pipeline.
+    kombu's ``Producer.batch`` makes a client and a pipeline each time, which takes longer than the
+    rest of a publication. Here its batch (kombu.transport.redis.PublishBatch) stays open, with this
+    object as its pipeline.
     """
 
     def __init__(self, producer: Any) -> None:
@@ -39,7 +39,7 @@ class Capture(Batch):
 
     @classmethod
     def on(cls, producer: Any) -> Capture | None:
-        """Begin a batch on the channel of *producer*; None where kombu cannot send many as one."""
+        """Begin a batch on the channel of *producer*; None if kombu has no batches there."""
         channel = producer.channel
         capture: Capture | None = getattr(channel, "_defer_capture", None)
         if capture is not None:
@@ -51,15 +51,15 @@ class Capture(Batch):
 
     @property
     def server(self) -> Any:
-        """Where the messages go; None where a sentinel says so each time."""
+        """The server of the messages; None behind sentinels."""
         return server_of(self._channel.pool.connection_kwargs)
 
     def take(self) -> Commands:
-        """Return the commands so far, for somebody else to send."""
+        """Return the commands so far, for the caller to send."""
         prefix, rows = self._channel.global_keyprefix, list[list[Any]]()
         for name, key, value in self._rows:
             if name == "lpush" and rows and rows[-1][:2] == [name, f"{prefix}{key}"]:
-                rows[-1].append(value)  # it takes many, and pushes them one by one
+                rows[-1].append(value)  # one LPUSH takes many values
             else:
                 rows.append([name, f"{prefix}{key}", value])
         self._rows.clear()
@@ -80,7 +80,7 @@ class Capture(Batch):
 
     def last(self) -> Wire | None:
         latest = self._rows[self._latest :]
-        # A message may be several commands: into several queues, or into one that expires.
+        # A message has several commands if it goes into several queues, or one that expires.
         if [name for name, _, _ in latest] != ["lpush"]:
             return None
         [(_, key, value)] = latest
@@ -100,7 +100,7 @@ class Capture(Batch):
         message = {**rest, "body": body, "headers": wire.headers, "properties": properties}
         self._rows.append(("lpush", key, _json(message)))
 
-    # -- what kombu's batch takes for its pipeline -----------------------------------------
+    # -- the pipeline of kombu's batch -----------------------------------------
 
     def __getattr__(self, command: str) -> Callable[[str, Any], None]:
         return partial(self._add, command)
@@ -109,7 +109,7 @@ class Capture(Batch):
         self._rows.append((command, key, value))
 
     def reset(self) -> None:
-        """Keep what is there: one message that fails holds back no other."""
+        """Keep the commands: one message that fails must not remove the others."""
 
     def _open(self) -> None:
         self._session = self._channel.create_publish_batch(sys.maxsize)
@@ -121,12 +121,12 @@ class Capture(Batch):
             self._session.publish(message, **route)
         except BaseException:
             del self._rows[self._latest :]
-            self._open()  # kombu's batch takes nothing more after a failure
+            self._open()  # kombu's batch is unusable after a failure
             raise
 
 
 class _Redirected:
-    """A channel that publishes elsewhere."""
+    """A channel that publishes by another function."""
 
     def __init__(self, channel: Any, publish: Callable[..., object]) -> None:
         self._channel = channel
@@ -139,5 +139,5 @@ class _Redirected:
 def _json(message: dict[str, Any]) -> str | bytes:
     try:
         return to_json(message)
-    except PydanticSerializationError:  # half a character, which Celery's JSON escapes
+    except PydanticSerializationError:  # a lone surrogate, which Celery's JSON escapes
         return dumps(message)

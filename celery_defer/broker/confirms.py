@@ -1,4 +1,4 @@
-"""What RabbitMQ has confirmed of a batch: all messages go, then there is one wait for all."""
+"""A batch for RabbitMQ: all messages are sent, then one wait is for all confirms."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _on_connections: WeakKeyDictionary[Any, Confirms] = WeakKeyDictionary()
 
 
 class Confirms(Batch):
-    """Counts what one channel has published, and what the broker has confirmed of it.
+    """Tracks which messages of one channel the broker has confirmed.
 
-    The channel is our own: py-amqp's ``confirm_publish`` waits after each message.
+    The channel is the package's own: py-amqp's ``confirm_publish`` waits after each message.
     """
 
     def __init__(self, producer: Any, connection: Any) -> None:
@@ -33,8 +33,8 @@ class Confirms(Batch):
         self._latest: Any = None
         channel.confirm_select()
         channel._confirm_selected = True
-        # amqp.Channel.basic_publish is replaced by one that waits where the user has set
-        # `confirm_publish`; what it was is `_basic_publish`.
+        # With the user's `confirm_publish`, amqp.Channel.basic_publish waits; `_basic_publish`
+        # does not.
         channel.basic_publish = self._publish
         channel.events["basic_ack"].add(self._on_ack)
         channel.events["basic_nack"].add(self._on_nack)
@@ -52,8 +52,8 @@ class Confirms(Batch):
 
     @property
     def is_usable(self) -> bool:
-        # A message that the broker cannot bear closes the channel; amqp.Channel._do_revive
-        # then opens it anew, without confirms.
+        # A message that the broker refuses may close the channel; amqp.Channel._do_revive then
+        # opens it again, without confirms.
         return bool(self.channel.is_open and self.channel._confirm_selected)
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""What became of a batch of messages."""
+"""The outcome of a batch of messages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _Ids = frozenset[RunId]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of a batch, by the ids of its runs."""
+    """The outcome of a batch, as the ids of its runs."""
 
     sent: _Ids = frozenset()
-    #: No broker will take them.
+    #: They cannot be published to any broker.
     refused: _Ids = frozenset()
-    #: This worker does not know their task; another may, as while a new version is rolled out.
+    #: This worker does not have their task; another may, as during a rollout.
     unknown: _Ids = frozenset()
     #: The broker was away.
     unsent: _Ids = frozenset()

@@ -1,4 +1,4 @@
-"""Celery's JSON, which knows more types than JSON has: what arguments in a message are made of."""
+"""Celery's JSON, in which arguments are written; it has more types than JSON."""
 
 from kombu.utils import json
 

@@ -1,4 +1,4 @@
-"""One message of one run: what Celery is asked to publish, and what of it reaches a broker."""
+"""One message of one run: as Celery publishes it, and as a broker gets it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from celery_defer.ids import RunId
 class Message:
     """One message of one run.
 
-    ``options`` are those of ``apply_async``; with a ``target`` those of that task hold too, else
-    they are complete, as for a run that was published before.
+    ``options`` are those of ``apply_async``. With a ``target``, the options of that task apply too;
+    without one they are complete, as for a run that was published before.
     """
 
     id: RunId
@@ -26,11 +26,11 @@ class Message:
     headers: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     target: Any = None
-    #: ``[args, kwargs]`` as JSON, where it is known already.
+    #: ``[args, kwargs]`` as JSON, if there is one already.
     payload: bytes = b""
 
     def again(self) -> Message:
-        """Return the message of another publication: the first may have arrived."""
+        """Return the message with another token, because the first may have arrived."""
         headers = {
             name: {**header, "token": f"{header['token']}.again"}
             if isinstance(header, Mapping) and "token" in header
@@ -42,7 +42,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A message as a broker gets it; *route* says where, in words of the batch that took it."""
+    """A message as a broker gets it; *route* says where, in the form that its batch uses."""
 
     body: bytes
     headers: dict[str, Any]

@@ -9,10 +9,10 @@ from kombu.connection import ConnectionPool
 
 
 class MainConnections(ConnectionPool):
-    """The main process's connections for publishing, which its children leave alone.
+    """The main process's connections for publishing, which its children do not close.
 
-    A child closes what it has inherited (kombu.resource registers that with billiard), and
-    amqp closes a connection by shutting its socket down, which is the main process's too.
+    A child closes the pools that it inherits (kombu.resource registers that with billiard), and
+    amqp closes a connection by shutting down its socket, which the main process shares.
     """
 
     close_after_fork = False
@@ -22,5 +22,5 @@ class MainConnections(ConnectionPool):
         return cls(app.connection_for_write(), limit=app.conf.broker_pool_limit)
 
     def take_over(self) -> None:
-        """Be what ``app.pool`` answers, unless that has been asked for before."""
+        """Become ``app.pool``, unless the app has used its pool already."""
         pools.connections[self.connection] = self

@@ -1,4 +1,4 @@
-"""Messages to Celery's broker: many in one batch, or as commands for somebody else to send."""
+"""How messages are published: in one batch, or as commands that the caller sends."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _BATCH_ERRORS = tuple(filter(None, [getattr(exceptions, "BatchPublishError", Non
 
 
 def send(app: Any, messages: Sequence[Message], *, is_durable: bool = False) -> Delivery:
-    """Publish *messages*; log what could not be.
+    """Publish *messages*; log those that could not be published.
 
-    The first one connects, with as many tries as Celery's ``task_publish_retry_policy`` says;
-    after that nothing is tried twice, for a second try may be a second message. With
-    *is_durable* RabbitMQ has confirmed what is returned as sent.
+    The connection is retried by Celery's ``task_publish_retry_policy``. After that there are no
+    retries, because a retry may be a second message. With *is_durable*, RabbitMQ has confirmed the
+    messages that are returned as sent.
     """
     if not messages:
         return Delivery()
     delivery = _send(app, messages, is_durable)
     if not (delivery.refused and delivery.unsent):
         return delivery
-    # RabbitMQ closes a channel over one bad message, and with it what was not yet confirmed.
+    # On one bad message RabbitMQ closes the channel, with all messages not yet confirmed.
     rest = [message.again() for message in messages if message.id in delivery.unsent]
     others = send(app, rest, is_durable=is_durable)
     return Delivery(
@@ -52,7 +52,7 @@ def send(app: Any, messages: Sequence[Message], *, is_durable: bool = False) -> 
 def capture(app: Any, messages: Sequence[Message], server: Server) -> Commands | None:
     """Return the commands that publish *messages*, if the broker is that Redis server.
 
-    None where it is another, cannot send many as one, or where a message is at fault.
+    None if it is another, cannot send many commands as one, or if a message is at fault.
     """
     with app.producer_pool.acquire(block=True) as producer:
         errors = _connection_errors(producer)
@@ -73,7 +73,7 @@ def capture(app: Any, messages: Sequence[Message], server: Server) -> Commands |
 
 
 def is_there(app: Any) -> bool:
-    """Whether the broker replies, tried for as long as Celery would try; log if it does not."""
+    """Whether the broker can be reached, by Celery's own retries; log if it cannot."""
     with app.producer_pool.acquire(block=True) as producer:
         try:
             _connect(app, producer.connection)
@@ -105,7 +105,7 @@ def _each(sender: Sender, messages: Sequence[Message], errors: _Errors) -> Deliv
         for message in messages:
             (sent if sender.sends(message, errors) else refused).add(message.id)
     except errors as error:
-        # Each further try would block the worker for as long as this one did.
+        # Each further try would block the worker as long.
         logger.error("the broker is away: %r", error)
     rest = {message.id for message in messages} - sent - refused
     return Delivery(frozenset(sent), frozenset(refused), unsent=frozenset(rest))
@@ -120,12 +120,12 @@ def _open(producer: Any, is_durable: bool) -> Batch:
 
 
 def _connect(app: Any, connection: Any) -> None:
-    """Connect as kombu.messaging.Producer.publish does where Celery lets it retry."""
+    """Connect, with retries if Celery's settings say so: kombu.messaging.Producer.publish."""
     if connection.connected:
         return
     if app.conf.task_publish_retry:
         connection.transport_options.update(app.conf.task_publish_retry_policy)
-    # Also what kombu deems hopeless, as a wrong password.
+    # Also errors that kombu does not retry, such as a wrong password.
     with guard.translated(lambda error: OperationalError(f"{error!r}")):
         connection.default_channel  # noqa: B018  # opens it
 
