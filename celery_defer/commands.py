@@ -1,4 +1,4 @@
-"""Commands for a Redis server that several writers share, and which server that is."""
+"""Commands for a Redis server, and which server that is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Server = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What one writer would send to one database of a server: each row is a command's words."""
+    """Commands for one database of a server; each row has the words of one command."""
 
     server: Server
     database: int
@@ -25,10 +25,7 @@ class Commands:
 
 
 def server_of(connection: Mapping[str, Any]) -> Server | None:
-    """Return where redis-py's arguments of a connection lead.
-
-    None where a sentinel says so each time.
-    """
+    """Return the server of redis-py's connection arguments; None behind sentinels."""
     if "path" in connection:
         return connection["path"], connection.get("username")
     if "host" in connection:
@@ -37,5 +34,5 @@ def server_of(connection: Mapping[str, Any]) -> Server | None:
 
 
 def database_of(connection: Mapping[str, Any]) -> int:
-    """Return the database number of a connection's arguments."""
+    """Return the database number of redis-py's connection arguments."""
     return int(connection.get("db") or 0)

@@ -1,4 +1,4 @@
-"""What Celery has here: the apps with a Defer, and the task in progress."""
+"""The apps of this process with a Defer, and the task in progress."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def extension_of(app: Any) -> Any:
 
 
 def task_in_progress() -> Any:
-    """Return the task that Celery runs here, of any app; None if there is none."""
+    """Return the task that runs here, of any app; None if there is none."""
     return current_app.current_task
 
 
 def is_task(target: object) -> bool:
-    """Whether *target* is a Celery task; one that is lazy stays asleep."""
+    """Whether *target* is a Celery task; a lazy one is not evaluated."""
     # `isinstance` would evaluate Celery's lazy proxy: its `__class__` is that of the task.
     return issubclass(type(target), Proxy | Task)
 
@@ -38,8 +38,8 @@ def is_task(target: object) -> bool:
 def in_use() -> Any:
     """Return Celery's current app, or the one app that has a Defer; raise StoreError.
 
-    Each thread has a current app of its own: in those of a web server it may be none of the
-    user's, unless `app.set_default()` says otherwise.
+    Each thread has its own current app: in a web server's threads it may be Celery's default app,
+    unless the user calls `app.set_default()`.
     """
     current = current_app._get_current_object()  # type: ignore[attr-defined]
     if extension_of(current) is not None:
@@ -47,8 +47,8 @@ def in_use() -> Any:
     apps = list(_apps)
     if len(apps) == 1:
         return apps[0]
-    found = "none has" if not apps else f"{len(apps)} have"
+    number = f"{len(apps)} have" if apps else "none has"
     raise StoreError(
-        f"the current Celery app has no Defer(app), and of the others {found} one: import the "
+        f"the current Celery app has no Defer(app), and of the others {number} one: import the "
         "module of your app, and call app.set_default() where a process has several"
     )

@@ -1,4 +1,4 @@
-"""How long a step waits, as a user writes it."""
+"""Durations and moments, as users write them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from celery_defer.errors import StepError
 
 #: Seconds, or a timedelta, or text such as ``"7d"`` or ``"1h30m"``.
 Duration = timedelta | float | str
-#: What an error lists as possible.
+#: The forms that an error lists.
 FORMS = "seconds, a timedelta, or text such as '90s', '15m', '1h30m', '7d' or '2w'"
 
 _UNITS = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -20,7 +20,7 @@ _LONGEST = 100 * 366 * 86_400.0
 
 
 def seconds(step: str, duration: Duration) -> float:
-    """Return *duration* in seconds; raise StepError for what is none.
+    """Return *duration* in seconds; raise StepError if it is not a duration.
 
     >>> seconds("nap", "1h30m")
     5400.0
@@ -32,7 +32,7 @@ def seconds(step: str, duration: Duration) -> float:
 
 
 def read(duration: object) -> float | None:
-    """Return *duration* in seconds; None for what is none."""
+    """Return *duration* in seconds; None if it is not a duration."""
     length = _seconds(duration)
     if length is None or math.isnan(length) or abs(length) > _LONGEST:
         return None
@@ -42,7 +42,7 @@ def read(duration: object) -> float | None:
 def moment(step: str, at: datetime, now: float) -> float:
     """Return *at* in seconds since 1970.
 
-    Raises StepError where its time zone is unknown, and where it is too long after *now*.
+    Raises StepError if it has no time zone, or is too long after *now*.
     """
     if not is_moment(at):
         raise StepError(
@@ -58,7 +58,7 @@ def moment(step: str, at: datetime, now: float) -> float:
 
 
 def is_moment(at: object) -> bool:
-    """Whether *at* is a datetime whose time zone is known."""
+    """Whether *at* is a datetime with a time zone."""
     return isinstance(at, datetime) and at.utcoffset() is not None
 
 

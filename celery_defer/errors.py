@@ -1,6 +1,6 @@
-"""Every error that the package raises; a class's docstring is its default message.
+"""The errors that the package raises; a class's docstring is its default message.
 
-And what is raised to say what a run does next, which is no error.
+And the exceptions that say what a run does next, which are not errors.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ class SettingsError(DeferError, ValueError):
 
 
 class RecordError(DeferError):
-    """A record in the outbox is not one of ours."""
+    """A record in the outbox was not written by this package."""
 
 
 class UnknownRecordError(RecordError):
-    """A record in the outbox is of a later version of the package, which will see to it."""
+    """A record in the outbox was written by another version of the package."""
 
 
 class StoreError(DeferError):
@@ -106,7 +106,7 @@ class StoreError(DeferError):
 
 
 class StoreAwayError(StoreError):
-    """The store does not answer: a run with steps is tried again when it may be back."""
+    """The store does not reply: a run with steps is tried again later."""
 
 
 class ResultError(DeferError):
@@ -116,8 +116,8 @@ class ResultError(DeferError):
 class StepError(DeferError):
     """A step has failed for good, or cannot begin.
 
-    ``step`` is its id. What the step's function raised is the ``__cause__``, also after a
-    replay, if it can be made again of its arguments and attributes.
+    ``step`` is its id. The exception of the step's function is the ``__cause__``, also after a
+    replay, if it can be rebuilt from its arguments and attributes.
     """
 
     def __init__(self, message: str = "", step: str = "") -> None:
@@ -127,10 +127,10 @@ class StepError(DeferError):
 
 
 class EventError(DeferError, ValueError):
-    """An event's name, data or match is not one."""
+    """An event's name, id, data or match is invalid."""
 
 
-class NonRetriable(Exception):  # noqa: N818  # no error by itself: it says what to do with one
+class NonRetriable(Exception):  # noqa: N818  # not an error itself: it says what to do with one
     """Raise this in a step to end its tries."""
 
 
@@ -145,7 +145,7 @@ class RetryAfter(Exception):  # noqa: N818  # as above
         self.delay = delay
 
 
-class Suspended(BaseException):  # no error: a body that catches errors lets it go
+class Suspended(BaseException):  # not an Exception, so that bodies do not catch it
     """The run has left its worker; its body ends here, and is run again later."""
 
 

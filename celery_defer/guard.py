@@ -1,7 +1,7 @@
-"""How the package treats an error of somebody else's code; a soft time limit always gets through.
+"""How the package handles errors of foreign code; a soft time limit always gets through.
 
-Celery raises ``SoftTimeLimitExceeded`` in the middle of whatever the task does, and it is an
-``Exception``. An ``except Exception`` would swallow it, and the task would run on.
+Celery raises ``SoftTimeLimitExceeded``, an ``Exception``, in the middle of whatever the task does.
+An ``except Exception`` would swallow it, and the task would run on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def attempt(make: Callable[[], T]) -> T | None: ...
 @overload
 def attempt(make: Callable[[], T], default: D) -> T | D: ...
 def attempt(make: Callable[[], T], default: D | None = None) -> T | D | None:
-    """Return what *make* returns; *default* where it raises."""
+    """Return what *make* returns, or *default* if it raises."""
     try:
         return make()
     except SoftTimeLimitExceeded:
@@ -70,7 +70,7 @@ class _Logged:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        if not _is_met(error, self.unless):
+        if not _is_handled(error, self.unless):
             return False
         # The line in the log names the `with` statement, not this file.
         self.logger.exception(self.message, *self.args, stacklevel=2)
@@ -85,11 +85,11 @@ class _Translated:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if _is_met(error, self.unless):
+        if _is_handled(error, self.unless):
             raise self.make_error(error) from error
 
 
-def _is_met(error: BaseException | None, unless: _Errors) -> TypeGuard[Exception]:
+def _is_handled(error: BaseException | None, unless: _Errors) -> TypeGuard[Exception]:
     return (
         isinstance(error, Exception)
         and not isinstance(error, SoftTimeLimitExceeded)

@@ -1,4 +1,4 @@
-"""Run ids, and what a defer id may be."""
+"""Run ids and defer ids."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NAMESPACE = UUID("6f2f6c1e-6c0b-5d0e-9a51-0d2c1c9b7f3a")
 def run_id(parent_id: str, defer_id: str) -> RunId:
     """Return the Celery task id of the run that *parent_id* defers under *defer_id*.
 
-    It depends on these two alone, so a redelivered parent, a link and a reader in another
-    process compute the same id.
+    It depends only on these two, so a redelivered parent, a link and other processes compute the
+    same id.
 
     >>> run_id("3f0c", "receipt") == run_id("3f0c", "receipt")
     True
@@ -30,14 +30,14 @@ def run_id(parent_id: str, defer_id: str) -> RunId:
 
 
 def check(defer_id: object) -> str:
-    """Return *defer_id*; raise IdError for what cannot be one."""
+    """Return *defer_id*; raise IdError if it is not a non-empty string of Unicode text."""
     if isinstance(defer_id, str) and defer_id and (defer_id.isascii() or _is_text(defer_id)):
         return defer_id
     raise IdError(f"defer id {safe_repr(defer_id)} is not a non-empty string of Unicode text")
 
 
 def text(defer_id: object) -> str:
-    """Return *defer_id* as a record has it: its repr, where it cannot be one."""
+    """Return *defer_id*, or its repr if it cannot be a defer id."""
     try:
         return check(defer_id)
     except IdError:

@@ -1,4 +1,4 @@
-"""The nouns: a call, the run it becomes, the parent it came from, and a call's states."""
+"""A call and its states, its options, the run in progress and its parent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ When = Literal["success", "failure", "always", "now"]
 
 #: The state of a parked run in the result backend.
 WAITING = "WAITING"
-#: Celery keeps a custom header over retries and redeliveries of the same run.
+#: The header of a deferred run. Celery keeps it over retries and redeliveries.
 HEADER = "celery_defer"
 # Those of celery.app.amqp.AMQP.as_task_v2.
 _HEADERS = frozenset(
@@ -27,7 +27,7 @@ _HEADERS = frozenset(
 
 
 class CallState(str, Enum):
-    """Where a call of ``defer`` is in its life."""
+    """The state of a call of ``defer``."""
 
     BUFFERED = "BUFFERED"
     SKIPPED = "SKIPPED"
@@ -39,11 +39,11 @@ class CallState(str, Enum):
     LOST = "LOST"
 
 
-#: From each state to those that may follow; docs/explanation/states draws it.
+#: The states that may follow each state; docs/explanation/states draws them.
 TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
-    # Skipped calls are born so; the others go through the buffer.
+    # Skipped calls begin in this state, all others as BUFFERED.
     CallState.SKIPPED: frozenset(),
-    # PUBLISHED and LOST follow at once where there is no store, or for `when="now"`.
+    # PUBLISHED and LOST follow at once without a store, or with `when="now"`.
     CallState.BUFFERED: frozenset(
         {
             CallState.ABORTED,
@@ -66,13 +66,13 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-# Strict: no number, which pydantic would take for seconds, or for seconds since 1970.
+# Strict: else pydantic takes a number as seconds, or as seconds since 1970.
 Duration = Annotated[timedelta, Field(strict=True)]
 Moment = Annotated[datetime, Field(strict=True)]
 
 
 class Options(BaseModel):
-    """How a deferred run is published, beside what its task says."""
+    """How a deferred run is published; other options come from its task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -96,9 +96,9 @@ class Options(BaseModel):
 
     @field_validator("headers")
     @classmethod
-    def _not_taken(cls, headers: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
-        if taken := _HEADERS & (headers or {}).keys():
-            raise ValueError(f"{', '.join(sorted(taken))} is a header of Celery's or our own")
+    def _not_reserved(cls, headers: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if reserved := _HEADERS & (headers or {}).keys():
+            raise ValueError(f"{', '.join(sorted(reserved))} is a header of Celery's or our own")
         return headers
 
     @model_validator(mode="after")
@@ -123,13 +123,13 @@ class Call:
     step: str | None = None
 
     def to(self, state: CallState) -> Call:
-        """Answer this call in *state*; raises ValueError if TRANSITIONS does not lead there."""
+        """Return the call in another state; raise ValueError if TRANSITIONS forbids it."""
         if state not in TRANSITIONS[self.state]:
             raise ValueError(f"a call that is {self.state.value} cannot become {state.value}")
         return replace(self, state=state)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the call as it stands in a record, and in the memo of its step."""
+        """Return the call as records and memos store it."""
         options = self.options
         fields = {
             "id": self.id,
@@ -142,13 +142,13 @@ class Call:
 
 
 class Outcome(str, Enum):
-    """How a parent's run ended, as far as its calls are concerned."""
+    """How a parent's run ended, for its calls."""
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
 
     def starts(self, when: When) -> bool:
-        """Whether a call that waits for *when* is to be published now."""
+        """Whether a call with this *when* is published after this outcome."""
         return when in ("always", "now", self.value.lower())
 
 
@@ -164,17 +164,17 @@ class Parent:
     _read: Callable[[], Any] = field(repr=False, compare=False)
 
     def result(self) -> Any:
-        """Answer the parent's stored result: its return value, or the exception it failed with.
+        """Return the parent's stored result: its return value, or the exception it failed with.
 
-        Raises ResultError where the parent keeps no result (``ignore_result``, no
-        backend) or its result has expired.
+        Raises ResultError if the parent keeps no result (``ignore_result``, no backend), or its
+        result has expired.
         """
         return self._read()
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run in progress, as ``current_run()`` answers it; ``attempt`` counts from 1."""
+    """The run in progress, which ``current_run()`` returns; ``attempt`` counts from 1."""
 
     id: RunId
     root_id: RunId

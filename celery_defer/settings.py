@@ -23,7 +23,7 @@ PREFIX = "defer_"
 
 
 class Settings(BaseModel):
-    """What ``app.conf.defer_*`` says; docs/reference/settings describes each."""
+    """The values of ``app.conf.defer_*``; docs/reference/settings describes each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +34,7 @@ class Settings(BaseModel):
     store_url: str | None = None
     key_prefix: str = "celery-defer:"
     grace: Seconds = 10.0
-    # A relay learns from the store only what is due within a minute.
+    # The store sends alarms only for what is due within a minute.
     relay_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     result_expires: Seconds = _DAY
     event_retention: Seconds = _DAY
@@ -77,7 +77,7 @@ class Settings(BaseModel):
     @field_validator("result_expires", mode="before")
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:
-        # Celery's own may be a timedelta; with None and 0 it keeps results for ever.
+        # Celery's own may be a timedelta; None and 0 keep results for ever.
         return value.total_seconds() if isinstance(value, timedelta) else value or _DAY
 
     @classmethod
@@ -87,10 +87,10 @@ class Settings(BaseModel):
 
 
 def _plain(key: str, namespace: str | None) -> str | None:
-    """Return the name of our setting that *key* is; None if it is none.
+    """Return the name of the setting in *key*; None if it is not the package's.
 
-    It is written in small letters, as in ``app.conf``, or in capitals after the namespace.
-    ``DEFER_…`` without the namespace, in a Django project, is not ours.
+    It is in lower case, as in ``app.conf``, or in capitals after the namespace. ``DEFER_…`` without
+    the namespace, in a Django project, is not the package's.
     """
     if key.startswith(PREFIX):
         return key

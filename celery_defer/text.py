@@ -9,16 +9,15 @@ _LONGEST = 2_000
 
 
 def safe_repr(value: object) -> str:
-    """Return ``repr(value)``, or the name of its class where its own repr raises."""
+    """Return ``repr(value)``, or the name of its class if that raises."""
     return guard.attempt(lambda: repr(value), f"<{type(value).__qualname__}>")
 
 
 def text_of(error: BaseException) -> str:
-    """Return an exception's class and text, in 2,000 characters at most."""
+    """Return an exception's class and text, of at most 2,000 characters."""
     name, text = type(error).__qualname__, safe_repr(error)
-    if (
-        f"{type(error).__name__}(" not in text
-    ):  # the repr of some errors of redis-py does not say what happened
+    # The repr of some errors of redis-py does not say what happened.
+    if f"{type(error).__name__}(" not in text:
         text = guard.attempt(lambda: str(error)) or text
     whole = text if name in text else f"{name}: {text}"
     # A lone surrogate could not be stored.

@@ -1,1 +1,1 @@
-"""A run's record as plain rows, and who shows them: the command line, Flower."""
+"""The command line."""

@@ -34,7 +34,7 @@ def outbox(ctx: Any) -> None:
 @click.pass_context
 @handle_preload_options
 def quarantine(ctx: Any) -> None:
-    """List the records that nobody could read or publish, each with the reason."""
+    """List the records that could not be read or published, each with the reason."""
     entries = _store(ctx).quarantined()
     for entry in entries:
         click.echo(f"{entry.id}  {entry.reason}")
