@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Commands", "Server", "database_of", "server_of"]
-
 #: Host, port and user of a Redis server, or its socket and user.
 Server = tuple[object, ...]
 

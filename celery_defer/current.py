@@ -11,8 +11,6 @@ from celery.local import Proxy
 
 from celery_defer.errors import StoreError
 
-__all__ = ["add", "extension_of", "in_use", "is_task", "task_in_progress"]
-
 _apps: WeakSet[Any] = WeakSet()
 
 

@@ -8,8 +8,6 @@ from datetime import datetime, timedelta, timezone
 
 from celery_defer.errors import StepError
 
-__all__ = ["FORMS", "Duration", "is_moment", "moment", "read", "seconds", "shown"]
-
 #: Seconds, or a timedelta, or text such as ``"7d"`` or ``"1h30m"``.
 Duration = timedelta | float | str
 #: What an error lists as possible.

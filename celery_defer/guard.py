@@ -14,8 +14,6 @@ from typing import TypeGuard, TypeVar, overload
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-__all__ = ["attempt", "logged", "translated"]
-
 T = TypeVar("T")
 D = TypeVar("D")
 

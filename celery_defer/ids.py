@@ -9,8 +9,6 @@ from uuid import UUID, uuid5
 from celery_defer.errors import IdError
 from celery_defer.text import safe_repr
 
-__all__ = ["RunId", "check", "run_id", "text"]
-
 RunId = NewType("RunId", str)
 
 _NAMESPACE = UUID("6f2f6c1e-6c0b-5d0e-9a51-0d2c1c9b7f3a")

@@ -12,19 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from celery_defer.ids import RunId
 
-__all__ = [
-    "HEADER",
-    "TRANSITIONS",
-    "WAITING",
-    "Call",
-    "CallState",
-    "Options",
-    "Outcome",
-    "Parent",
-    "Run",
-    "When",
-]
-
 When = Literal["success", "failure", "always", "now"]
 
 #: The state of a parked run in the result backend.

@@ -18,7 +18,6 @@ STORES = frozenset({"redis", "rediss", "sentinel", "redis+socket"})
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-__all__ = ["PREFIX", "Settings"]
 
 PREFIX = "defer_"
 

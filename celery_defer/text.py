@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from celery_defer import guard
 
-__all__ = ["safe_repr", "text_of"]
-
 # In characters.
 _LONGEST = 2_000
 

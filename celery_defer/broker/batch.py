@@ -7,10 +7,9 @@ from weakref import WeakKeyDictionary
 
 from celery_defer.broker.message import Wire
 
-__all__ = ["Batch", "Templates"]
-
-#: By the app's router and the kind of a message: a message that Celery has made of that kind.
-Templates = WeakKeyDictionary[Any, dict[Any, Wire]]
+#: By the app's router, which it has another of when `task_routes` is set anew: what is known of its
+#: messages on one connection.
+Templates = WeakKeyDictionary[Any, Any]
 
 
 class Batch:

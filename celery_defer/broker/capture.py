@@ -9,16 +9,14 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from celery_defer import guard
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Wire
 from celery_defer.commands import Commands, database_of, server_of
-
-__all__ = ["Capture"]
 
 
 class Capture(Batch):
@@ -58,8 +56,12 @@ class Capture(Batch):
 
     def take(self) -> Commands:
         """Return the commands so far, for somebody else to send."""
-        prefix = self._channel.global_keyprefix
-        rows = [(name, f"{prefix}{key}", value) for name, key, value in self._rows]
+        prefix, rows = self._channel.global_keyprefix, list[list[Any]]()
+        for name, key, value in self._rows:
+            if name == "lpush" and rows and rows[-1][:2] == [name, f"{prefix}{key}"]:
+                rows[-1].append(value)  # it takes many, and pushes them one by one
+            else:
+                rows.append([name, f"{prefix}{key}", value])
         self._rows.clear()
         return Commands(self.server, database_of(self._channel.pool.connection_kwargs), rows)
 
@@ -69,11 +71,10 @@ class Capture(Batch):
         for name, key, value in self._rows:
             getattr(self._pipeline, name)(key, value)
         try:
-            self._pipeline.execute()
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:
-            raise OperationalError(f"the messages may have arrived or not: {error!r}") from error
+            with guard.translated(
+                lambda error: OperationalError(f"the messages may have arrived or not: {error!r}")
+            ):
+                self._pipeline.execute()
         finally:
             self._rows.clear()
 

@@ -11,8 +11,6 @@ from kombu.utils.encoding import str_to_bytes
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Wire
 
-__all__ = ["Confirms"]
-
 _CONFIRM_SECONDS = 10.0
 
 _on_connections: WeakKeyDictionary[Any, Confirms] = WeakKeyDictionary()

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from celery_defer.ids import RunId
 
-__all__ = ["Delivery"]
-
 _Ids = frozenset[RunId]
 
 

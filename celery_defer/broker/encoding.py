@@ -1,5 +1,5 @@
 """Celery's JSON, which knows more types than JSON has: what arguments in a message are made of."""
 
-from kombu.utils.json import dumps, loads
+from kombu.utils import json
 
-__all__ = ["dumps", "loads"]
+dumps, loads = json.dumps, json.loads

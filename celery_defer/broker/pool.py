@@ -7,8 +7,6 @@ from typing import Any
 from kombu import pools
 from kombu.connection import ConnectionPool
 
-__all__ = ["MainConnections"]
-
 
 class MainConnections(ConnectionPool):
     """The main process's connections for publishing, which its children leave alone.

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-
+from celery_defer import guard
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Message
 from celery_defer.broker.template import TemplateSet, is_replaced, write
 from celery_defer.current import extension_of
-
-__all__ = ["Sender"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,23 +31,18 @@ class Sender:
         self._batch = batch
         self._is_fast = extension_of(app).settings.fast_messages
         self._templates = TemplateSet(app, batch)
+        self._patched: dict[str, bool] = {}
 
-    def sends(self, message: Message, errors: tuple[type[BaseException], ...]) -> bool:
+    def sends(self, message: Message, errors: tuple[type[Exception], ...]) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
-        try:
+        with guard.logged(
+            logger, "run %s (%s) cannot be published", message.id, message.task, unless=errors
+        ):
             self._publish(message)
-        except SoftTimeLimitExceeded:
-            raise
-        except errors:
-            raise
-        except Exception:
-            logger.exception("run %s (%s) cannot be published", message.id, message.task)
-            return False
-        return True
+            return True
+        return False
 
     def _publish(self, message: Message) -> None:
-        if message.retried_by is not None:
-            self._announce(message)
         if message.target is not None and self._needs_apply_async(message):
             self._publish_by_task(message)
             return
@@ -73,7 +64,10 @@ class Sender:
         task, app = message.target, self._app
         if not self._is_fast or task.expires is not None or _TIMED & message.options.keys():
             return True
-        return _is_patched(task, "apply_async") or _is_patched(app, "send_task")
+        if task.name not in self._patched:
+            is_patched = _is_patched(task, "apply_async") or _is_patched(app, "send_task")
+            self._patched[task.name] = is_patched
+        return self._patched[task.name]
 
     def _publish_by_task(self, message: Message) -> None:
         options = {name: each for name, each in message.options.items() if name != "reply_to"}
@@ -125,21 +119,6 @@ class Sender:
             **route,
         )
         return headers, route.get("queue")
-
-    def _announce(self, message: Message) -> None:
-        """Let Flower show again what Celery tells of a run that has waited.
-
-        Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). The
-        event goes with the message, and before it.
-        """
-        self._events.hostname = message.retried_by or self._events.hostname
-        self._events.publish("task-retried", {"uuid": message.id}, self._batch.producer)
-
-    @cached_property
-    def _events(self) -> Any:
-        return self._app.events.Dispatcher(
-            self._batch.producer.connection, enabled=False, buffer_while_offline=False
-        )
 
 
 def _declared(message: Message) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Set
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from celery.app.routes import MapRoute
@@ -17,8 +17,6 @@ from celery_defer.broker.batch import Batch
 from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Message, Wire
 from celery_defer.current import extension_of
-
-__all__ = ["TemplateSet", "is_replaced", "write"]
 
 # Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
 _REPR_SIZE = 1024
@@ -43,15 +41,30 @@ _MOST_KINDS = 1_000
 _CELERYS_OWN = ("celery.app.task", "celery.app.base", "kombu.messaging")
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is known of an app's messages on one connection."""
+
+    default_queue: str
+    #: Whether the app's settings leave messages as Celery makes them by default.
+    is_usual: bool
+    #: By the kind of a message: one of that kind that Celery has made.
+    templates: dict[Hashable, Wire] = field(default_factory=dict)
+
+
 class TemplateSet:
     """The templates that a batch's connection has; none where anybody would see a difference."""
 
     def __init__(self, app: Any, batch: Batch) -> None:
         self._batch = batch
-        self._default_queue = app.conf.task_default_queue
-        self._templates = (
-            batch.templates.setdefault(app.amqp.router, {}) if _may_write(app, batch) else None
-        )
+        router = app.amqp.router
+        known = batch.templates.get(router)
+        if known is None:
+            known = batch.templates[router] = _Known(app.conf.task_default_queue, _is_usual(app))
+        self._default_queue = known.default_queue
+        may_write = extension_of(app).settings.fast_messages and known.is_usual
+        may_write = may_write and not _is_watched(batch)
+        self._templates = known.templates if may_write else None
 
     def kind_of(self, message: Message) -> Hashable | None:
         """Return what messages share that differ in little; None where that is not known."""
@@ -60,7 +73,7 @@ class TemplateSet:
             return None
         if target is not None and type(target).shadow_name is not Task.shadow_name:
             return None
-        if not _is_plain(message.headers):
+        if len(message.headers) > 1 and not _is_plain(message.headers):  # beside our own
             return None
         with suppress(TypeError):  # an option that is neither text nor number
             return (
@@ -118,20 +131,22 @@ def is_replaced(method: Any) -> bool:
     return method.__module__ not in _CELERYS_OWN or hasattr(method, "__wrapped__")
 
 
-def _may_write(app: Any, batch: Batch) -> bool:
-    """Whether nobody watches how Celery publishes, or has a hand in it."""
-    amqp, signals = app.amqp, (before_task_publish, after_task_publish, task_sent)
+def _is_usual(app: Any) -> bool:
+    amqp, conf = app.amqp, app.conf
     return (
-        extension_of(app).settings.fast_messages
-        and not app.conf.task_send_sent_event
-        and not any(signal.receivers for signal in signals)
-        # Some apps hide arguments.
+        not conf.task_send_sent_event
+        # Some apps hide arguments, or show more of them.
         and amqp.argsrepr_maxsize == amqp.kwargsrepr_maxsize == _REPR_SIZE
-        and (app.conf.get("task_repr_maxlevels") or _REPR_LEVELS) == _REPR_LEVELS
+        and (conf.get("task_repr_maxlevels") or _REPR_LEVELS) == _REPR_LEVELS
         # Another rule may look at a message's arguments.
         and all(isinstance(rule, MapRoute) for rule in amqp.router.routes)
-        and not is_replaced(type(batch.producer).publish)
     )
+
+
+def _is_watched(batch: Batch) -> bool:
+    """Whether anybody watches how Celery publishes, or has a hand in it."""
+    signals = before_task_publish, after_task_publish, task_sent
+    return any(signal.receivers for signal in signals) or is_replaced(type(batch.producer).publish)
 
 
 def _is_one_queue(queue: Any) -> bool:

@@ -13,8 +13,6 @@ from typing_extensions import is_typeddict
 
 from celery_defer.errors import ContractError, PayloadError
 
-__all__ = ["Arguments", "Layout", "SchemaLayout", "SignatureLayout"]
-
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
 

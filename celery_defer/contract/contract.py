@@ -20,8 +20,6 @@ from celery_defer.contract.arguments import Arguments, Layout, SchemaLayout, Sig
 from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import ContractError, PayloadError
 
-__all__ = ["Contract"]
-
 # With fewer brackets, nothing is nested too deep for a JSON reader.
 _DEEP = 100
 

@@ -14,8 +14,6 @@ from celery_defer.contract.function import DeferredTask, P, R, declare
 from celery_defer.current import is_task
 from celery_defer.errors import ContractError, OptionError
 
-__all__ = ["deferred"]
-
 # What `app.task` takes beside the attributes of a task: the parameters of
 # celery.app.base.Celery.task and _task_from_fun, of celery.app.autoretry, and the routing
 # that celery.app.task.extract_exec_options picks up.

@@ -16,8 +16,6 @@ from celery_defer.contract.contract import Contract
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
 
-__all__ = ["Deferrable", "DeferredTask", "declare", "deferrable", "find", "name_of"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

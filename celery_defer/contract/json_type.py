@@ -8,8 +8,6 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
 
-__all__ = ["JsonType", "core_schema"]
-
 # JSON has neither bytes nor infinities; a value must arrive equal to what was sent.
 _JSON: CoreConfig = {
     "ser_json_bytes": "base64",

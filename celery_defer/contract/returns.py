@@ -17,8 +17,6 @@ from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import StepError
 from celery_defer.text import safe_repr
 
-__all__ = ["ANYTHING", "of_function", "of_type", "pack", "unpack"]
-
 ANYTHING = JsonType(TypeAdapter(Any))
 _types: WeakKeyDictionary[Any, JsonType] = WeakKeyDictionary()
 

@@ -18,8 +18,6 @@ from celery_defer.run import Memo
 from celery_defer.store import Match, match
 from celery_defer.text import safe_repr
 
-__all__ = ["Event", "Received", "checked", "listed", "received", "typed", "wanted"]
-
 T = TypeVar("T")
 
 _ANYTHING = JsonType(TypeAdapter(Any))

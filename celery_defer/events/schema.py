@@ -14,8 +14,6 @@ from celery_defer import guard
 from celery_defer.contract import JsonType, core_schema
 from celery_defer.errors import EventError
 
-__all__ = ["typed"]
-
 # The types of pydantic's core schema that have no names below them. A list has places.
 _LEAVES = frozenset(
     {"str", "bytes", "int", "float", "bool", "none", "decimal", "uuid", "literal", "list"}

@@ -4,8 +4,9 @@ from celery_defer.outbox.calls import DeferHandle, defer
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.fanout import fan_out
+from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.publish import deliver, publish, publish_durably
-from celery_defer.outbox.records import DeferredCalls, ParkedRun, pack, unpack
+from celery_defer.outbox.records import DeferredCalls, pack, unpack
 from celery_defer.outbox.relay import Relay
 from celery_defer.outbox.stage import forget, has_succeeded
 from celery_defer.outbox.wake import LEASE, wake

@@ -23,8 +23,6 @@ from celery_defer.outbox.publish import publish_now
 from celery_defer.run import Scope, current
 from celery_defer.text import safe_repr
 
-__all__ = ["DeferHandle", "defer"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -14,11 +14,9 @@ from celery_defer.errors import RecordError
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
 from celery_defer.outbox import records
-from celery_defer.outbox.records import ParkedRun
+from celery_defer.outbox.parked import ParkedRun
 from celery_defer.run import Scope, report_revoked
 from celery_defer.store import Store
-
-__all__ = ["NOBODY", "abort_call", "abort_from", "cancel_run"]
 
 logger = logging.getLogger(__name__)
 

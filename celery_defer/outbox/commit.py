@@ -26,8 +26,6 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope, commands_of, find, server_of_results
 from celery_defer.store import Leased
 
-__all__ = ["Commit", "State", "commit", "commit_failure"]
-
 logger = logging.getLogger(__name__)
 
 # What goes with a result is built and sent before a client can see that: so not without bounds.
@@ -58,19 +56,19 @@ class Commit:
         self.lease: Leased | None = None
         self.state = State.WAITING
         self._links = links
-        self._messages: Commands | None = None
-
-    def ride(self, messages: Commands) -> None:
-        """Let the messages go with the result."""
-        self.state, self._messages = State.RIDING, messages
 
     def stage(self, *, replaces: bool = False) -> None:
         """Stage the calls; an error is logged, for it must not change what the body achieved."""
         run = self.run
         if run.store is None or run.is_eager or not self.record.calls:
             return
-        lease = stage.lease_of(run.run.id, self.record)
+        if run.is_redelivered and not replaces and stage.has_succeeded(run):
+            self.state = State.SUPERSEDED
+            return
         due = self.record.at + run.settings.grace
+        # Known before the store replies: a soft time limit may strike when it has the record.
+        lease = self.lease = stage.lease_of(run.run.id, self.record)
+        is_staged = False
         with guard.logged(
             logger,
             "run %s (%s): what it deferred is not staged, and will be published from memory; "
@@ -78,12 +76,14 @@ class Commit:
             run.run.id,
             run.run.task,
         ):
-            if stage.stage(run, lease, due=due, replaces=replaces):
-                self.lease = lease
-            elif stage.has_succeeded(run):
+            is_staged = stage.stage(run, lease, due=due, replaces=replaces)
+            if not is_staged and stage.has_succeeded(run):
                 self.state = State.SUPERSEDED
-            else:  # another attempt has staged, and has not succeeded
+            elif not is_staged:  # another attempt has staged, and has not succeeded
                 self.stage(replaces=True)
+                return
+        if not is_staged:
+            self.lease = None
 
     def store_result(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
         """Let *store_result*, which is given the backend, store the SUCCESS of the run."""
@@ -95,13 +95,16 @@ class Commit:
     def _transact(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
         # Celery looks for a SUCCESS first, and keeps that. In JSON the transaction can see to it,
         # which spares a round trip, and leaves no moment between looking and storing.
-        is_json = backend.serializer == "json"
+        is_json = backend.serializer == "json" and not getattr(backend, "compression", None)
         key = backend.get_key_for_task(self.run.run.id)
         result = commands_of(backend, store_result, looks=not is_json)
         if result is None:
             self._conclude(is_ours=False)
             return None
-        messages = self._messages
+        messages = self._messages() if self.state is State.RIDING else None
+        if messages is None and self.state is State.RIDING:
+            self.state = State.WAITING
+            self.stage()
         try:
             # celery.backends.redis.RedisBackend.set: what Celery tries again is tried again.
             stored = backend.ensure(
@@ -112,21 +115,30 @@ class Commit:
             raise
         except Exception as error:  # refused: rights, memory, a script that is not allowed
             logger.warning(
-                "run %s: messages could not go with its result, and follow it: %r",
+                "run %s: messages could not go with its result, and follow it: %s",
                 self.run.run.id,
                 error,
             )
             self.state = State.WAITING
             self.stage()
             return store_result(backend)
-        self._conclude(is_ours=stored is None or any(stored in row for row in result.rows))
+        self._conclude(is_ours=stored is None or _is_of(result, stored))
+        return None
+
+    def _messages(self) -> Commands | None:
+        """Return the commands that publish the calls, if that Redis has the results too."""
+        run, server = self.run, server_of_results(self.run.task.backend)
+        with guard.logged(logger, "run %s: no message could be made", run.run.id):
+            messages = messages_of(run.app, self.record, Outcome.SUCCESS, uuid4().hex)
+            if server is not None and len(messages) == len(self.record.calls):
+                return broker.capture(run.app, messages, server)
         return None
 
     def _conclude(self, *, is_ours: bool) -> None:
         """Note what the transaction came to; a lost reply makes Celery store the same twice."""
         if is_ours:
             self.state = State.COMMITTED if self.state is State.RIDING else self.state
-        elif self.run.came_again and self.lease is None:
+        elif self.run.is_redelivered and self.lease is None:
             self.state = State.SUPERSEDED
         else:  # the body may have stored the SUCCESS itself
             self.state = State.WAITING
@@ -135,22 +147,16 @@ class Commit:
 
 
 def commit(run: Scope) -> None:
-    """Prepare what the run has deferred for the result that Celery stores next.
-
-    Nothing that fails here may change what the body has achieved, so it is logged; but a soft time
-    limit is raised wherever the run is, and ends it as it would without us.
-    """
+    """Prepare what the run has deferred for the result that Celery stores next."""
     published = [call for call in run.journal.calls() if _is_published(call)] if run.journal else []
     record = stage.record_of(run, None if run.keeps_result else Outcome.SUCCESS)
     links = [call for call in record.calls if Outcome.SUCCESS.starts(call.options.when)]
     pending = run.ending.commit = Commit(run, record, [*published, *links])
-    if may_ride(run, record):
-        messages = _messages_of(run, record)
-        if messages is not None:
-            pending.ride(messages)
-    if pending.state is State.WAITING:
+    if _may_ride(run, record):
+        pending.state = State.RIDING
+    else:
         pending.stage()
-    _meet_result(run, pending._links)
+    _meet_result(run, [*published, *links])
 
 
 def commit_failure(run: Scope) -> None:
@@ -160,26 +166,22 @@ def commit_failure(run: Scope) -> None:
     pending.stage()
 
 
-def may_ride(run: Scope, record: DeferredCalls) -> bool:
-    """Whether messages may go with the result, as far as the calls and the settings say."""
+def _may_ride(run: Scope, record: DeferredCalls) -> bool:
+    """Whether messages may go with the result, as far as that is known without making them."""
     if run.settings.commit != "result" or not run.keeps_result or run.is_eager:
         return False
     calls = record.calls
     if not calls or any(call.options.when != "success" for call in calls):
         return False
-    return len(calls) <= _MOST_CALLS and sum(len(call.payload) for call in calls) <= _MOST_BYTES
+    if len(calls) > _MOST_CALLS or sum(len(call.payload) for call in calls) > _MOST_BYTES:
+        return False
+    return server_of_results(run.task.backend) is not None
 
 
-def _messages_of(run: Scope, record: DeferredCalls) -> Commands | None:
-    """Return the commands that publish the calls, if that Redis has the results too."""
-    server = server_of_results(run.task.backend)
-    if server is None:
-        return None
-    with guard.logged(logger, "run %s: no message could be made", run.run.id):
-        messages = messages_of(run.app, record, Outcome.SUCCESS, uuid4().hex)
-        if len(messages) == len(record.calls):
-            return broker.capture(run.app, messages, server)
-    return None
+def _is_of(result: Commands, stored: bytes) -> bool:
+    """Whether it is this *result* that is stored, for its first reply was lost."""
+    words = (word for row in result.rows for word in row)
+    return stored in (word.encode() if isinstance(word, str) else word for word in words)
 
 
 def _is_published(call: Call) -> bool:

@@ -16,8 +16,6 @@ from celery_defer.outbox.wake import LEASE, wake
 from celery_defer.run import Memo
 from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store, digests
 
-__all__ = ["fan_out", "go_on"]
-
 # So many runs are woken by one look into the store.
 _LIMIT = 500
 # So many times a relay goes on with one event before it looks after other records.

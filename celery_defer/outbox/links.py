@@ -9,8 +9,6 @@ from celery_defer.ids import run_id
 from celery_defer.model import Call
 from celery_defer.run import Scope
 
-__all__ = ["MAX_LINKS", "link", "linked"]
-
 #: A result carries its children wherever it goes, 56 bytes each; the rest are linked
 #: by the `parent_id` of their own results alone.
 MAX_LINKS = 1_000

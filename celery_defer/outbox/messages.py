@@ -9,10 +9,9 @@ from pydantic_core import from_json
 from celery_defer.broker import Message
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import HEADER, Call, Options, Outcome
-from celery_defer.outbox.records import DeferredCalls, ParkedRun
+from celery_defer.outbox.parked import ParkedRun
+from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import WAKE, DeferHeader, WakeHeader
-
-__all__ = ["messages_of", "starting", "unknown_calls", "wake_up"]
 
 _OURS = {"when", "experiment", "headers"}
 

@@ -9,21 +9,9 @@ from dataclasses import dataclass
 from celery_defer.errors import RecordError, UnknownRecordError
 from celery_defer.model import Outcome
 from celery_defer.outbox import records
-from celery_defer.outbox.records import DeferredCalls, FanOut, ParkedRun
+from celery_defer.outbox.parked import ParkedRun
+from celery_defer.outbox.records import DeferredCalls, FanOut
 from celery_defer.store import Leased, SentEvent
-
-__all__ = [
-    "Action",
-    "Drop",
-    "GoOn",
-    "Postpone",
-    "Publish",
-    "Quarantine",
-    "StateOf",
-    "WakeRun",
-    "pause",
-    "plan",
-]
 
 _LONGEST_PAUSE = 60.0
 _MOST_DOUBLINGS = 6

@@ -17,15 +17,13 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope, report_without_run
 from celery_defer.store import Leased, Store
 
-__all__ = ["conclude", "deliver", "publish", "publish_durably", "publish_now"]
-
 logger = logging.getLogger(__name__)
 
 
 def publish(parent: Scope, outcome: Outcome) -> None:
     """Publish what waits for *outcome*, the end of the parent's run, if that is still to do."""
     pending: Commit | None = parent.ending.commit
-    if pending is not None:
+    if pending is not None and pending.record.calls:
         if parent.is_eager:
             _run_inline(parent, pending.record, outcome)
         elif pending.state in (State.WAITING, State.RIDING):
@@ -124,7 +122,7 @@ def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> Non
     id, store, record, lease = parent.run.id, parent.store, pending.record, pending.lease
     if outcome is Outcome.FAILURE and pending.state is State.RIDING:
         return  # the result could not be stored, so nothing rode with it
-    if store is not None and lease is None and record.calls:
+    if pending.state is State.RIDING:
         pending.stage()  # no result was stored, with which the messages were to go
         lease = pending.lease
     if outcome is Outcome.FAILURE and stage.has_succeeded(parent):

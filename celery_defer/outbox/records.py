@@ -16,8 +16,6 @@ from celery_defer.outbox import parked
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.store import SentEvent
 
-__all__ = ["DeferredCalls", "FanOut", "ParkedRun", "Record", "is_parked", "pack", "unpack"]
-
 
 @dataclass(frozen=True, slots=True)
 class DeferredCalls:

@@ -7,13 +7,12 @@ from typing import Any
 from uuid import uuid4
 
 from celery_defer import guard
+from celery_defer.current import extension_of
 from celery_defer.model import Outcome
 from celery_defer.outbox import records
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope
 from celery_defer.store import Leased
-
-__all__ = ["forget", "has_succeeded", "lease_of", "record_of", "stage"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ def _inherited(parent: Scope) -> dict[str, Any]:
     """Return what Celery hands down from a run to the tasks that it sends."""
     inherited: dict[str, Any] = {}
     priority = (parent.request.get("delivery_info") or {}).get("priority")
-    if parent.app.conf.task_inherit_parent_priority and priority is not None:
+    if priority is not None and extension_of(parent.app).inherits_priority:
         inherited["priority"] = priority
     if stamped := parent.request.get("stamped_headers"):
         stamps = parent.request.get("stamps") or {}

@@ -8,8 +8,6 @@ from typing import Any
 
 from celery_defer import guard
 
-__all__ = ["Arguments", "copied", "restored", "takes_steps"]
-
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
 # What a body that is given it cannot change.

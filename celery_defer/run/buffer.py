@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from celery_defer.model import Call, CallState
 
-__all__ = ["Buffer"]
-
 
 @dataclass(eq=False, slots=True)
 class Buffer:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-__all__ = ["Ending", "Phase"]
-
 
 class Phase(Enum):
     """How far a run has come."""

@@ -9,8 +9,6 @@ from typing import Any
 
 from celery_defer.model import HEADER, When
 
-__all__ = ["WAKE", "DeferHeader", "WakeHeader"]
-
 #: The header of a message that wakes a run. Celery keeps it over retries and redeliveries.
 WAKE = "celery_defer_wake"
 

@@ -11,8 +11,6 @@ from pydantic_core import to_json
 from celery_defer.errors import StoreError
 from celery_defer.model import Call
 
-__all__ = ["NOTHING", "Failure", "Memo"]
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -9,8 +9,6 @@ from celery.backends.redis import RedisBackend
 
 from celery_defer.commands import Commands, Server, database_of, server_of
 
-__all__ = ["commands_of", "server_of_results"]
-
 # The methods of celery.backends.redis.RedisBackend and its bases that store a result. Where a
 # class has others, what they do may be no commands of one client.
 _STORING = ("store_result", "_store_result", "_set_with_state", "set", "_set")

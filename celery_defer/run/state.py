@@ -16,19 +16,9 @@ from celery_defer.broker import is_there
 from celery_defer.commands import Commands
 from celery_defer.ids import run_id
 from celery_defer.model import WAITING, Call, CallState
+from celery_defer.run import listeners
 from celery_defer.run.results import commands_of, server_of_results
 from celery_defer.run.scope import Scope
-
-__all__ = [
-    "announce_waiting",
-    "lifetime",
-    "report_revoked",
-    "report_started",
-    "report_waiting",
-    "report_without_run",
-    "started_commands",
-    "waiting_commands",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +53,7 @@ def waiting_commands(run: Scope, meta: Mapping[str, Any], until: float) -> Comma
 
 def announce_waiting(run: Scope, words: str, eta: str | None) -> None:
     """Let Flower show what the run waits for, before it may be woken."""
-    if not run.task.send_events:
+    if not run.task.send_events or not listeners.may_listen():
         return
     with guard.logged(logger, "run %s: no event tells that it waits", run.run.id):
         run.task.send_event("task-waiting", result=words, eta=eta)

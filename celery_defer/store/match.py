@@ -12,8 +12,6 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 
 from celery_defer.errors import EventError
 
-__all__ = ["Match", "digests", "match"]
-
 
 class _Missing:
     """Stands for a value that an event's data does not have."""

@@ -22,8 +22,6 @@ from celery_defer.store.values import (
     Subscription,
 )
 
-__all__ = ["Alarm", "Store"]
-
 
 class Alarm(Protocol):
     """Wakes a relay before its next look, when something becomes due earlier."""

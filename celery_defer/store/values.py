@@ -8,23 +8,6 @@ from enum import Enum
 
 from celery_defer.ids import RunId
 
-__all__ = [
-    "DRIFT",
-    "NO_SHAPE",
-    "Arrival",
-    "Claim",
-    "Emitted",
-    "Leased",
-    "Parking",
-    "Quarantined",
-    "Recalled",
-    "Rest",
-    "Resumed",
-    "SentEvent",
-    "Subscription",
-    "Verdict",
-]
-
 #: The shape of a wait that compares no values: any event of the name will do.
 NO_SHAPE = "[]"
 #: Seconds by which the clocks of a system may differ.

@@ -12,8 +12,6 @@ from celery_defer.current import extension_of
 from celery_defer.errors import StoreError
 from celery_defer.store import Store
 
-__all__ = ["defer"]
-
 
 @click.group(name="defer", help="Deferred calls: what waits, and what could not be published.")
 def defer() -> None:

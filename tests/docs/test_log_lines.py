@@ -41,13 +41,21 @@ def _logged() -> Iterator[tuple[str, str]]:
             yield from [(level, line)] if line != _HOLE else _as_it_is(level)
 
 
-def _lines(code: ast.AST) -> Iterator[tuple[str, str]]:
+def _lines(code: ast.Module) -> Iterator[tuple[str, str]]:
+    constants = _constants(code)
     for call in ast.walk(code):
         if isinstance(call, ast.Call) and _is_logging(call.func) and call.func.attr != "debug":
             level = call.func.attr
             yield _LEVELS.get(level, level), re.sub(r"%\w", _HOLE, _text(call.args[0]))
         elif isinstance(call, ast.Call) and ast.unparse(call.func) == "guard.logged":
-            yield "ERROR", re.sub(r"%\w", _HOLE, _text(call.args[1]))
+            line = constants.get(ast.unparse(call.args[1]), call.args[1])
+            yield "ERROR", re.sub(r"%\w", _HOLE, _text(line))
+
+
+def _constants(code: ast.Module) -> dict[str, ast.expr]:
+    """The module's constants, for a line that is logged in two places."""
+    assignments = [each for each in code.body if isinstance(each, ast.Assign)]
+    return {ast.unparse(each.targets[0]): each.value for each in assignments}
 
 
 def _is_logging(function: ast.expr) -> bool:
@@ -75,7 +83,7 @@ def _risks(level: str) -> Iterator[tuple[str, str]]:
     for function in ast.walk(ast.parse(module.read_text())):
         if isinstance(function, ast.FunctionDef) and function.name == "risks":
             for call in ast.walk(function):
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "found.append":
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "risks.append":
                     yield level, _text(call.args[0])
 
 

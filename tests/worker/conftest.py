@@ -7,6 +7,7 @@ see containers.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
+from tests.support.commit import VARIABLE, WAYS
 from tests.support.processes import CeleryWorker
 from tests.support.redis import own_database
 from tests.worker.caller import Caller
@@ -38,6 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == HERE:  # kills and soak have tests that start no worker
             item.add_marker(pytest.mark.worker)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("in_each_way") and len(WAYS) > 1:
+        metafunc.parametrize("commit", WAYS, indirect=True, scope="session")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -59,29 +66,39 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session", autouse=True)
+def commit(request: pytest.FixtureRequest) -> str:
+    """The way in which workers commit; a test with the mark ``in_each_way`` runs in each."""
+    return str(getattr(request, "param", os.environ.get(VARIABLE, "")))
+
+
 @pytest.fixture(scope="session")
-def start_worker(redis_url: str) -> Iterator[StartWorker]:
-    """Start workers that last to the session's end."""
-    with _workers(redis_url) as start:
+def start_worker(redis_url: str, commit: str) -> Iterator[StartWorker]:
+    """Start workers that last to the session's end, or until others are to commit another way."""
+    with _workers(redis_url, commit) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
-def start_module_worker(redis_url: str) -> Iterator[StartWorker]:
-    """Start workers that last to the module's end."""
-    with _workers(redis_url) as start:
+def start_module_worker(redis_url: str, commit: str) -> Iterator[StartWorker]:
+    """Start workers that last to the module's end, or until others are to commit another way."""
+    with _workers(redis_url, commit) as start:
         yield start
 
 
 @contextmanager
-def _workers(redis_url: str) -> Iterator[StartWorker]:
+def _workers(redis_url: str, commit: str) -> Iterator[StartWorker]:
     workers = []
+    own = {
+        "CELERY_BROKER_URL": redis_url,
+        "CELERY_RESULT_BACKEND": redis_url,
+        VARIABLE: commit,
+    }
 
     def start(
         queue: str, *options: str, queues: str = "", env: dict[str, str] | None = None
     ) -> LocalWorker:
-        urls = {"CELERY_BROKER_URL": redis_url, "CELERY_RESULT_BACKEND": redis_url}
-        workers.append(LocalWorker(queue, *options, queues=queues, env={**urls, **(env or {})}))
+        workers.append(LocalWorker(queue, *options, queues=queues, env={**own, **(env or {})}))
         return workers[-1]
 
     try:
@@ -99,6 +116,7 @@ if IN_DOCKER:
     from tests.worker.containers import (  # noqa: F401
         celery_broker_cluster,
         default_worker_command,
+        default_worker_env,
         default_worker_initial_content,
     )
 else:

@@ -9,9 +9,15 @@ from __future__ import annotations
 import pytest
 from pytest_celery import CeleryBrokerCluster, CeleryTestBroker
 
+from tests.support.commit import VARIABLE
 from tests.support.processes import ROOT
 
-__all__ = ["celery_broker_cluster", "default_worker_command", "default_worker_initial_content"]
+__all__ = [
+    "celery_broker_cluster",
+    "default_worker_command",
+    "default_worker_env",
+    "default_worker_initial_content",
+]
 
 _COMMAND = (
     "pip install --quiet pydantic && exec python -m celery -A tests.worker.tasks worker"
@@ -31,11 +37,18 @@ def default_worker_command() -> list[str]:
 
 
 @pytest.fixture
+def default_worker_env(default_worker_env: dict[str, str], commit: str) -> dict[str, str]:
+    return {**default_worker_env, VARIABLE: commit}
+
+
+@pytest.fixture
 def default_worker_initial_content(
     default_worker_initial_content: dict[str, bytes],
 ) -> dict[str, bytes]:
     """The files of the worker's volume: what pytest-celery puts there, the package, the app."""
-    app = [ROOT / "tests/worker/tasks.py", ROOT / "tests/worker/tracing.py"]
+    app = [
+        ROOT / f"tests/{name}.py" for name in ("worker/tasks", "worker/tracing", "support/commit")
+    ]
     package = [path for path in ROOT.glob("celery_defer/**/*") if path.suffix in {".py", ".lua"}]
     ours = [*package, *app]
     files = {str(path.relative_to(ROOT)): path.read_bytes() for path in ours}

@@ -1,7 +1,8 @@
 """The app of workers whose runs wait: ``celery -A tests.worker.stepping worker``.
 
 The environment says the rest, as for tests.worker.tasks: CELERY_BROKER_URL,
-CELERY_RESULT_BACKEND, DEFER_TEST_QUEUE, and DEFER_TEST_CONFIG with further settings as JSON.
+CELERY_RESULT_BACKEND, DEFER_TEST_QUEUE, DEFER_COMMIT, and DEFER_TEST_CONFIG with further settings
+as JSON.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 from celery import Celery, Task, current_task
 
 from celery_defer import Defer, cancel, defer, deferred, send_event, step
+from tests.support import commit
 
 app = Celery("stepping", set_as_current=True)
 app.conf.update(
     task_default_queue=os.environ.get("DEFER_TEST_QUEUE", "celery"),
     broker_connection_retry_on_startup=True,
-    **json.loads(os.environ.get("DEFER_TEST_CONFIG", "{}")),
+    **{**commit.settings(), **json.loads(os.environ.get("DEFER_TEST_CONFIG", "{}"))},
 )
 Defer(app)
 

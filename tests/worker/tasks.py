@@ -4,6 +4,7 @@ Started as ``celery -A tests.worker.tasks worker``; the environment says the res
 
 - CELERY_BROKER_URL, CELERY_RESULT_BACKEND: Celery's own variables
 - DEFER_TEST_QUEUE: the default queue
+- DEFER_COMMIT: the setting ``defer_commit``
 - DEFER_TEST_CONFIG: further settings, as JSON; they are read with the namespace CELERY
 - DEFER_TEST_PLAIN: leave ``Defer(app)`` out
 - DEFER_TEST_TRACER: see tracing.py
@@ -23,6 +24,7 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
 from celery_defer import Defer, Parent, PayloadError, ResultError, current_run, defer, deferred
+from tests.support import commit
 from tests.worker.tracing import start_tracer
 
 PLAIN = "DEFER_TEST_PLAIN" in os.environ
@@ -42,7 +44,10 @@ app.config_from_object(
         "CELERY_DEFER_RELAY_INTERVAL": 0.2,
         **{
             f"CELERY_{name.upper()}": value
-            for name, value in json.loads(os.environ.get("DEFER_TEST_CONFIG", "{}")).items()
+            for name, value in {
+                **commit.settings(),
+                **json.loads(os.environ.get("DEFER_TEST_CONFIG", "{}")),
+            }.items()
         },
     },
     namespace="CELERY",

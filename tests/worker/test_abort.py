@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from celery_defer import run_id
 from tests.support.processes import wait_until
 from tests.worker.caller import Caller
 from tests.worker.local import IN_DOCKER
+
+pytestmark = pytest.mark.in_each_way
 
 PYTHON = "python" if IN_DOCKER else sys.executable
 NEXT = {"id": "next", "kind": "plain", "n": 1}

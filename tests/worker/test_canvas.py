@@ -19,6 +19,8 @@ from tests.support.processes import wait_until
 from tests.worker.caller import Caller
 from tests.worker.local import LocalWorker
 
+pytestmark = pytest.mark.in_each_way
+
 CONFIG = '{"worker_deduplicate_successful_tasks": true}'
 
 #: Sends, and answers what waits for the outcome.

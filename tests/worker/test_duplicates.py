@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from uuid import uuid4
+
+import pytest
 
 from celery_defer import run_id
 from tests.support.processes import wait_until
 from tests.worker.caller import Caller
+
+pytestmark = pytest.mark.in_each_way
 
 NEXT = {"id": "next", "kind": "plain", "n": 1}
 
@@ -88,7 +93,7 @@ def test_retries_of_a_deferred_run_are_celerys(caller: Caller) -> None:
 
 
 def test_a_parent_that_is_delivered_twice_has_its_deferred_runs_once(caller: Caller) -> None:
-    parent = "5f4a1c9e-6a0b-4c7e-b1f5-3b0b7d1c2e42"
+    parent = str(uuid4())
 
     for _ in range(2):
         caller.send_with({"task_id": parent}, "parents.many", count=3)

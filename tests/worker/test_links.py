@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from uuid import uuid4
 
 import pytest
 
 from celery_defer import run_id
 from tests.support.processes import wait_until
 from tests.worker.caller import Caller
+
+pytestmark = pytest.mark.in_each_way
 
 NEXT = {"id": "next", "kind": "plain", "n": 1}
 
@@ -25,11 +28,12 @@ def test_the_first_thousand_deferred_runs_are_listed_and_all_are_published(
     caller: Caller,
 ) -> None:
     """6.1 and 3.7: every call arrives, also beyond what the result lists."""
-    parent = caller.send("parents.many", count=1_005, queue="linked")
+    queue = f"linked-{uuid4()}"
+    parent = caller.send("parents.many", count=1_005, queue=queue)
     runs = [run_id(parent, f"call-{n}") for n in range(1_005)]
 
-    wait_until(lambda: caller.redis.llen("linked") >= 1_005, "all are published")
-    published = [json.loads(raw)["headers"]["id"] for raw in caller.redis.lrange("linked", 0, -1)]
+    wait_until(lambda: caller.redis.llen(queue) >= 1_005, "all are published")
+    published = [json.loads(raw)["headers"]["id"] for raw in caller.redis.lrange(queue, 0, -1)]
 
     assert published[::-1] == runs
     assert caller.children(parent) == runs[:1_000]

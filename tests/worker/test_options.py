@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
+
 from celery_defer import run_id
 from tests.worker.caller import Caller
+
+pytestmark = pytest.mark.in_each_way
 
 
 def deferred_with(caller: Caller, **options: Any) -> str:

@@ -12,6 +12,8 @@ from tests.support.proxy import Proxy
 from tests.worker.caller import Caller
 from tests.worker.local import LocalWorker
 
+pytestmark = pytest.mark.in_each_way
+
 CONFIG = '{"task_inherit_parent_priority": true}'
 
 

@@ -8,6 +8,8 @@ from celery_defer import run_id
 from tests.support.processes import wait_until
 from tests.worker.caller import Caller
 
+pytestmark = pytest.mark.in_each_way
+
 WHENS = ("success", "failure", "always", "now")
 
 

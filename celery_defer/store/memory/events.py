@@ -9,8 +9,6 @@ from celery_defer.ids import RunId
 from celery_defer.store.memory.state import MemoryRecord, MemoryState
 from celery_defer.store.values import NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
-__all__ = ["MemoryEvents"]
-
 
 class MemoryEvents(MemoryState):
     """Finds a waiting run by looking at all of them."""
@@ -49,7 +47,7 @@ class MemoryEvents(MemoryState):
             leases = tuple(self._lease(id, until) for id in free)
             return Emitted(len(woken), leases, has_more=has_more)
 
-    def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:  # noqa: ARG002
+    def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
         return [event for event in self._kept(digest) if since <= event.at < before]
 
     def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:

@@ -12,21 +12,12 @@ from celery_defer.store.memory.runs import MemorySteps
 from celery_defer.store.memory.state import MemoryRecord
 from celery_defer.store.values import Claim, Leased, Quarantined
 
-__all__ = ["MemoryStore"]
-
 
 class MemoryStore(MemorySteps, MemoryEvents):
     """Keeps everything in this process, for tests; nothing outlives it, and nothing expires."""
 
     def stage(
-        self,
-        id: RunId,
-        token: str,
-        body: bytes,
-        due: float,
-        keep: float,  # noqa: ARG002
-        *,
-        replaces: bool = True,
+        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
     ) -> bool:
         with self._lock:
             if not replaces and id in self._outbox and self._outbox[id].token != token:
@@ -60,7 +51,7 @@ class MemoryStore(MemorySteps, MemoryEvents):
                     over=None,
                 )
 
-    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:  # noqa: ARG002
+    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
         with self._lock:
             if self._has(id, token):
                 self._aside[id] = Quarantined(id, reason, self._outbox.pop(id).body)
@@ -74,7 +65,7 @@ class MemoryStore(MemorySteps, MemoryEvents):
     def risks(self) -> list[str]:
         return ["the store is in this process, and ends with it"]
 
-    def claim(self, id: RunId, owner: str, keep: float) -> Claim:  # noqa: ARG002
+    def claim(self, id: RunId, owner: str, keep: float) -> Claim:
         with self._lock:
             if id in self._runs and self._runs[id].turn:
                 return Claim("", is_mine=False)

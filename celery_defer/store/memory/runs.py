@@ -21,25 +21,18 @@ from celery_defer.store.values import (
     Verdict,
 )
 
-__all__ = ["MemorySteps"]
-
 
 class MemorySteps(MemoryState):
     """Keeps what a run remembers beside its record in the outbox."""
 
-    def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:  # noqa: ARG002
+    def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         with self._lock:
             run = self._runs[id]
             run.since = now if run.since is None else run.since
             return run.recalled()
 
     def resume(
-        self,
-        id: RunId,
-        turn: int,
-        owner: str,
-        keep: float,  # noqa: ARG002
-        report: Commands | None = None,  # noqa: ARG002
+        self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
     ) -> Resumed:
         with self._lock:
             run = self._runs[id]
@@ -48,28 +41,18 @@ class MemorySteps(MemoryState):
             run.owner = run.owner or owner
             return Resumed(Claim(run.owner, run.owner == owner), run.recalled())
 
-    def remember(
-        self,
-        id: RunId,
-        memos: Mapping[str, bytes],
-        keep: float,  # noqa: ARG002
-    ) -> bytes:
+    def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
         with self._lock:
             if self._runs[id].is_cancelled:
                 return b""
             kept = [self._runs[id].memos.setdefault(step, memo) for step, memo in memos.items()]
             return kept[-1]
 
-    def reaches(self, report: Commands) -> bool:  # noqa: ARG002
+    def reaches(self, report: Commands) -> bool:
         return False
 
     def park(
-        self,
-        id: RunId,
-        parking: Parking,
-        now: float,
-        keep: float,  # noqa: ARG002
-        report: Commands | None = None,  # noqa: ARG002
+        self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
     ) -> Arrival:
         with self._lock:
             run, wait = self._runs[id], parking.subscription
@@ -98,12 +81,7 @@ class MemorySteps(MemoryState):
             return Arrival(Verdict.PARKED)
 
     def give_up(
-        self,
-        id: RunId,
-        step: str,
-        wait: Subscription,
-        nothing: bytes,
-        keep: float,  # noqa: ARG002
+        self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float
     ) -> bytes:
         with self._lock:
             run = self._runs[id]
@@ -111,12 +89,7 @@ class MemorySteps(MemoryState):
             return run.memos.setdefault(step, nothing)
 
     def cancel(
-        self,
-        id: RunId,
-        keep: float,  # noqa: ARG002
-        until: float,
-        *,
-        only_parked: bool = False,
+        self, id: RunId, keep: float, until: float, *, only_parked: bool = False
     ) -> bytes | None:
         with self._lock:
             record = self._outbox.get(id)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from celery_defer.ids import RunId
 from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent
 
-__all__ = ["MemoryAlarm", "MemoryRecord", "MemoryRun", "MemoryState"]
-
 
 @dataclass(frozen=True, slots=True)
 class MemoryRecord:

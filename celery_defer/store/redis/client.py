@@ -9,8 +9,7 @@ from typing import Any
 
 from celery_defer.commands import Commands, database_of, server_of
 from celery_defer.ids import RunId
-
-__all__ = ["RedisAlarm", "RedisClient", "number", "seconds"]
+from celery_defer.store.redis.script import Script
 
 _LUA = files("celery_defer.store.redis") / "lua"
 
@@ -28,10 +27,10 @@ class RedisClient:
         connection = client.connection_pool.connection_kwargs
         self._server, self._database = server_of(connection), database_of(connection)
 
-    def _script(self, *parts: str) -> Any:
+    def _script(self, *parts: str) -> Script:
         """Register the script whose parts have these names, in this order."""
         sources = [(_LUA / f"{part}.lua").read_text() for part in parts]
-        return self._client.register_script("".join(sources))
+        return Script(self._client, "".join(sources))
 
     def _along(self, report: Commands | None) -> list[Any]:
         """Return the arguments that let a script execute *report*; none if it cannot."""

@@ -10,8 +10,6 @@ from celery_defer.store.redis.client import RedisClient, number, seconds
 from celery_defer.store.redis.replies import emitted, leased, sent
 from celery_defer.store.values import NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
-__all__ = ["RedisEvents"]
-
 
 class RedisEvents(RedisClient):
     """Keeps events by what stands for their values, and waits in one index of all."""

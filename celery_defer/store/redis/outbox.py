@@ -11,8 +11,6 @@ from celery_defer.store.redis.client import RedisClient, seconds
 from celery_defer.store.redis.replies import quarantined
 from celery_defer.store.values import Claim, Leased, Quarantined
 
-__all__ = ["RedisOutbox"]
-
 
 class RedisOutbox(RedisClient):
     """Keeps each record as one string, and one index of when they are due."""

@@ -16,8 +16,6 @@ from celery_defer.store.values import (
     Verdict,
 )
 
-__all__ = ["arrival", "emitted", "leased", "quarantined", "recalled", "sent"]
-
 
 def recalled(rows: Iterable[bytes]) -> Recalled:
     fields = iter(rows)

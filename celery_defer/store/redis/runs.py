@@ -19,8 +19,6 @@ from celery_defer.store.values import (
     Subscription,
 )
 
-__all__ = ["RedisRuns"]
-
 # A relay looks for what is due at least as often.
 _SOON = 60.0
 

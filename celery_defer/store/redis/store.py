@@ -14,8 +14,6 @@ from celery_defer.store.redis.events import RedisEvents
 from celery_defer.store.redis.outbox import RedisOutbox
 from celery_defer.store.redis.runs import RedisRuns
 
-__all__ = ["RedisStore"]
-
 _PATIENCE = {
     # Once more on a connection that was dropped meanwhile; not on a server that hangs.
     "retry": Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),

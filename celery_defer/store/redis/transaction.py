@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from celery_defer.commands import Commands
-
-__all__ = ["commit"]
+from celery_defer.store.redis.script import Script
 
 _SOURCE = (files("celery_defer.store.redis") / "lua" / "commit.lua").read_text()
-_scripts: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def commit(
@@ -39,8 +36,8 @@ def _listed(rows: Sequence[Sequence[Any]]) -> Iterable[Any]:
         yield from row
 
 
-def _script_of(client: Any) -> Any:
-    script = _scripts.get(client)
+def _script_of(client: Any) -> Script:
+    script: Script | None = vars(client).get("_defer_commit")
     if script is None:
-        script = _scripts[client] = client.register_script(_SOURCE)
+        script = client._defer_commit = Script(client, _SOURCE)
     return script

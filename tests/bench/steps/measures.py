@@ -31,6 +31,8 @@ _PATIENCE = 60
 _NAPS = 200
 _NAPS_ALONE = 7
 _FLOATING = 1_500
+# Runs of a drain that park, or do nothing.
+_PARKS = 300
 _LATE_MS = 20.0
 # Seconds before it is due that a crowd is parked; and that a worker is killed.
 _AHEAD = 1.5
@@ -142,7 +144,7 @@ def wakes(size: Size) -> Iterator[Figure]:
     for crowd in size.crowds:
         yield Figure.of(
             "redis", f"wake with {crowd:,} parked / .delay()",
-            taken["woken", crowd], taken["landed", crowd], target=at_most(1.6),
+            taken["woken", crowd], taken["landed", crowd], target=at_most(1.3),
         )  # fmt: skip
     yield Figure.of(
         "redis", f"memory of a worker with {size.crowds[-1]:,} parked / before",
@@ -175,6 +177,21 @@ def weights(size: Size) -> Iterator[Figure]:
     yield Figure.of(
         "redis", f"memory of a worker after {size.weighed:,} runs parked / before", [kept], [1],
         unit="", target=at_most(1.05),
+    )  # fmt: skip
+
+
+def parks(size: Size) -> Iterator[Figure]:
+    """Runs per second that leave their worker, against tasks that do nothing."""
+    rates: Series = defaultdict(list)
+    with own_site() as site, StepWorker(site) as worker:
+        for number in range(size.rounds + 1):
+            for name in ("noop", "parks"):
+                took = worker.drain(f"bench.{name}", (), _PARKS)
+                if number:
+                    rates[name].append(_PARKS / took["wall"])
+    yield Figure.of(
+        "redis", "parks per second / no-op tasks", rates["parks"], rates["noop"],
+        unit="/s", target=at_least(0.6),
     )  # fmt: skip
 
 
@@ -220,7 +237,7 @@ def lateness(size: Size) -> Iterator[Figure]:
     )  # fmt: skip
     yield Figure.of(
         "redis", f"lateness of {_NAPS} sleeps / of as many .delay() at once",
-        late["slept"], late["burst"], unit="ms",
+        late["slept"], late["burst"], unit="ms", target=at_most(0.7),
     )  # fmt: skip
     yield Figure.of(
         "redis", "lateness after a SIGKILL of another worker / without",
@@ -254,6 +271,7 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "replays": replays,
     "wakes": wakes,
     "weights": weights,
+    "parks": parks,
     "drains": drains,
     "lateness": lateness,
     "idle": idle,

@@ -54,6 +54,12 @@ def waits(order_id: str, **order: Any) -> None:
     tell(who="woken", at=monotonic())
 
 
+@app.task(name="bench.parks")
+def parks(**order: Any) -> None:
+    """Leave the worker for a day."""
+    step.sleep("a day", "1d")
+
+
 @app.task(name="bench.lands")
 def lands(**order: Any) -> None:
     tell(who="landed", at=monotonic())

@@ -1,6 +1,7 @@
 """The app of the workers that get killed.
 
-KILLS_SETTINGS has Celery's settings as JSON. Which run dies where is said in Redis: see points.py.
+DEFER_COMMIT says how it commits, KILLS_SETTINGS has Celery's settings as JSON, and KILLS_RIDES is 1
+where these let messages go with the result. Which run dies where is said in Redis: see points.py.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from celery import Celery, current_task
 
 from celery_defer import Defer, defer, deferred, send_event, step
 from celery_defer.model import When
+from tests.support import commit
 from tests.worker.kills import points
 
 app = Celery("kills", set_as_current=True)
-app.conf.update(json.loads(os.environ["KILLS_SETTINGS"]))
+app.conf.update({**commit.settings(), **json.loads(os.environ["KILLS_SETTINGS"])})
 with points.installed(app):
     Defer(app)
 

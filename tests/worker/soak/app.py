@@ -16,8 +16,9 @@ from kombu.transport.redis import Channel
 
 from celery_defer import Defer, current_run, defer, deferred, send_event, step
 from celery_defer.model import HEADER
-from celery_defer.run import WAKE
+from celery_defer.run import WAKE, WakeHeader
 from celery_defer.run.scope import find
+from tests.support import commit
 from tests.worker.soak.events import EVENTS, Event, Plan
 from tests.worker.soak.journeys import EVENT, Journey
 
@@ -41,6 +42,7 @@ app.conf.update(
     defer_grace=1,
     defer_relay_interval=0.2,
     defer_key_prefix=PREFIX,
+    **commit.settings(),
 )
 #: How likely a pool's child dies at each of the two moments that matter most, where there is
 #: something to publish.
@@ -169,7 +171,7 @@ def _do(id: str, number: int) -> int:
 
 
 def _wake(request: Any) -> dict[str, Any]:
-    wake = Wake.open(vars(request))
+    wake = WakeHeader.of(vars(request))
     return {"token": wake.token, "leg": wake.turn} if wake else {"leg": 0}
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from tests.support import commit
 from tests.support.processes import CeleryWorker
 
 __all__ = ["Fleet", "fleet"]
@@ -27,14 +28,14 @@ _RISK = "0.02"
 
 
 class _Worker(CeleryWorker):
-    def __init__(self, number: int, url: str, folder: Path) -> None:
+    def __init__(self, number: int, url: str, way: str, folder: Path) -> None:
         self.pool, concurrency = _POOLS[number]
         urls = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
         super().__init__(
             "tests.worker.soak.app",
             f"soak-{number}@localhost",
             *("--pool", self.pool, "--concurrency", concurrency),
-            env={**urls, "SOAK_RISK": _RISK},
+            env={**urls, "SOAK_RISK": _RISK, commit.VARIABLE: way},
             folder=folder / f"worker-{number}",
         )
 
@@ -104,9 +105,15 @@ class Fleet:
 
 @contextmanager
 def fleet(url: str, random: Random, keep_logs: Path | None = None) -> Iterator[Fleet]:
-    """Give workers on the Redis database at *url*, all started; none is left behind."""
+    """Give workers on the Redis database at *url*, all started; none is left behind.
+
+    The ways to commit take turns among them, in an order that *random* draws.
+    """
     folder = Path(tempfile.mkdtemp(prefix="celery-defer-soak-"))
-    workers = [_Worker(number, url, folder) for number in range(len(_POOLS))]
+    places = range(len(_POOLS))
+    ways = [commit.WAYS[place % len(commit.WAYS)] for place in places]
+    random.shuffle(ways)
+    workers = [_Worker(number, url, ways[number], folder) for number in places]
     own = Fleet(random, workers, folder)
     try:
         own.start()

@@ -5,8 +5,8 @@
 -- Returns the SUCCESS that it has kept, for then it does nothing; else nothing.
 -- Messages go first: if one is refused, no result is stored.
 local stored = ARGV[1] == '1' and redis.call('GET', KEYS[1])
-local is_json, meta = pcall(cjson.decode, stored or '')
-if is_json and type(meta) == 'table' and meta.status == 'SUCCESS' then
+local meta = stored and cjson.decode(stored) -- raises for what is for Celery to read
+if type(meta) == 'table' and meta.status == 'SUCCESS' then
   return stored
 end
 local at = 4
