@@ -237,7 +237,8 @@ def test_the_worker_that_receives_a_wake_up_says_so_before_celerys_own_events(
         event_dispatcher = SimpleNamespace(send=lambda event, uuid: sent.append((event, uuid)))
 
     task_received.send(
-        sender=Consumer(), request=SimpleNamespace(id="run", message=SimpleNamespace(headers=headers))
+        sender=Consumer(),
+        request=SimpleNamespace(id="run", message=SimpleNamespace(headers=headers)),
     )
 
     assert sent == events

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request, create_request_cls
 
 from celery_defer import defer, step
-from celery_defer.app.tracer import _Left, _LeftInfo
+from celery_defer.app.ignored import Ignored, _Info
 from tests.support.inside import WatchedStore, Worker
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -57,8 +57,8 @@ def test_no_traceback_is_made_of_a_run_that_leaves(
     """It is not if Celery's tracer has stopped calling celery.app.trace.ExceptionInfo."""
     _, traced = leave(app, worker, ship)
 
-    assert type(traced.retval) is _LeftInfo
-    assert type(traced.retval.exception) is _Left
+    assert type(traced.retval) is _Info
+    assert type(traced.retval.exception) is Ignored
     assert traced.info.state == "IGNORED"
 
 
@@ -70,10 +70,10 @@ def test_what_is_told_of_a_run_that_leaves_comes_through_the_pool(
 
     info = ForkingPickler.loads(ForkingPickler.dumps(traced.retval))
 
-    assert type(info) is _LeftInfo
-    assert (type(info.exception), info.exception.args) == (_Left, traced.retval.exception.args)
-    assert info.exc_info == (_Left, info.exception, None)
-    assert (info.type, info.internal, info.tb, info.traceback) == (_Left, True, None, "")
+    assert type(info) is _Info
+    assert (type(info.exception), info.exception.args) == (Ignored, traced.retval.exception.args)
+    assert info.exc_info == (Ignored, info.exception, None)
+    assert (info.type, info.internal, info.tb, info.traceback) == (Ignored, True, None, "")
 
 
 class Listening:
