@@ -294,15 +294,15 @@ def test_a_soft_time_limit_that_strikes_in_it_ends_a_parent_as_it_ends_one_witho
     server: Server,
 ) -> None:
     app = app_on(server)
-    client: Any = app.backend.client
+    pool: Any = app.backend.client.connection_pool
 
     def late(*_: Any, **__: Any) -> None:
-        del client.execute_command
+        del pool.get_connection
         raise SoftTimeLimitExceeded
 
     ends, ship, worker = [], ship_of(app), Worker(app)
     for body in (lambda: defer("ship", ship, 1) and 7, int):
-        client.execute_command = late
+        pool.get_connection = late
         ends.append(_end_of(worker, parent_of(app, body)))
 
     assert ends[0] == ends[1] != ([], "")

@@ -193,7 +193,7 @@ def test_values_that_have_a_number_in_common_are_told_apart(
 
     found = emit(store, event(), {NO_SHAPE: "by-two"})
 
-    assert [taken.id for taken in found.leases] == ["two"]
+    assert [taken.id for taken in found.leased] == ["two"]
     assert redis.zrange("defer:waits", 0, -1) == [b"one"]
 
 

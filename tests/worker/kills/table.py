@@ -26,9 +26,9 @@ A parent defers three calls. At the point that a row names, a process gets `SIGK
 then started again. A cell says how often the bodies of the deferred runs completed, counted by
 the bodies themselves when the outbox was empty and the queue read to its end:
 
-- **once**: each completed exactly once. So it is wherever the parent's SUCCESS is stored; with
+- **once**: each completed exactly once. This is so wherever the parent's SUCCESS is stored; with
   `ignore_result`, wherever its body has returned.
-- **never**: none began. So it is wherever no SUCCESS is stored in the end. *Record waits*: Celery
+- **never**: none began. This is so wherever no SUCCESS is stored in the end. *Record waits*: Celery
   has lost the run with its worker, and the record waits for a result that nobody will store, until
   it expires.
 - **★**: Celery's own way with the deferred run that was killed; the other two completed once.
@@ -36,16 +36,15 @@ the bodies themselves when the outbox was empty and the queue read to its end:
   without `reject_on_worker_lost`. **twice ★**: acknowledged late, a run whose result was not
   stored runs again, and without `worker_deduplicate_successful_tasks` also one whose result was
   stored. Celery does so with every task.
-- **—**: not tried, or impossible: a pool of threads has no child, and the relay lives in the
+- **—**: not tried, or impossible: a pool of threads has no child, and the relay runs in the
   main process.
 
-Each column adds to a default configuration with results in Redis. In *+* columns the settings
-of the column before hold too.
+Each column adds settings to a default configuration with results in Redis. A *+* column has the
+settings of the column before it too.
 
 Where the broker is the Redis of the results, the messages go with the parent's result, in one
 transaction: both are there, or neither. Then no record is staged, publishing has no middle, and a
-relay finds no work; these rows have a — there. *Its body has returned* means that the messages
-are made, and nothing is sent.
+relay finds no work; these rows have a — there. When *its body has returned*, nothing is sent.
 
 On RabbitMQ, with `ignore_result`, and everywhere with `defer_commit = "signal"`, what the second
 table shows for Redis, the calls are staged when the body has returned, and published when
@@ -61,26 +60,26 @@ between loses it.
 """
 
 _STEPS = """\
-A run does a step, parks (for a third of a second; in the rows that tell of an event, until that
+A run does a step, parks (for a third of a second; in the rows about an event, until that event
 comes), and does another step. A cell says how often its body completed:
 
-- **once**: and each step once. So it is wherever the run was parked, and wherever Celery runs it
-  again: what was finished is not done again.
-- **once; its step twice**: the step's function had answered, and nobody had been told. A step is
-  done at least once, and once it is kept, never again.
-- **lost ★**, **twice ★**: Celery's own way with a run at work, as above. A whole worker that is
-  killed in the resumed body leaves it in STARTED; one before leaves it in PENDING, or where
-  Celery tells of it, in STARTED.
+- **once**: and each step once. This is so wherever the run was parked, and wherever Celery runs
+  it again: a finished step is not done again.
+- **once; its step twice**: the step's function had returned, and its result was not stored yet. A
+  step is done at least once, and once its result is stored, never again.
+- **lost ★**, **twice ★**: what Celery does with a run that is killed in its body, as above. If the
+  whole worker is killed in the resumed body, the run's state stays STARTED; before that, it stays
+  PENDING, or STARTED with `task_track_started`.
 
-A child that is killed when the run *is parked, its message not acknowledged* lets Celery store
-FAILURE (`WorkerLostError`) where it does not run the message again; the run is parked all the
-same, goes on when its wait is over, and its result takes the place of that.
+If a child is killed when the run *is parked, its message not acknowledged*, Celery stores
+FAILURE (`WorkerLostError`) where it does not run the message again. The run is parked all the
+same, goes on when its wait is over, and its result replaces the FAILURE.
 
 """
 
 
 def render(seen: Mapping[Cell, Seen], of_steps: Mapping[StepCell, StepSeen]) -> str:
-    """Answer the page that shows what was seen."""
+    """Return the page that shows what was seen."""
     calls = {cell: _of_call(cell, seen[cell]) for cell in CELLS if cell in seen}
     steps = {cell: _of_step(cell, of_steps[cell]) for cell in STEP_CELLS if cell in of_steps}
     tables: list[tuple[str, str, Iterator[str]]] = []
