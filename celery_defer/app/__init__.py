@@ -1,4 +1,4 @@
-"""``Defer(app)``: where Celery's tracer, worker and signals are met."""
+"""``Defer(app)``: the hooks into Celery's tracer, worker and signals."""
 
 from celery_defer.app.control import abort, cancel
 from celery_defer.app.extension import Defer

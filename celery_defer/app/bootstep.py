@@ -1,10 +1,9 @@
-"""What a worker does for the package: it checks the settings, and runs the relay."""
+"""What each worker does for the package: check the settings, and run the relay."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -18,18 +17,18 @@ from celery_defer.store import Store
 
 logger = logging.getLogger(__name__)
 
-# So long a worker that stops may wait for its relay.
+# How long a worker that stops may wait for its relay.
 _LONGEST_REST = 1.0
 
 
 class RelayStep(bootsteps.StartStopStep):
-    """Starts once the pool has forked, in the worker's main process; stops before the pool."""
+    """Starts after the pool has forked, in the worker's main process; stops before the pool."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        # Read here, so that a wrong one stops the worker at its start.
+        # Read here, so that a bad setting stops the worker at its start.
         extension = extension_of(worker.app)
         self._connections = MainConnections.of(worker.app)
         store = extension.store
@@ -50,16 +49,16 @@ class RelayStep(bootsteps.StartStopStep):
 
 
 class _Thread:
-    """Ticks beside the worker, also while a solo worker is inside a task.
+    """The relay's thread; it also runs while a solo worker runs a task.
 
-    A thread; a greenlet where the pool has patched threads.
+    A greenlet, if the pool has patched threads.
     """
 
     def __init__(self, extension: Any, store: Store, worker: Any) -> None:
         self._clock = extension.clock
         self._interval = extension.settings.relay_interval
-        self._announces = partial(_sends_events, worker)
-        self._relay = Relay(extension.app, store, extension.settings, announces=self._announces)
+        self._worker = worker
+        self._relay = Relay(extension.app, store, extension.settings)
         self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
         self._alarm = store.alarm()
         self._stopping = threading.Event()
@@ -81,19 +80,19 @@ class _Thread:
 
     def _tick(self) -> int:
         try:
-            listeners.note(self._announces())
+            listeners.note(_sends_events(self._worker))
             self._revoked.look()
             return self._relay.tick(self._clock())
-        except Exception:  # the store or the backend is away; nothing is lost by that
+        except Exception:  # the store or the backend is away; nothing is lost
             logger.exception("the relay could not look into the outbox; it tries again")
             return 0
 
     def _rest(self) -> None:
-        """Wait until the next look, or until something is due; runs that park say when they are."""
+        """Wait until the next look, or until a record is due; parking a run sets off the alarm."""
         until = self._clock() + self._interval
         try:
             until = min(until, self._relay.next_due() or until)
-        except Exception:  # as the next look will tell
+        except Exception:  # the next look logs the reason
             logger.debug("the outbox does not say what is due next", exc_info=True)
         while not self._stopping.is_set() and (left := until - self._clock()) > 0:
             due = self._alarm.wait(min(left, _LONGEST_REST))
@@ -101,12 +100,10 @@ class _Thread:
 
 
 def _sends_events(worker: Any) -> bool:
-    """Whether the worker sends events of tasks, which ``celery control`` turns on and off."""
+    """Whether the worker sends task events, which ``celery control`` turns on and off."""
     events = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
-    if events is None:  # it is still starting
-        return True
-    # celery.worker.consumer.events.Events: without -E there are those of heartbeats alone.
-    return bool(events.enabled and (not events.groups or "task" in events.groups))
+    # celery.worker.consumer.events.Events: without -E it sends heartbeats only.
+    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
 
 
 def _warn_of_no_store() -> None:

@@ -1,4 +1,4 @@
-"""What any process may do to a run that is not its own."""
+"""What any process may do to a run: abort or cancel it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from celery_defer.text import safe_repr
 
 
 def abort(parent_id: str, defer_id: str) -> bool:
-    """Withdraw what the run *parent_id* has deferred, or will defer, under *defer_id*.
+    """Withdraw the call *defer_id* of the run *parent_id*, which may still be to come.
 
     Returns True if the deferred run will never start, or was parked and ends as REVOKED; False
-    if it has started. May be called from any process with the app, at any time, and again.
-    Raises IdError for what is no id, and StoreError where the app has no Redis to keep this in,
-    or it does not reply.
+    if it has started. Any process with the app may call this, at any time, and again. Raises
+    IdError for a bad id, and StoreError if the app has no Redis, or it does not reply.
 
     >>> abort(order.id, "reminder")
     """
@@ -34,11 +33,10 @@ def abort(parent_id: str, defer_id: str) -> bool:
 def cancel(run_id: str, *, terminate: bool = False) -> bool:
     """End a run as REVOKED; return whether it was parked, and so has ended at once.
 
-    One that is running ends at its next step; with *terminate* Celery's workers
-    kill the process that it is in, as ``AsyncResult.revoke(terminate=True)`` does. One whose
-    message is on its way does not start. May be called from any process with the app, and again.
-    Raises IdError for what is no id, and StoreError where the app has no Redis, or it does not
-    answer.
+    A run in progress ends at its next step; with *terminate*, Celery kills its process, as
+    ``AsyncResult.revoke(terminate=True)`` does. A run whose message is still in the queue does not
+    start. Any process with the app may call this, and again. Raises IdError for a bad id, and
+    StoreError if the app has no Redis, or it does not reply.
 
     >>> cancel(handle.id)
     """
@@ -56,7 +54,7 @@ def _run_id(id: object) -> RunId:
         return RunId(ids.check(id))
     except IdError:
         raise IdError(
-            f"{safe_repr(id)} is no id of a run: give the text, such as result.id"
+            f"{safe_repr(id)} is not the id of a run: give the text, such as result.id"
         ) from None
 
 
@@ -68,10 +66,10 @@ def _extension() -> tuple[Any, Store]:
 
 
 def _replying(outcome: str) -> AbstractContextManager[None]:
-    """Raise StoreError where the store, or the backend with the runs' results, is away."""
+    """Raise StoreError if the store or the result backend is away."""
     return guard.translated(
         lambda error: StoreError(
-            f"{outcome}, for the store or the result backend is away "
+            f"{outcome}, because the store or the result backend is away "
             f"({type(error).__name__}: {error}): call this again when it is back"
         ),
         unless=DeferError,

@@ -1,4 +1,4 @@
-"""``Defer(app)``: the package, for one Celery app."""
+"""``Defer(app)``: the package in one Celery app."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Defer:
     """Let the tasks of *app* defer follow-up work.
 
     Call it once, where the app is made, before or after its configuration. Settings come
-    from ``app.conf.defer_*``; SettingsError tells of a wrong one when a worker starts or
-    when a run first defers.
+    from ``app.conf.defer_*``; a wrong one raises SettingsError when a worker starts or a run
+    first defers.
 
     >>> app = Celery("shop", broker="redis://localhost:6379/0")
     >>> Defer(app)
@@ -32,9 +32,9 @@ class Defer:
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        #: Returns seconds since 1970; a suite may have another one.
+        #: Returns seconds since 1970; tests may replace it.
         self.clock: Callable[[], float] = time
-        #: Calls the function of a step, whose id is given; a suite may count that, or let it fail.
+        #: Calls a step's function, given the step's id; tests may replace it.
         self.call_step: Callable[[str, Callable[[], Any]], Any] = _call
         app._celery_defer = self
         add(app)
@@ -54,12 +54,12 @@ class Defer:
 
     @cached_property
     def inherits_priority(self) -> bool:
-        """Whether a run hands its priority down, as Celery's tracer reads it: once."""
+        """Whether a run passes its priority on; read once, as by Celery's tracer."""
         return bool(self.app.conf.task_inherit_parent_priority)
 
     @cached_property
     def store(self) -> Store | None:
-        """Where deferred calls are kept until they are published; None without a Redis."""
+        """The store of the outbox; None without a Redis."""
         for url, options in self._places():
             if url and _is_redis(url):
                 # Celery's own keys have this prefix where several projects share one Redis.
@@ -82,8 +82,7 @@ def _call(step: str, function: Callable[[], Any]) -> Any:  # noqa: ARG001
 
 
 def _one_url(broker: Any) -> str | None:
-    """Return what a broker's setting says, which may be several URLs: all of a set of sentinels,
-    or the first of those that take turns."""
+    """Return the broker's URL: the first of several, but all of a set of sentinels."""
     urls = broker.split(";") if isinstance(broker, str) else list(broker or [])
     if not urls:
         return None
@@ -91,7 +90,7 @@ def _one_url(broker: Any) -> str | None:
 
 
 def _with_tls(url: str | None, settings: Any) -> str | None:
-    """Put the ``broker_use_ssl`` of a Redis into its URL, where its result backend would look."""
+    """Put the ``broker_use_ssl`` of a Redis into its URL, as its result backend has it."""
     if not url or not url.startswith("rediss:") or not isinstance(settings, dict):
         return url
     query = urlencode({name: getattr(value, "name", value) for name, value in settings.items()})
@@ -103,9 +102,9 @@ def _is_redis(url: str) -> bool:
 
 
 def _client(app: Any, url: str, options: dict[str, Any]) -> Any:
-    """A client as Celery's own result backend makes it: TLS, sentinels, passwords, time-outs."""
+    """Return a client made by Celery's result backend, with its TLS, sentinels and timeouts."""
     resolved: Any = by_url(url, app.loader)
     backend, location = resolved
-    # The options of celery.backends.redis.RedisBackend, which may be those of the broker here.
+    # Read by celery.backends.redis.RedisBackend; here they may be the broker's.
     kind = type(backend.__name__, (backend,), {"_transport_options": options})
     return kind(app=app, url=location).client

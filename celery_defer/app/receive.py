@@ -13,7 +13,7 @@ from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
 from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
 from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
-from celery_defer.steps import know, left, restore
+from celery_defer.steps import load_steps, restore, suspended
 from celery_defer.store import Claim, Store
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float)
     if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
-        know(run, resumed.recalled)
+        load_steps(run, resumed.recalled)
     if resumed.claim.is_mine and not resumed.has_reported:
         report_started(run)
     return resumed.claim
@@ -116,7 +116,7 @@ def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float)
 def _check_parked(run: Scope) -> None:
     """A body that was told to end has ended, also where it has swallowed that."""
     if run.ending.phase is Phase.PARKED:
-        raise left(run)
+        raise suspended(run)
     if run.journal and run.journal.lost_store:
         run.drop()
         raise run.journal.lost_store
@@ -130,21 +130,27 @@ def _marks_redelivery(app: Any) -> bool:
 
 
 def _returned(run: Scope) -> None:
-    _restore(run)
+    came_again = run.came_again
+    if came_again:
+        _restore(run)
     run.ending.phase = Phase.RETURNED
-    if run.buffer.waiting() or (run.journal and any(run.journal.calls())):
+    has_calls = run.has_deferred and bool(run.buffer.waiting())
+    has_calls = has_calls or bool(run.journal and any(run.journal.calls()))
+    if came_again and not has_calls:
+        # What an attempt before this one has staged, and could not publish, is out of date.
+        forget(run)
+    # A run that was claimed has its result stored in one round trip, for the one that cost.
+    if has_calls or run.is_claimed:
         with guard.logged(
             logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task
         ):
             commit(run)
-    elif run.came_again:
-        # What an attempt before this one has staged, and could not publish, is out of date.
-        forget(run)
 
 
 def _raised(run: Scope) -> None:
     """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
-    _restore(run)
+    if run.came_again:
+        _restore(run)
     starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffer.waiting())
     if run.came_again and has_succeeded(run):
         run.drop()
@@ -159,6 +165,5 @@ def _raised(run: Scope) -> None:
 
 def _restore(run: Scope) -> None:
     """What a finished step has deferred is the run's, also if this attempt had no use for it."""
-    if run.came_again:
-        with guard.logged(logger, "run %s: what its steps have deferred is not known", run.run.id):
-            restore(run)
+    with guard.logged(logger, "run %s: what its steps have deferred is not known", run.run.id):
+        restore(run)

@@ -1,4 +1,4 @@
-"""Parked runs that Celery has been told to revoke: it remembers that for messages alone."""
+"""Parked runs that were revoked; Celery itself revokes only runs that have a message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Revoked:
-    """What this worker has been told to revoke, by celery.worker.control.revoke."""
+    """The ids that celery.worker.control.revoke has put into this worker's state."""
 
     def __init__(self, app: Any, store: Store, keep: float) -> None:
         self._app = app
@@ -24,19 +24,19 @@ class Revoked:
         self._seen: set[str] = set()
 
     def look(self) -> None:
-        """End the parked runs among those that were revoked since the last look."""
-        if not self._has_news():
+        """End the parked runs among those revoked since the last look."""
+        if not self._is_changed():
             return
         revoked = set(state.revoked)
-        news = revoked - self._seen
-        # Those that are at work here may park yet.
-        at_work = {id for id in news if id in state.requests}
-        for id in news:
+        new = revoked - self._seen
+        # Runs in progress here may still park.
+        in_progress = {id for id in new if id in state.requests}
+        for id in new:
             self._end(RunId(id))
-        self._seen = revoked - at_work
+        self._seen = revoked - in_progress
 
-    def _has_news(self) -> bool:
-        # One may have been forgotten for each that came.
+    def _is_changed(self) -> bool:
+        # Celery drops the oldest ids, so the number alone does not say it.
         is_longer = len(state.revoked) != len(self._seen)
         return is_longer or any(id not in state.revoked for id in self._seen)
 

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from celery_defer import guard
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Wire
@@ -71,11 +71,10 @@ class Capture(Batch):
         for name, key, value in self._rows:
             getattr(self._pipeline, name)(key, value)
         try:
-            self._pipeline.execute()
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:
-            raise OperationalError(f"the messages may have arrived or not: {error!r}") from error
+            with guard.translated(
+                lambda error: OperationalError(f"the messages may have arrived or not: {error!r}")
+            ):
+                self._pipeline.execute()
         finally:
             self._rows.clear()
 

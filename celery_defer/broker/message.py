@@ -28,8 +28,6 @@ class Message:
     target: Any = None
     #: ``[args, kwargs]`` as JSON, where it is known already.
     payload: bytes = b""
-    #: The worker that ran the run before: Flower is told that the run is tried again.
-    retried_by: str | None = None
 
     def again(self) -> Message:
         """Return the message of another publication: the first may have arrived."""

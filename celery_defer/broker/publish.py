@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
 from kombu import exceptions
 from kombu.exceptions import OperationalError
 
+from celery_defer import guard
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.capture import Capture
 from celery_defer.broker.confirms import Confirms
@@ -21,7 +21,7 @@ from celery_defer.ids import RunId
 
 logger = logging.getLogger(__name__)
 
-_Errors = tuple[type[BaseException], ...]
+_Errors = tuple[type[Exception], ...]
 
 # kombu 5.7 has both the batch and its error.
 _BATCH_ERRORS = tuple(filter(None, [getattr(exceptions, "BatchPublishError", None)]))
@@ -125,12 +125,9 @@ def _connect(app: Any, connection: Any) -> None:
         return
     if app.conf.task_publish_retry:
         connection.transport_options.update(app.conf.task_publish_retry_policy)
-    try:
+    # Also what kombu deems hopeless, as a wrong password.
+    with guard.translated(lambda error: OperationalError(f"{error!r}")):
         connection.default_channel  # noqa: B018  # opens it
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # also what kombu deems hopeless, as a wrong password
-        raise OperationalError(f"{error!r}") from error
 
 
 def _connection_errors(producer: Any) -> _Errors:

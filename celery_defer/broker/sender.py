@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-
+from celery_defer import guard
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Message
 from celery_defer.broker.template import TemplateSet, is_replaced, write
@@ -35,22 +33,16 @@ class Sender:
         self._templates = TemplateSet(app, batch)
         self._patched: dict[str, bool] = {}
 
-    def sends(self, message: Message, errors: tuple[type[BaseException], ...]) -> bool:
+    def sends(self, message: Message, errors: tuple[type[Exception], ...]) -> bool:
         """Publish one message; False, and a log line, if it alone is at fault."""
-        try:
+        with guard.logged(
+            logger, "run %s (%s) cannot be published", message.id, message.task, unless=errors
+        ):
             self._publish(message)
-        except SoftTimeLimitExceeded:
-            raise
-        except errors:
-            raise
-        except Exception:
-            logger.exception("run %s (%s) cannot be published", message.id, message.task)
-            return False
-        return True
+            return True
+        return False
 
     def _publish(self, message: Message) -> None:
-        if message.retried_by is not None:
-            self._announce(message)
         if message.target is not None and self._needs_apply_async(message):
             self._publish_by_task(message)
             return
@@ -127,21 +119,6 @@ class Sender:
             **route,
         )
         return headers, route.get("queue")
-
-    def _announce(self, message: Message) -> None:
-        """Let Flower show again what Celery tells of a run that has waited.
-
-        Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). The
-        event goes with the message, and before it.
-        """
-        self._events.hostname = message.retried_by or self._events.hostname
-        self._events.publish("task-retried", {"uuid": message.id}, self._batch.producer)
-
-    @cached_property
-    def _events(self) -> Any:
-        return self._app.events.Dispatcher(
-            self._batch.producer.connection, enabled=False, buffer_while_offline=False
-        )
 
 
 def _declared(message: Message) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from hashlib import blake2b
 from typing import Any, TypeVar, overload
 from uuid import uuid4
 
-from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import ValidationError
 from pydantic_core import to_json
 
@@ -46,8 +45,7 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
 
     def away(error: Exception) -> StoreError:
         # What a client of Redis raises has its place and reason in its text, not in its repr.
-        cause = error.__cause__ or error if isinstance(error, StoreError) else error
-        reason = f"{type(cause).__name__}: {cause}"
+        reason = f"{type(error).__name__}: {error}"
         return StoreError(
             f"event {event.name!r} finds no store ({reason}): send it again when it is back"
         )
@@ -63,14 +61,15 @@ def _made(
     own = uuid4().hex if id is None else checked("id", id)
     # Another name may have an event of the same id.
     unique = blake2b(to_json([name, own]), digest_size=16).hexdigest()
-    try:
+
+    def refused(error: Exception) -> EventError:  # a user's serializer may raise anything
+        reason = f"its data is not JSON: {error}"
+        if isinstance(error, ValidationError):
+            reason = listed(error)
+        return EventError(f"event {name!r} ({own}): {reason}")
+
+    with guard.translated(refused):
         json = kind.dump(kind.check(data) if isinstance(event, Event) else data)
-    except ValidationError as error:
-        raise EventError(f"event {name!r} ({own}): {listed(error)}") from error
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # a user's serializer may raise anything
-        raise EventError(f"event {name!r} ({own}): its data is not JSON: {error}") from error
     if len(json.encode()) > limit:
         raise EventError(
             f"event {name!r} ({own}) has {len(json.encode())} bytes of data; "

@@ -62,6 +62,9 @@ class Commit:
         run = self.run
         if run.store is None or run.is_eager or not self.record.calls:
             return
+        if run.is_redelivered and not replaces and stage.has_succeeded(run):
+            self.state = State.SUPERSEDED
+            return
         due = self.record.at + run.settings.grace
         # Known before the store replies: a soft time limit may strike when it has the record.
         lease = self.lease = stage.lease_of(run.run.id, self.record)
@@ -92,7 +95,7 @@ class Commit:
     def _transact(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
         # Celery looks for a SUCCESS first, and keeps that. In JSON the transaction can see to it,
         # which spares a round trip, and leaves no moment between looking and storing.
-        is_json = backend.serializer == "json"
+        is_json = backend.serializer == "json" and not getattr(backend, "compression", None)
         key = backend.get_key_for_task(self.run.run.id)
         result = commands_of(backend, store_result, looks=not is_json)
         if result is None:
@@ -112,14 +115,14 @@ class Commit:
             raise
         except Exception as error:  # refused: rights, memory, a script that is not allowed
             logger.warning(
-                "run %s: messages could not go with its result, and follow it: %r",
+                "run %s: messages could not go with its result, and follow it: %s",
                 self.run.run.id,
                 error,
             )
             self.state = State.WAITING
             self.stage()
             return store_result(backend)
-        self._conclude(is_ours=stored is None or any(stored in row for row in result.rows))
+        self._conclude(is_ours=stored is None or _is_of(result, stored))
         return None
 
     def _messages(self) -> Commands | None:
@@ -135,7 +138,7 @@ class Commit:
         """Note what the transaction came to; a lost reply makes Celery store the same twice."""
         if is_ours:
             self.state = State.COMMITTED if self.state is State.RIDING else self.state
-        elif self.run.came_again and self.lease is None:
+        elif self.run.is_redelivered and self.lease is None:
             self.state = State.SUPERSEDED
         else:  # the body may have stored the SUCCESS itself
             self.state = State.WAITING
@@ -173,6 +176,12 @@ def _may_ride(run: Scope, record: DeferredCalls) -> bool:
     if len(calls) > _MOST_CALLS or sum(len(call.payload) for call in calls) > _MOST_BYTES:
         return False
     return server_of_results(run.task.backend) is not None
+
+
+def _is_of(result: Commands, stored: bytes) -> bool:
+    """Whether it is this *result* that is stored, for its first reply was lost."""
+    words = (word for row in result.rows for word in row)
+    return stored in (word.encode() if isinstance(word, str) else word for word in words)
 
 
 def _is_published(call: Call) -> bool:

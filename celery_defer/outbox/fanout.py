@@ -9,15 +9,12 @@ from weakref import WeakKeyDictionary
 
 from pydantic_core import from_json
 
-from celery_defer import guard
-from celery_defer.errors import StoreError
 from celery_defer.ids import RunId
 from celery_defer.outbox import records
 from celery_defer.outbox.records import FanOut
 from celery_defer.outbox.wake import LEASE, wake
 from celery_defer.run import Memo
 from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store, digests
-from celery_defer.text import text_of
 
 # So many runs are woken by one look into the store.
 _LIMIT = 500
@@ -64,18 +61,15 @@ def _emit(extension: Any, event: SentEvent, rest: Rest | None) -> Emitted:
     data = from_json(Memo.unpack(event.memo).result)["data"]
     shapes = _shapes.setdefault(store, {}).get(event.name, ())
     now = extension.clock()
-    with guard.translated(
-        lambda error: StoreError(f"event {event.name!r} finds no store: {text_of(error)}")
-    ):
-        return store.emit(
-            event,
-            digests(event.name, data, [NO_SHAPE, *shapes]),
-            now=now,
-            until=now + LEASE,
-            limit=_LIMIT,
-            keep=extension.settings.event_retention,
-            rest=rest,
-        )
+    return store.emit(
+        event,
+        digests(event.name, data, [NO_SHAPE, *shapes]),
+        now=now,
+        until=now + LEASE,
+        limit=_LIMIT,
+        keep=extension.settings.event_retention,
+        rest=rest,
+    )
 
 
 def _learn(store: Store, name: str, shapes: Sequence[str]) -> None:

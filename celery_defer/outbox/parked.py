@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from pydantic import TypeAdapter
 
+from celery_defer import guard
 from celery_defer.broker import dumps, loads
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
@@ -116,17 +116,14 @@ def _without(usual: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, An
 
 def unpack(id: RunId, body: bytes) -> ParkedRun:
     """Read the parked run of that id; raise RecordError for what ``pack`` cannot have made."""
-    try:
+    # Celery's JSON has types, each of which may refuse its value.
+    with guard.translated(lambda error: RecordError(f"the parked run cannot be read: {error!r}")):
         lean = zlib.decompressobj(_RAW, _COMMON).decompress(body)
         plain = _RAW_UUID.sub(lambda found: b'"%b"' % str(UUID(bytes=found[1])).encode(), lean)
-        read = _adapter.validate_python({**loads(plain), "id": id})
+        run = _adapter.validate_python({**loads(plain), "id": id})
         return replace(
-            read, options=_whole_options(id, read.options), headers=_whole_headers(read.headers)
+            run, options=_whole_options(id, run.options), headers=_whole_headers(run.headers)
         )
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # kombu's JSON has types, each of which may refuse its value
-        raise RecordError(f"the parked run cannot be read: {error!r}") from error
 
 
 def _whole_options(id: RunId, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def publish(parent: Scope, outcome: Outcome) -> None:
     """Publish what waits for *outcome*, the end of the parent's run, if that is still to do."""
     pending: Commit | None = parent.ending.commit
-    if pending is not None:
+    if pending is not None and pending.record.calls:
         if parent.is_eager:
             _run_inline(parent, pending.record, outcome)
         elif pending.state in (State.WAITING, State.RIDING):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from celery.states import FAILURE
 
 from celery_defer.broker import is_there
+from celery_defer.current import extension_of
 from celery_defer.errors import RecordError
 from celery_defer.ids import run_id
 from celery_defer.outbox.fanout import go_on
@@ -50,8 +51,6 @@ class Relay:
     app: Any
     store: Store
     settings: Settings
-    #: Whether anybody listens to events of tasks.
-    announces: Callable[[], bool] = lambda: True
 
     def tick(self, now: float) -> int:
         """Take what is due and do what ``plan`` says; return how many records that was."""
@@ -86,7 +85,7 @@ class Relay:
             return
         leases = [lease for lease, _ in planned]
         runs = {lease.id: action.run for lease, action in planned if isinstance(action, WakeRun)}
-        delivery = wake(self.app, self.store, leases, announces=self.announces(), runs=runs)
+        delivery = wake(self.app, self.store, leases, runs)
         self._leave((lease for lease in leases if lease.id in delivery.unsent), now)
         for lease in leases:
             if lease.id in delivery.refused and lease.tries < _MOST_TRIES:
@@ -138,7 +137,7 @@ class Relay:
         return not delivery.unsent
 
     def _go_on(self, lease: Leased, event: SentEvent, now: float) -> None:
-        if go_on(self.app, self.app._celery_defer, event):
+        if go_on(self.app, extension_of(self.app), event):
             self.store.settle(lease.id, lease.token)
         else:
             self.store.postpone(lease.id, lease.token, now)

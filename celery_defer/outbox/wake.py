@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from celery_defer import broker, guard
-from celery_defer.broker import Delivery, Message
+from celery_defer.broker import Delivery
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.outbox import records
@@ -26,16 +26,17 @@ def wake(
     app: Any,
     store: Store,
     leases: Sequence[Leased],
-    *,
-    announces: bool = True,
     runs: Mapping[RunId, ParkedRun] | None = None,
 ) -> Delivery:
     """Publish parked runs that were leased; *runs* has those whose record was read already.
 
-    What could not go stays in the outbox, where a relay finds it when its lease has ended. With
-    *announces* Flower is told that the runs wait no longer.
+    What could not go stays in the outbox, where a relay finds it when its lease has ended.
     """
-    messages = list(_messages(leases, runs or {}, announces=announces))
+    messages = []
+    for lease in leases:
+        run = (runs or {}).get(lease.id) or _read(lease)
+        if run is not None:
+            messages.append(wake_up(run, f"{lease.token}.{lease.tries}"))
     delivery = broker.send(app, messages, is_durable=True)
     settled = [(lease.id, lease.token) for lease in leases if lease.id in delivery.sent]
     if settled:
@@ -44,16 +45,6 @@ def wake(
             store.settle_all(settled)
     unreadable = {lease.id for lease in leases} - {message.id for message in messages}
     return replace(delivery, refused=delivery.refused | unreadable)
-
-
-def _messages(
-    leases: Sequence[Leased], runs: Mapping[RunId, ParkedRun], *, announces: bool
-) -> Iterator[Message]:
-    for lease in leases:
-        run = runs.get(lease.id) or _read(lease)
-        if run is not None:
-            message = wake_up(run, f"{lease.token}.{lease.tries}")
-            yield replace(message, retried_by=run.hostname or "") if announces else message
 
 
 def _read(lease: Leased) -> ParkedRun | None:

@@ -31,7 +31,7 @@ class Journal(Protocol):
     since: float
     is_cancelled: bool
     #: Whether the store was asked what it remembers.
-    is_known: bool
+    is_recalled: bool
     #: That the store did not reply to a step, also for a body that has swallowed it.
     lost_store: Exception | None
     #: What is told of the wait that the run has left its worker for.
@@ -51,6 +51,8 @@ class Scope:
     journal: Journal | None = None
     #: Whether the function was given its parsed payload: a task that calls itself gets it once.
     is_unpacked = False
+    #: Whether its message is one of ours, for which a claim was made.
+    is_claimed = False
     _arguments: bytes | None = None
 
     def __init__(
@@ -62,8 +64,17 @@ class Scope:
         self.task = task
         self.request = request
         self.outer = _scope.get()
-        self.buffer = Buffer()
         self.ending = Ending()
+
+    @cached_property
+    def buffer(self) -> Buffer:
+        """What the attempt has deferred; most runs never ask for it."""
+        return Buffer()
+
+    @property
+    def has_deferred(self) -> bool:
+        """Whether anything was put into the buffer."""
+        return "buffer" in vars(self) and bool(self.buffer.calls or self.buffer.skipped)
 
     # -- facts ---------------------------------------------------------------------------
 
@@ -85,7 +96,7 @@ class Scope:
     @property
     def invoker(self) -> tuple[RunId, str] | None:
         """The run that waits for this one's end, and its step."""
-        if self.header is None or not self.header.step or self.is_eager:
+        if not self.is_claimed or self.header is None or not self.header.step or self.is_eager:
             return None
         parent = self.run.parent
         return (parent.id, self.header.step) if parent else None
@@ -102,8 +113,12 @@ class Scope:
     @property
     def came_again(self) -> bool:
         """Whether this message was delivered before, or is a retry of Celery's."""
-        delivery = self.request.get("delivery_info") or {}
-        return bool(delivery.get("redelivered") or self.request.get("retries"))
+        return self.is_redelivered or bool(self.request.get("retries"))
+
+    @property
+    def is_redelivered(self) -> bool:
+        """Whether this message was delivered before."""
+        return bool((self.request.get("delivery_info") or {}).get("redelivered"))
 
     @property
     def ignores_result(self) -> bool:
@@ -124,7 +139,7 @@ class Scope:
     def keep_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Copy the arguments as they came, if the body may change them before it parks."""
         # A deferred function is given objects of its own.
-        if self.store is not None and self.header is None and not self.is_eager:
+        if (args or kwargs) and self.store and self.header is None and not self.is_eager:
             self._arguments = arguments.copied(self.task.name, args, kwargs)
 
     def arguments(self) -> arguments.Arguments:
@@ -136,7 +151,8 @@ class Scope:
     def drop(self, phase: Phase = Phase.DROPPED) -> None:
         """Throw the buffer away: the attempt has failed, is to be tried again, or is parked."""
         self.ending.phase = phase
-        self.buffer.clear()
+        if self.has_deferred:
+            self.buffer.clear()
 
 
 def enter(scope: Scope) -> Token[Scope | None]:

@@ -1,9 +1,9 @@
-"""Named pieces of a run, each done once, and waits that hold no worker."""
+"""Named pieces of a run, each done once, and waits that occupy no worker."""
 
 from celery_defer.steps.api import Steps, step
 from celery_defer.steps.invoke import report_to_invoker
-from celery_defer.steps.park import left
-from celery_defer.steps.recall import know, restore
+from celery_defer.steps.park import suspended
+from celery_defer.steps.recall import load_steps, restore
 from celery_defer.steps.replay import Note
 
-__all__ = ["Note", "Steps", "know", "left", "report_to_invoker", "restore", "step"]
+__all__ = ["Note", "Steps", "load_steps", "report_to_invoker", "restore", "step", "suspended"]

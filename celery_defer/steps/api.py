@@ -1,4 +1,4 @@
-"""Steps: named pieces of a run, each done once, and waits that hold no worker."""
+"""Steps: named pieces of a run, each done once, and waits that occupy no worker."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ T = TypeVar("T")
 class Steps:
     """The steps of the run in progress: use it as ``step``, in the body of any task.
 
-    A run with steps is run again from the start after each wait. A finished step is not: what
-    it returned is returned once more. So what has an effect, or may be different the next time
-    (the clock, a random number, a database), belongs into a step; the code between steps runs
-    several times.
+    After each wait, the body runs again from the start. Finished steps do not: they return what
+    they returned before. So put into a step what has an effect, or what may differ the next time
+    (the clock, a random number, a database); the code between steps runs several times.
 
-    An id names one step of its run. Where it stands again, as in a loop, the next step is
-    ``id:1``, then ``id:2``, by their order. All raise NoRunError outside a task, StoreError where
-    the app has no Redis to remember in, and StepError for what cannot be a step.
+    An id names one step of its run. If it is used again, as in a loop, the next steps are ``id:1``,
+    ``id:2`` and so on. All methods raise NoRunError outside a task, StoreError if the app has no
+    Redis, and StepError for what cannot be a step.
     """
 
     __slots__ = ()
@@ -45,15 +44,15 @@ class Steps:
     @overload
     def run(self, id: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     def run(self, id: str, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
-        """Call *fn* once in the run, and return what it returned.
+        """Call *fn* once in the run, and return its result.
 
-        That goes through JSON, by the return annotation of *fn* if it has one, so that a replay
-        returns an equal value. What *fn* defers belongs to the run once the step has finished.
+        The result goes through JSON, by the return annotation of *fn* if it has one, so that a
+        replay returns an equal value. What *fn* defers belongs to the run once the step finishes.
 
-        What *fn* raises leaves the step; StepError instead, if it could not be made again in a
-        replay. With *retries*, the step is tried so many times more, the run being parked for
-        about 1, 2, 4 … seconds in between (``RetryAfter`` says how long, ``NonRetriable`` ends
-        the tries); then it raises StepError.
+        An exception of *fn* is raised to the body, or StepError if a replay could not rebuild it.
+        With *retries*, the step is tried up to that many more times; in between the run is parked
+        for about 1, 2, 4 … seconds (raise ``RetryAfter`` to say how long, ``NonRetriable`` to
+        stop). Then it raises StepError.
 
         >>> charge = step.run("charge", gateway.charge, order.id, retries=3)
         """
@@ -99,11 +98,11 @@ class Steps:
         """Wait for an event, and return it; None when *timeout* is over.
 
         *match* maps paths in the event's data, such as ``"user.id"``, to values; all must be
-        equal. An event counts that was sent since the run was deferred, or since its first step
-        where it was not (``.delay()``), and that the run has not received in another step. One
-        that is older than ``defer_event_retention``, a day, when the wait begins does not count.
+        equal. An event counts if it was sent since the run was deferred, or since its first step
+        if it was not deferred (``.delay()``), and the run has not received it in another step. An
+        event older than ``defer_event_retention``, a day, when the wait begins does not count.
 
-        Raises EventError for an event or a *match* that cannot be one.
+        Raises EventError for a bad *event* or *match*.
 
         >>> bought = step.wait_for_event(
         ...     "purchase", purchase, timeout="7d", match={"order_id": order.id}
@@ -120,7 +119,7 @@ class Steps:
 
         Raises EventError for a bad name or data.
 
-        >>> step.send_event("tell", "order/shipped", {"order_id": order.id})
+        >>> step.send_event("shipped", "order/shipped", {"order_id": order.id})
         """
         one = begin(id)
         unique = ids.run_id(one.scope.run.id, f"event:{one.key}")
@@ -138,7 +137,7 @@ class Steps:
     def invoke(self, id: str, task: Deferrable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a deferred function as a run of its own, wait for its end, and return its result.
 
-        Raises StepError if it fails or is revoked, and where it keeps no result; PayloadError for
+        Raises StepError if that run fails or is revoked, or keeps no result; PayloadError for
         arguments that do not fit, and NotDeferredError for a task without ``@deferred``.
 
         >>> invoice = step.invoke("invoice", make_invoice, order_id=order.id)

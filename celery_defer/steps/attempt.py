@@ -1,4 +1,4 @@
-"""How a step's function is called: once, or again after a pause."""
+"""How a step's function is called: once, or again after a backoff."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayEr
 from celery_defer.model import Call
 from celery_defer.run import Memo
 from celery_defer.steps.base import Step
-from celery_defer.steps.failure import failure_of, shown, survivor
+from celery_defer.steps.failure import as_cause, as_replayed, failure_of
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr, text_of
 
-# By these a body is left on purpose, because its time is over, or for want of a store.
+# These leave the body on purpose, at a time limit, or because the store is away.
 _PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
-# Seconds between the tries of a step: a random part of 1, 2, 4 … up to the longest.
+# Seconds between the tries of a step: a random part of 1, 2, 4 … up to this.
 _LONGEST_BACKOFF = 600
 
 
 def check(step: Step, fn: object, retries: object) -> None:
-    """Raise StepError for what is no function, or no number of tries, before it is called."""
+    """Raise StepError if *fn* is not a function, or *retries* not a number of tries."""
     if not callable(fn):
         if inspect.iscoroutine(fn):
-            fn.close()  # else Python warns of it, at some other place
-        given = "None" if fn is None else type(fn).__qualname__
+            fn.close()  # or Python warns elsewhere that it was never awaited
+        kind = "None" if fn is None else type(fn).__qualname__
         raise StepError(
-            f"step {step.key!r}: {given} is no function: give the function and its arguments, "
+            f"step {step.key!r}: {kind} is no function: give the function and its arguments, "
             f"step.run({step.key!r}, fetch, url), not what it has returned, fetch(url)",
             step.key,
         )
@@ -48,11 +48,11 @@ def check(step: Step, fn: object, retries: object) -> None:
 
 
 def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
-    """Call the step's function, and return what the step comes to."""
+    """Call the step's function, and return the step's memo."""
     try:
-        with _apart(step) as calls:
+        with _collected(step) as calls:
             value = extension_of(step.scope.app).call_step(step.key, call)
-            retries = 0  # it has done its work: another try would do that again
+            retries = 0  # the function has had its effect: do not repeat it
             result = returns.pack(step.key, kind, value)
             _check_size(step, result)
     except _PASSING:
@@ -64,27 +64,25 @@ def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 
 
 def _failed(step: Step, error: Exception, retries: int) -> Memo:
     tries = (step.note.tries if step.note else 0) + 1
-    is_over = isinstance(error, NonRetriable) or tries > retries
-    if not is_over:
-        now = step.scope.now()
-        at = now + _pause(step, error, tries)
+    if not isinstance(error, NonRetriable) and tries <= retries:
+        at = step.scope.now() + _backoff(step, error, tries)
         about = {"error": text_of(error), "try": tries + 1}
         return Memo.unpack(step.park(Wait("retry", at, about, tries=tries)))
     is_final = retries > 0 or isinstance(error, NonRetriable)
     failure = failure_of(error, is_final=is_final)
-    again = survivor(error, failure)
+    replayed = as_replayed(error, failure)
     if is_final:
         step.keep(Memo(failure=failure))
-    else:  # kept if the body catches it: with the next step, or when the run parks
+    else:  # stored with the next step, or when the run parks, if the body catches it
         step.replay.pending[step.key] = Memo(failure=failure).pack()
-    if again is None:
-        raise step.error(failure) from shown(error)
+    if replayed is None:
+        raise step.error(failure) from as_cause(error)
     if is_final:
-        raise step.error(failure) from again
-    raise again
+        raise step.error(failure) from replayed
+    raise replayed
 
 
-def _pause(step: Step, error: Exception, tries: int) -> float:
+def _backoff(step: Step, error: Exception, tries: int) -> float:
     if isinstance(error, RetryAfter):
         return durations.seconds(step.key, error.delay)
     longest = get_exponential_backoff_interval(1, tries - 1, _LONGEST_BACKOFF)
@@ -102,8 +100,8 @@ def _check_size(step: Step, result: str) -> None:
 
 
 @contextmanager
-def _apart(step: Step) -> Iterator[list[Call]]:
-    """Collect what the step's function defers; if it fails, it has deferred nothing."""
+def _collected(step: Step) -> Iterator[list[Call]]:
+    """Collect the calls that the step's function defers; if it fails, remove them."""
     deferred, calls = step.scope.buffer.calls, list[Call]()
     before = set(deferred)
     step.replay.step = step.key

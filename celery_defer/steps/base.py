@@ -10,16 +10,10 @@ from typing import Any
 
 from celery_defer import ids
 from celery_defer.contract import JsonType, returns
-from celery_defer.errors import (
-    EventError,
-    IdError,
-    NotDeferredError,
-    PayloadError,
-    StepError,
-)
+from celery_defer.errors import EventError, IdError, NotDeferredError, PayloadError, StepError
 from celery_defer.run import Failure, Memo, Phase, Scope, current, find
-from celery_defer.steps.failure import raised_by
-from celery_defer.steps.park import cancelled, left, park
+from celery_defer.steps.failure import exception_of
+from celery_defer.steps.park import cancelled, park, suspended
 from celery_defer.steps.recall import ask, journal_of, published, recall
 from celery_defer.steps.replay import Note, Replay
 from celery_defer.steps.wait import Wait
@@ -31,13 +25,13 @@ _MOST_DETOURS = 3
 
 
 def begin(id: str) -> Step:
-    """Begin the next step of the run in progress that has this id."""
+    """Begin the next step with this id in the run in progress."""
     scope = find()
     if scope is not None and scope.ending.phase is Phase.PARKED:
-        raise left(scope)
+        raise suspended(scope)
     run = current()
     _check_id(id)
-    replay = journal_of(run) if run.journal and run.journal.is_known else recall(run, id)
+    replay = journal_of(run) if run.journal and run.journal.is_recalled else recall(run, id)
     if replay.step is not None:
         raise StepError(
             f"step {id!r} is inside step {replay.step!r} of run {run.run.id}: steps do not nest; "
@@ -75,7 +69,7 @@ class Step:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Let the errors that what a step was given raises name the step too."""
+        """Put the step's id into errors about its arguments."""
         try:
             yield
         except (EventError, NotDeferredError, PayloadError) as error:
@@ -83,22 +77,22 @@ class Step:
             raise
 
     def keep(self, memo: Memo) -> Memo:
-        """Remember what the step has come to; return what it has come to before, if it has."""
+        """Store the step's memo; return it, or an earlier memo of the step if there is one."""
         body = self._remember({**self.replay.pending, self.key: memo.pack()})
         self.replay.memos[self.key] = body
         return Memo.unpack(body)
 
     def result(self, memo: Memo, kind: JsonType, prefix: str = "") -> Any:
-        """Return the step's result, or raise what it ended with; *prefix* comes before that."""
+        """Return the step's result, or raise its failure, with *prefix* in the message."""
         if memo.failure is None:
             return returns.unpack(self.key, kind, memo.result)
-        cause = raised_by(memo.failure)
+        cause = exception_of(memo.failure)
         if cause is not None and not memo.failure.is_final:
             raise cause
         raise self.error(memo.failure, prefix) from cause
 
     def check_waits(self) -> None:
-        """Raise StepError where the run cannot wait."""
+        """Raise StepError if the run is eager, and so cannot wait."""
         if self.scope.is_eager:
             raise StepError(
                 f"step {self.key!r} waits, which an eager run cannot: run it in a worker, or with "
@@ -110,7 +104,7 @@ class Step:
         return StepError(f"step {self.key!r} has failed: {prefix}{failure.text}", self.key)
 
     def park(self, wait: Wait) -> bytes:
-        """Park the run until *wait* is over; or return the memo of an event that came before."""
+        """Park the run until *wait* is over, or return the memo of an event sent before."""
         self.check_waits()
         wait = replace(wait, detours=self._detours())
         self.keep_pending()
@@ -119,14 +113,14 @@ class Step:
         return memo
 
     def _detours(self) -> int:
-        """Return how many turns in a row the body has waited elsewhere than in the one before.
+        """Return how many turns in a row the body has come to another step than it waited at.
 
-        A new version of it may do so once; a body that does each time would park for ever.
+        A new version of the body may do so once; one that always does would park for ever.
         """
-        before = self.replay.diverged(self.scope.run.attempt)
-        if before is None:
+        diverged = self.replay.diverged(self.scope.run.attempt)
+        if diverged is None:
             return 0
-        id, step, detours = self.scope.run.id, before[0], before[1] + 1
+        id, step, detours = self.scope.run.id, diverged[0], diverged[1] + 1
         if detours >= _MOST_DETOURS:
             raise StepError(
                 f"run {id} has waited at step {step!r}, and comes to {self.key!r} without it when "
@@ -143,7 +137,7 @@ class Step:
         return detours
 
     def keep_pending(self) -> None:
-        """Keep what is known besides: caught failures, and what the body has published at once."""
+        """Store what has no step to go with: caught failures, and calls published at once."""
         pending = {**self.replay.pending, **published(self.scope, self.replay)}
         if pending:
             self._remember(pending)

@@ -1,4 +1,4 @@
-"""How long a run may wait that is a part of a chord."""
+"""How long a run that is part of a chord may wait."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from celery_defer.errors import StepError
 from celery_defer.run import Scope, lifetime
 from celery_defer.steps.wait import Wait
 
-# A part of the time that a chord's count lives: the count was begun a little before the run.
-_SURE = 0.9
+# Of the time that a chord's count lives, since it began a little before the run.
+_SAFE_PART = 0.9
 
 
 def chord_end(run: Scope) -> float | None:
-    """Return until when the chord that the run is a part of is sure to count it.
+    """Return until when the run's chord is certain to count it; None outside a chord.
 
-    Celery's Redis backend counts a chord's parts in keys that expire.
+    Celery's Redis backend counts the parts of a chord in keys that expire.
     """
     request, backend = run.task.request, run.task.backend
     if not (request.chord and request.group):
         return None
-    set_for_chords = run.app.conf.get("result_chord_expires")
-    expires = lifetime(set_for_chords or getattr(backend, "expires", None))
+    chord_expires = run.app.conf.get("result_chord_expires")
+    expires = lifetime(chord_expires or getattr(backend, "expires", None))
     since = run.journal.since if run.journal else run.now()
-    return since + expires * _SURE if expires else None
+    return since + expires * _SAFE_PART if expires else None
 
 
 def check_chord(run: Scope, step: str, wait: Wait) -> None:

@@ -17,7 +17,7 @@ from celery_defer.store import Match, Subscription
 def wait_for_event(
     step: Step, event: Event[Any] | str, timeout: Duration, values: Mapping[str, Any] | None
 ) -> Received[Any] | None:
-    """Return the event that a step waits for, now or in a later turn; None after *timeout*."""
+    """Return the event that a step waits for, in this turn or a later one; None after *timeout*."""
     with step.named():
         (name, kind), match = typed(event), wanted(event, values)
     longest = seconds(step.key, timeout)
@@ -37,7 +37,7 @@ def _wait(step: Step, name: str, match: Match, longest: float) -> Memo:
 
 
 def _give_up(step: Step, name: str, match: Match) -> Memo:
-    """Return what has come at last; nothing, in most cases."""
+    """End the wait, whose time is up; return its memo, which is NOTHING in most cases."""
     run, store = step.scope, store_of(step.scope)
     step.keep_pending()
     wait, keep = _subscription(step, name, match), run.settings.claim_keeps
@@ -51,6 +51,6 @@ def _give_up(step: Step, name: str, match: Match) -> Memo:
 def _subscription(step: Step, name: str, match: Match) -> Subscription:
     run = step.scope
     since = run.header.at if run.header else step.replay.since
-    # An event that is older than events are kept for may still be there.
+    # An event that is older than its retention may still be in the store.
     since = max(since, run.now() - run.settings.event_retention)
     return Subscription(name, match.shape, match.digest, since)

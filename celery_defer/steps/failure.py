@@ -1,7 +1,7 @@
-"""A step's exception as JSON, and the exception made of it again.
+"""A step's exception as JSON, and the exception rebuilt from it.
 
-Celery's own way, ``Backend.prepare_exception``, has the class and ``args`` alone: it loses
-attributes, and a class that takes other arguments than it stores comes back as another class.
+Celery's ``Backend.prepare_exception`` stores only the class and ``args``: attributes are lost, and
+a class that takes other arguments than it stores comes back as another class.
 """
 
 from __future__ import annotations
@@ -18,56 +18,56 @@ from celery_defer.broker import dumps, loads
 from celery_defer.run.memo import Failure
 from celery_defer.text import text_of
 
-# In characters, of an exception's JSON.
+# The most characters in an exception's JSON.
 _LONGEST = 65_536
 
 
 def failure_of(error: BaseException, *, is_final: bool) -> Failure:
-    """Return *error* as a memo has it: only its text, where no replay could make it again."""
+    """Return *error* as a memo stores it; only its text if it cannot be rebuilt."""
     return Failure(text_of(error), is_final, guard.attempt(partial(_json, error)))
 
 
-def raised_by(failure: Failure) -> BaseException | None:
-    """Return the exception of a failure, made again; None where it cannot be."""
-    return None if failure.exception is None else _remade(failure.exception)
+def exception_of(failure: Failure) -> BaseException | None:
+    """Rebuild the exception of a failure; None if that is impossible."""
+    return None if failure.exception is None else _rebuild(failure.exception)
 
 
-def survivor(error: BaseException, failure: Failure) -> BaseException | None:
-    """Return what the body gets for *error* now, so that a replay gives it the same.
+def as_replayed(error: BaseException, failure: Failure) -> BaseException | None:
+    """Return the exception to raise for *error* now: an equal of the one that a replay raises.
 
-    That is *error* itself if the replay makes its equal; else what the replay makes, which is
-    None where it cannot make one.
+    That is *error* itself if the rebuilt exception equals it, else the rebuilt one. None if it
+    cannot be rebuilt.
     """
-    again = raised_by(failure)
-    if again is None:
+    rebuilt = exception_of(failure)
+    if rebuilt is None:
         return None
-    if _is_same(error, again):
+    if _is_same(error, rebuilt):
         return error
-    again.__cause__ = shown(error)
-    return again
+    rebuilt.__cause__ = as_cause(error)
+    return rebuilt
 
 
-def shown(error: BaseException) -> BaseException | None:
-    """Return *error* as a cause; None if no traceback can show it, which would end a worker."""
+def as_cause(error: BaseException) -> BaseException | None:
+    """Return *error*; None if a traceback cannot format it, which would end a worker."""
     return error if guard.attempt(partial(format_exception, error)) else None
 
 
 def _json(error: BaseException) -> str | None:
-    """Return the best form of *error*: one that makes its equal, else one that is not mangled."""
+    """Return the best form of *error*: one that rebuilds its equal, else one with its text."""
     forms = [
-        (form, again)
+        (form, rebuilt)
         for form in _forms(error)
-        if (again := _remade(form)) is not None and type(again) is type(error)
+        if (rebuilt := _rebuild(form)) is not None and type(rebuilt) is type(error)
     ]
-    equal = [form for form, again in forms if _is_same(error, again)]
-    sound = [form for form, again in forms if not _is_mangled(error, again, form)]
+    equal = [form for form, rebuilt in forms if _is_same(error, rebuilt)]
+    sound = [form for form, rebuilt in forms if not _is_mangled(error, rebuilt, form)]
     return next(iter(equal + sound), None)
 
 
 def _forms(error: BaseException) -> Iterator[str]:
-    """Return the JSON that may make *error* again: as pickle would, or without a call of its class.
+    """Return JSON that may rebuild *error*: as pickle would, or without calling its class.
 
-    Raises what the user's class raises, and where an argument is not JSON.
+    Raises what the user's class raises, and an error for an argument that is not JSON.
     """
     kind = type(error)
     args, state = _parts(error)
@@ -76,14 +76,14 @@ def _forms(error: BaseException) -> Iterator[str]:
     }
     common = {"module": kind.__module__, "type": kind.__qualname__, "state": json_state}
     forms = [dumps({**common, "args": [_argument(arg) for arg in args]})]
-    # A class that takes other arguments than it stores is whole only with all its attributes.
+    # A class that takes other arguments than it stores needs all its attributes.
     if len(json_state) == len(state):
         forms.append(dumps({**common, "args": list(error.args), "is_uncalled": True}))
     return (form for form in forms if len(form) <= _LONGEST)
 
 
 def _parts(error: BaseException) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Return the arguments and the attributes of which pickle would make *error*."""
+    """Return the arguments and the attributes from which pickle would rebuild *error*."""
     reduced: Any = error.__reduce_ex__(2)
     kind, args, *rest = reduced
     if kind is not type(error):
@@ -95,37 +95,37 @@ def _argument(value: Any) -> Any:
     return str(value) if isinstance(value, BaseException) else value
 
 
-def _remade(form: str) -> BaseException | None:
-    """Make an exception; None if its class is gone or refuses, or if it cannot be shown."""
-    return guard.attempt(lambda: _showable(_made(**loads(form))))
+def _rebuild(form: str) -> BaseException | None:
+    """Return the exception; None if its class is gone or refuses, or if it cannot be printed."""
+    return guard.attempt(lambda: _printable(_build(**loads(form))))
 
 
-def _made(
+def _build(
     module: str, type: str, args: list[Any], state: dict[str, Any], is_uncalled: bool = False
 ) -> BaseException:
     kind = attrgetter(type)(sys.modules[module])
     if not issubclass(kind, BaseException):
-        raise TypeError(f"{type} is no exception")
-    again: BaseException = kind.__new__(kind, *args) if is_uncalled else kind(*args)
+        raise TypeError(f"{type} is not an exception")
+    error: BaseException = kind.__new__(kind, *args) if is_uncalled else kind(*args)
     if is_uncalled:
-        again.args = tuple(args)
-    again.__setstate__(state)
-    return again
+        error.args = tuple(args)
+    error.__setstate__(state)
+    return error
 
 
-def _showable(error: BaseException) -> BaseException:
-    """Return *error*; raises where it has no text, or where no traceback can show it."""
+def _printable(error: BaseException) -> BaseException:
+    """Return *error*; raise if it has no text, or if a traceback cannot format it."""
     for show in (str, repr, format_exception):
         show(error)
     return error
 
 
-def _is_same(error: BaseException, again: BaseException) -> bool:
+def _is_same(error: BaseException, rebuilt: BaseException) -> bool:
     return guard.attempt(
-        lambda: str(error) == str(again) and _parts(error) == _parts(again), default=False
+        lambda: str(error) == str(rebuilt) and _parts(error) == _parts(rebuilt), default=False
     )
 
 
-def _is_mangled(error: BaseException, again: BaseException, form: str) -> bool:
-    """Whether the class makes another text of the very same arguments."""
-    return str(error) != str(again) and loads(form)["args"] == list(_parts(error)[0])
+def _is_mangled(error: BaseException, rebuilt: BaseException, form: str) -> bool:
+    """Whether the text differs although the arguments are the same."""
+    return str(error) != str(rebuilt) and loads(form)["args"] == list(_parts(error)[0])

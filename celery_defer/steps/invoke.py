@@ -20,19 +20,19 @@ from celery_defer.steps.failure import failure_of
 from celery_defer.steps.recall import ask
 from celery_defer.steps.wait import Wait
 
-# A child reports its end to its invoker; the relay looks too, for one that was killed.
+# A child reports its end to its invoker; the relay looks too, in case the child was killed.
 _FIRST_LOOK = 2.0
 _LONGEST = 366 * 86_400.0
 
 _NOW: When = "now"
 _PLAIN = Options()
 
-#: The id of a run that was invoked, and its task.
+#: The id of an invoked run, and its task.
 Child = tuple[str, str]
 
 
 def invoke(step: Step, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return the result of the run that a step invokes, or raise what it ended with."""
+    """Return the result of the run that a step invokes, or raise its failure."""
     run = step.scope
     with step.named():
         name = deferrable(task).contract.task
@@ -49,12 +49,12 @@ def invoke(step: Step, task: object, args: Sequence[Any], kwargs: Mapping[str, A
 
 
 def report_to_invoker(run: Scope) -> None:
-    """Let the run that has invoked this one, which has ended, have its outcome; wake it."""
+    """Store the outcome of this run, which has ended, for the run that invoked it; wake that."""
     if run.invoker is None or run.store is None:
         return
     id, step = run.invoker
     now = run.now()
-    # The result may have expired when the invoker looks.
+    # By the time the invoker looks, the result may have expired.
     memo = _outcome(run, step, (run.run.id, run.task.name))
     if memo is not None:
         run.store.remember(id, {step: memo.pack()}, run.settings.claim_keeps)
@@ -66,7 +66,7 @@ def report_to_invoker(run: Scope) -> None:
 def _call(
     run: Scope, step: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Call:
-    """Return the call that starts the run that a step invokes."""
+    """Return the call that starts the invoked run."""
     function = deferrable(task)
     name = function.contract.task
     target = run.app.tasks[name]
@@ -107,12 +107,12 @@ def _ended(step: Step, child: Child) -> Memo:
 
 
 def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
-    """Return what an invoked run has come to, if it has ended."""
+    """Return the outcome of an invoked run, if it has ended."""
     id, task = child
     result = run.app.tasks[task].AsyncResult(id)
     if not result.ready():
         return None
-    # What is left of the call in the run: its link.
+    # The invoker's link to the run.
     link = Call(_defer_id(step), task, b"", run.now(), _PLAIN, CallState.PUBLISHED, step=step)
     if result.successful():
         return Memo(returns.pack(step, returns.ANYTHING, result.result), calls=(link,))
@@ -121,5 +121,5 @@ def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
 
 
 def _defer_id(step: str) -> str:
-    # No call of `defer` has such an id, which no broker would carry in a header of its own.
+    # No call of `defer` has such an id: brokers refuse it in a header.
     return f"\0{step}"

@@ -1,4 +1,4 @@
-"""How a run leaves its worker: its wait is stored and shown, and its message is over."""
+"""How a run leaves its worker: its wait is stored and reported, and its message acknowledged."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _OF_THE_MESSAGE = frozenset(
 
 
 def park(run: Scope, step: str, wait: Wait) -> bytes:
-    """Let the run leave its worker until *wait* is over.
+    """Park the run until *wait* is over.
 
-    Raises Suspended, which ends the turn; or returns the memo of an event that came before.
+    Raises Suspended, which ends the turn, or returns the memo of an event that was sent before.
     """
     check_chord(run, step, wait)
     store, replay = store_of(run), journal_of(run)
@@ -69,14 +69,14 @@ def park(run: Scope, step: str, wait: Wait) -> bytes:
 
 
 def cancelled(run: Scope) -> Cancelled:
-    """Return what ends a run that was cancelled, here and where its body swallows it."""
+    """Mark the run as cancelled, and return the exception that ends it."""
     run.drop(Phase.PARKED)
     journal_of(run).is_cancelled = True
     return Cancelled(f"run {run.run.id} was cancelled")
 
 
-def left(run: Scope) -> Suspended:
-    """Return what ends a body that goes on though its run has left the worker."""
+def suspended(run: Scope) -> Suspended:
+    """Return the exception that ends a body that goes on although its run has parked."""
     if run.journal is not None and run.journal.is_cancelled:
         return cancelled(run)
     return Suspended(f"run {run.run.id} has left its worker")
@@ -86,12 +86,12 @@ def left(run: Scope) -> Suspended:
 
 
 def _report(run: Scope, store: Store, step: str, wait: Wait) -> Commands | None:
-    """Show that the run waits; return what the store is to write itself when it parks the run."""
+    """Report that the run waits; return the report if the store is to write it as it parks."""
     announce_waiting(run, f"waiting at step {step!r} {wait.words}", wait.shown)
     report = waiting_commands(run, wait.meta(step), wait.until)
     if report is not None and store.reaches(report):
         return report
-    # The step may have taken its time, and the run may have ended elsewhere meanwhile.
+    # The step may have been slow, and the run may have ended elsewhere meanwhile.
     keep = run.settings.claim_keeps
     check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keep)))
     report_waiting(run, wait.meta(step), wait.until)
@@ -102,7 +102,7 @@ def _attempt(
     run: Scope, store: Store, parking: Parking, wait: Wait, report: Commands | None
 ) -> Arrival:
     now = run.now()
-    # Past its time it waits for a worker, as all of the outbox does.
+    # When it is due it waits for a worker, as long as any record of the outbox.
     keep = wait.until - now + run.settings.outbox_keeps
 
     def attempt(parking: Parking) -> Arrival:
@@ -146,7 +146,7 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait) -> Parking:
         turn=replay.turn,
         step=step,
         note=Note(wait.tries, run.run.attempt, replay.turn, wait.detours).pack(),
-        token=token_hex(4),  # told from others of this run alone
+        token=token_hex(4),  # unique in this run only
         body=body,
         due=due,
         subscription=wait.subscription,
@@ -154,17 +154,17 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait) -> Parking:
 
 
 def _check_args(run: Scope, record: ParkedRun, body: bytes) -> None:
-    """Raise ValueError for arguments that JSON would change, as those of a pickle may be."""
+    """Raise ValueError for arguments that JSON would change; pickle allows such."""
     if (getattr(run.task, "serializer", None) or run.app.conf.task_serializer) == "json":
         return
-    back = unpack(record.id, body)
-    assert isinstance(back, ParkedRun)  # noqa: S101
-    if [list(back.args), dict(back.kwargs)] != [list(record.args), dict(record.kwargs)]:
+    copy = unpack(record.id, body)
+    assert isinstance(copy, ParkedRun)  # noqa: S101
+    if [list(copy.args), dict(copy.kwargs)] != [list(record.args), dict(record.kwargs)]:
         raise ValueError("they would come back otherwise: tuples as lists, other keys as text")
 
 
 def _options(run: Scope) -> dict[str, Any]:
-    """What Celery would publish a retry of the run with, but for the message's own."""
+    """Return the options with which Celery would publish a retry, without those of the message."""
     options = {
         **_declared(run),
         **run.task.signature_from_request(run.task.request).options,
@@ -178,7 +178,7 @@ def _options(run: Scope) -> dict[str, Any]:
 
 
 def _declared(run: Scope) -> dict[str, Any]:
-    """How the task has its messages written: celery.app.task.extract_exec_options."""
+    """Return the task's own options for messages: celery.app.task.extract_exec_options."""
     names = ("serializer", "compression", "delivery_mode")
     options = {name: getattr(run.task, name, None) for name in names}
     if options["serializer"] == run.app.conf.task_serializer:
@@ -192,9 +192,9 @@ def _headers(run: Scope) -> dict[str, Any]:
 
 
 def _early(store: Store, wait: Subscription, known: float) -> list[SentEvent]:
-    """Return the events that came before anybody had waited for such values.
+    """Return the matching events that were sent before any run had waited for such values.
 
-    Since *known* events are kept by their values; those before are kept by their name.
+    Since *known*, events are kept by their values; earlier ones are kept by their name only.
     """
     events = store.past(wait.name, match(wait.name, None).digest, wait.since, known)
     return [event for event in events if _digest(event, wait) == wait.digest]
@@ -206,7 +206,7 @@ def _digest(event: SentEvent, wait: Subscription) -> str:
 
 
 def _check_over(run: Scope, store: Store, step: str, wait: Wait) -> None:
-    """Wake the run at once if what it waits for has come while it was not parked yet."""
+    """Wake the run at once if its wait ended while it was not parked yet."""
     with guard.logged(logger, "run %s: it may have missed what it waits for", run.run.id):
         if wait.is_over():
             now = run.now()

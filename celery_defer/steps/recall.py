@@ -1,4 +1,4 @@
-"""What a run that comes again remembers: its steps, and what it has published at once."""
+"""What a run reads from the store: its steps, and the calls it published at once."""
 
 from __future__ import annotations
 
@@ -15,28 +15,26 @@ from celery_defer.text import text_of
 
 T = TypeVar("T")
 
-# Before the id of a call that a body has published at once; no step's key begins so.
+# Prefix of the id of a call that a body published at once; no step's key begins with it.
 _NOW = "\0"
 _GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
 
 
 def journal_of(run: Scope) -> Replay:
-    """Return the journal of a run, which may be empty."""
+    """Return the run's journal; a new one if it has none."""
     if run.journal is None:
-        run.journal = Replay(since=run.now(), is_known=run.is_eager)
+        run.journal = Replay(since=run.now(), is_recalled=run.is_eager)
     assert isinstance(run.journal, Replay)  # noqa: S101
     return run.journal
 
 
 def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
-    """Return what the store replies; raise StoreAwayError where it does not."""
+    """Return what *question* gets from the store; raise StoreAwayError if the store is away."""
 
     def away(error: Exception) -> StoreAwayError:
-        found = StoreAwayError(
-            f"step {step!r} of run {run.run.id} finds no store: {text_of(error)}"
-        )
-        journal_of(run).lost_store = found
-        return found
+        lost = StoreAwayError(f"step {step!r} of run {run.run.id} finds no store: {text_of(error)}")
+        journal_of(run).lost_store = lost
+        return lost
 
     with guard.translated(away):
         return question()
@@ -49,8 +47,8 @@ def store_of(run: Scope) -> Store:
     return run.store
 
 
-def know(run: Scope, recalled: Recalled) -> None:
-    """Let the run know its steps, and have again what finished ones have deferred."""
+def load_steps(run: Scope, recalled: Recalled) -> None:
+    """Give the run its journal, and its buffer the calls that finished steps deferred."""
     replay = Replay.of(recalled)
     replay.lost_store = run.journal.lost_store if run.journal else None
     run.journal = replay
@@ -59,19 +57,19 @@ def know(run: Scope, recalled: Recalled) -> None:
 
 
 def restore(run: Scope) -> None:
-    """Let a run that was tried before have what its finished steps have deferred.
+    """Load the steps of a run that was tried before, if that has not happened yet.
 
-    Raises Suspended if it has parked since this delivery of it was published.
+    Raises Suspended if the run has parked since this delivery was published.
     """
-    is_known = run.journal is not None and run.journal.is_known
-    if not is_known and run.store is not None and not run.is_eager:
+    is_recalled = run.journal is not None and run.journal.is_recalled
+    if not is_recalled and run.store is not None and not run.is_eager:
         recalled = run.store.recall(run.run.id, None, run.settings.claim_keeps)
         check_current(run, recalled)
-        know(run, recalled)
+        load_steps(run, recalled)
 
 
 def recall(run: Scope, step: str) -> Replay:
-    """Return what is known of the run's steps; raise Suspended if it goes on elsewhere."""
+    """Read the run's steps from the store; raise Suspended if another delivery has the run."""
     takes_steps(run.task.name)
     if run.is_eager:
         return journal_of(run)
@@ -84,12 +82,12 @@ def recall(run: Scope, step: str) -> Replay:
     check_current(run, recalled)
     if recalled.turn < run.turn:
         raise StoreError(f"the store has forgotten the steps of run {run.run.id}")
-    know(run, recalled)
+    load_steps(run, recalled)
     return journal_of(run)
 
 
 def published(run: Scope, replay: Replay) -> dict[str, bytes]:
-    """Return as memos what the body itself has published with ``when="now"`` in this turn."""
+    """Return memos of the calls that the body published with ``when="now"`` in this turn."""
     calls = run.buffer.calls.values()
     if all(call.state is CallState.BUFFERED for call in calls):
         return {}
@@ -102,7 +100,7 @@ def published(run: Scope, replay: Replay) -> dict[str, bytes]:
 
 
 def check_current(run: Scope, recalled: Recalled) -> None:
-    """Raise Suspended if the run has parked since this delivery of it was published."""
+    """Raise Suspended if the run has parked since this delivery was published."""
     if recalled.turn > run.turn:
         run.drop(Phase.PARKED)
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")

@@ -15,10 +15,10 @@ from celery_defer.store import Recalled
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is left with a step that parks its run, in JSON.
+    """What the store keeps, in JSON, of a step that parked its run.
 
-    How often the step was tried; in which attempt and turn of the run that was; and how many
-    turns in a row had ended at another step than the one before.
+    How often the step was tried, in which attempt and turn of the run it parked, and how many
+    turns in a row the body had come to another step than the one that the run waited at.
     """
 
     tries: int = 0
@@ -36,10 +36,10 @@ class Note:
 
 @dataclass(slots=True)
 class Replay:
-    """A run's steps as they are known in this turn.
+    """A run's steps, as this turn knows them.
 
-    ``since`` is when the run was first seen. What the body has caught of a step's failures
-    is ``pending``, until it is kept with the next step.
+    ``since`` is when the run's steps were first recalled. ``pending`` has the failures that the
+    body may have caught; they are stored with the next step.
     """
 
     turn: int = 0
@@ -47,26 +47,26 @@ class Replay:
     memos: dict[str, bytes] = field(default_factory=dict)
     waits: Mapping[str, bytes] = field(default_factory=dict)
     is_cancelled: bool = False
-    #: Whether the store was asked what it remembers.
-    is_known: bool = False
+    #: Whether the steps were read from the store.
+    is_recalled: bool = False
     lost_store: Exception | None = None
     waits_for: Mapping[str, Any] = field(default_factory=dict)
     #: The step whose function is in progress.
     step: str | None = None
     pending: dict[str, bytes] = field(default_factory=dict)
-    #: The ids and keys that steps have, and the last number of each id.
+    #: The last number of each id and key in use.
     _numbers: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recalled: Recalled) -> Replay:
-        """Return what a store remembers of the run."""
+        """Return the replay of a run whose steps were read from the store."""
         return cls(
             recalled.turn,
             recalled.since,
             dict(recalled.memos),
             recalled.waits,
             recalled.is_cancelled,
-            is_known=True,
+            is_recalled=True,
         )
 
     def key(self, id: str) -> str:
@@ -80,28 +80,28 @@ class Replay:
         return key
 
     def memo(self, key: str) -> Memo | None:
-        """Return what a step has come to, if it has finished."""
+        """Return the memo of a step, if it has finished."""
         body = self.memos.get(key)
         return Memo.unpack(body) if body is not None else None
 
     def note(self, key: str) -> Note | None:
-        """Return what a step left when it parked the run; its wait is over."""
+        """Return the note of a step that has parked the run; its wait is over."""
         body = self.waits.get(key)
         return Note.unpack(body) if body is not None else None
 
     def diverged(self, attempt: int) -> tuple[str, int] | None:
-        """Return the step that has ended the turn before, if the body has not come to it.
+        """Return the step that ended the previous turn, if the body has not reached it again.
 
-        And how many turns in a row had gone so. Another attempt may take another way.
+        And how many turns in a row that has happened. A new attempt may take another path.
         """
         for key in self.waits.keys() - self._numbers.keys():
-            left = Note.unpack(self.waits[key])
-            if left.attempt == attempt and left.turn == self.turn - 1:
-                return key, left.detours
+            note = Note.unpack(self.waits[key])
+            if note.attempt == attempt and note.turn == self.turn - 1:
+                return key, note.detours
         return None
 
     def calls(self) -> Iterator[Call]:
-        """Return what finished steps have deferred."""
+        """Return the calls that finished steps deferred."""
         for body in self.memos.values():
-            if b'"calls":' in body:  # most have none, and are read when their step asks
+            if b'"calls":' in body:  # others are parsed when their step needs them
                 yield from Memo.unpack(body).calls

@@ -1,4 +1,4 @@
-"""What a step waits for, as it is kept and as people are told of it."""
+"""What a step waits for: as it is stored, and as people read it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from celery_defer.store import Subscription
 class Wait:
     """What a step waits for, and until when at the latest.
 
-    ``kind`` and ``about`` are shown to whoever looks at the run; ``look`` is when the relay
-    is to look first, if that is earlier.
+    ``kind`` and ``about`` are in the run's result while it waits; ``look`` is when the relay
+    looks first, if that is earlier than ``until``.
     """
 
     kind: str
     until: float
     about: Mapping[str, Any] = field(default_factory=dict)
-    #: How often a step was tried that is tried again.
+    #: How often the step was tried, if it is to be tried again.
     tries: int = 0
     detours: int = 0
     subscription: Subscription | None = None
@@ -31,17 +31,17 @@ class Wait:
 
     @property
     def words(self) -> str:
-        """For what the run waits, and until when, as people read it."""
+        """What the run waits for, and until when, as people read it."""
         if self.child:
             return f"for run {self.child[0]} ({self.child[1]})"
         what = f"for event {self.about['event']!r}" if self.subscription else f"({self.kind})"
         return f"{what} until {self.shown}"
 
     def meta(self, step: str) -> dict[str, Any]:
-        """Return what readers of the run's result see while it waits at *step*."""
+        """Return what the run's result shows while it waits at *step*."""
         return {"step": step, "waiting_for": self.kind, **self.about, "until": self.shown}
 
     @property
     def shown(self) -> str | None:
-        """Until when the run waits, as people read it; None where nobody knows."""
+        """Until when the run waits, as people read it; None if that is not known."""
         return None if self.child else shown(self.until)

@@ -1,4 +1,4 @@
-"""What suites import: an app that runs inside a test, and the contract of a store."""
+"""What tests import: an app that runs inside a test, and the contract of a store."""
 
 from __future__ import annotations
 

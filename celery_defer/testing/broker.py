@@ -1,4 +1,4 @@
-"""A broker and a result backend in this process: every message waits until it is taken."""
+"""A broker and a result backend in this process: each message waits until the test takes it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kombu.pools import ProducerPool
 from kombu.serialization import prepare_accept_content
 from kombu.transport import memory, virtual
 
-# More than any program holds at once, so that nobody ever waits for one.
+# More than any program uses at once, so that no caller waits for a connection.
 _MOST_CONNECTIONS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The message of a task: ``due`` is its ETA, in seconds since 1970."""
+    """The message of a task; ``due`` is its ETA, in seconds since 1970."""
 
     headers: Mapping[str, Any]
     args: list[Any]
@@ -39,7 +39,7 @@ class Message:
         return str(self.headers["task"])
 
     def request(self) -> dict[str, Any]:
-        """Answer what a worker makes of the message for Celery's tracer."""
+        """Return the request that a worker makes of the message for Celery's tracer."""
         return {
             **self.headers,
             "delivery_info": dict(self.delivery),
@@ -55,40 +55,37 @@ class Message:
 
 @dataclass(eq=False)
 class Queue:
-    """The messages that are published and not taken yet, and what was told to all workers."""
+    """The published messages that no worker has taken yet."""
 
-    accepted: Any
+    accept: Any
     clock: Callable[[], float]
-    published: Callable[[Message], None]
-    told: Callable[[Mapping[str, Any]], None]
+    on_publish: Callable[[Message], None]
+    on_control: Callable[[Mapping[str, Any]], None]
     waiting: list[Message] = field(default_factory=list)
 
     def put(self, message: Any) -> None:
-        """Keep the message of a task; events are nobody's here."""
-        message.accept = prepare_accept_content(self.accepted)
-        if "task" not in message.headers:
-            self._tell(message.payload)
-            return
-        message = _message(message, self.clock())
-        self.waiting.append(message)
-        self.published(message)
+        """Queue the message of a task, or execute a remote control command; ignore the rest."""
+        message.accept = prepare_accept_content(self.accept)
+        payload = message.payload
+        if "task" in message.headers:
+            message = _message(message, self.clock())
+            self.waiting.append(message)
+            self.on_publish(message)
+        elif isinstance(payload, dict) and "method" in payload:  # kombu.pidbox
+            self.on_control(payload)
 
     def take(self, now: float, id: str | None = None) -> Message | None:
-        """Take the message that is due the longest, of the run *id* if it is given."""
+        """Take the message that has been due longest; with an *id*, one of that run."""
         due = [each for each in self.waiting if each.due <= now and id in (None, each.id)]
         if not due:
             return None
-        first = min(due, key=lambda each: each.due)  # of equals, the one that came first
+        first = min(due, key=lambda each: each.due)  # of equals, the one published first
         self.waiting.remove(first)
         return first
 
-    def _tell(self, payload: Any) -> None:
-        if isinstance(payload, dict) and "method" in payload:  # kombu.pidbox
-            self.told(payload)
-
 
 class SimulatedBackend(KeyValueStoreBackend):
-    """Keeps results in a dict; whoever waits for one lets the simulation run first."""
+    """Keeps results in a dict; waiting for a result first runs all that is due."""
 
     implements_incr = True
     thread_safe = True
@@ -96,26 +93,26 @@ class SimulatedBackend(KeyValueStoreBackend):
     def __init__(self, app: Any, drain: Callable[[], object]) -> None:
         super().__init__(app, url="simulation://")
         self._drain = drain
-        self._kept: dict[bytes, Any] = {}
+        self._results: dict[bytes, Any] = {}
 
     def get(self, key: Any) -> Any:
-        return self._kept.get(key)
+        return self._results.get(key)
 
     def mget(self, keys: Any) -> list[Any]:
-        return [self._kept.get(key) for key in keys]
+        return [self._results.get(key) for key in keys]
 
     def set(self, key: Any, value: Any) -> None:
-        self._kept[key] = value
+        self._results[key] = value
 
     def delete(self, key: Any) -> None:
-        self._kept.pop(key, None)
+        self._results.pop(key, None)
 
     def incr(self, key: Any) -> int:
-        self._kept[key] = number = self._kept.get(key, 0) + 1
+        self._results[key] = number = self._results.get(key, 0) + 1
         return int(number)
 
     def wait_for(self, task_id: str, *_: Any, **__: Any) -> Any:
-        """Answer a result that is there, or that is there once what is due has run."""
+        """Return the result, after running what is due if there is none yet."""
         if not self._is_ready(task_id):
             self._drain()
         if not self._is_ready(task_id):
@@ -130,17 +127,17 @@ class SimulatedBackend(KeyValueStoreBackend):
 
 
 def connect(queue: Queue) -> Any:
-    """Answer a connection to a broker that gives all messages to *queue*."""
+    """Return a connection to a broker that puts all messages into *queue*."""
     return Connection("simulation", transport=_Transport, transport_options={"queue": queue})
 
 
 def producers(connection: Any) -> ProducerPool:
-    """Answer the producers of a connection, as ``app.producer_pool`` has them."""
+    """Return a pool of producers on a connection, as ``app.producer_pool`` is."""
     return ProducerPool(connection.Pool(_MOST_CONNECTIONS), limit=_MOST_CONNECTIONS)
 
 
 class _Channel(memory.Channel):
-    queues: dict[str, Any] = {}  # noqa: RUF012  # kombu's; another one than of memory://
+    queues: dict[str, Any] = {}  # noqa: RUF012  # kombu's; not the one of memory://
 
     def basic_publish(self, message: Any, exchange: str, routing_key: str, **_: Any) -> None:
         self._inplace_augment_message(message, exchange, routing_key)
@@ -173,5 +170,5 @@ def _message(message: Any, now: float) -> Message:
 
 
 def _seconds(moment: str | None) -> float | None:
-    at: Any = maybe_iso8601(moment)
-    return float(at.timestamp()) if at else None
+    time: Any = maybe_iso8601(moment)
+    return float(time.timestamp()) if time else None

@@ -1,4 +1,4 @@
-"""The plugin for pytest, found by its entry point: the fixture ``defer_simulation``."""
+"""The pytest plugin, loaded by its entry point: the fixture ``defer_simulation``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from celery_defer.testing import Simulation
 def defer_simulation() -> Iterator[Callable[..., Simulation]]:
     """Run the tasks of an app inside the test: ``sim = defer_simulation(app)``.
 
-    It takes what ``celery_defer.testing.Simulation`` takes, and ends with the test.
+    It takes the arguments of ``celery_defer.testing.Simulation``, and ends with the test.
     """
     with ExitStack() as simulations:
 

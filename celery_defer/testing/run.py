@@ -1,4 +1,4 @@
-"""What a test sees of a run: its end, its steps, what it waits for, what it has deferred."""
+"""What a test sees of a run: its end, its steps, what it waits for, what it deferred."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class SimulationError(AssertionError):
-    """A simulation is not as the test expects: the message says what, and often why."""
+    """The simulation is not as the test expects; the message says how, and often why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +72,23 @@ class SimulatedRun(Generic[R]):
 
     @property
     def result(self) -> R:
-        """What the body answered.
+        """What the body returned.
 
-        Raises what the run failed with; and SimulationError if it has not ended, which says
-        what it waits for.
+        Raises the exception of a run that failed, and SimulationError if the run has not ended;
+        that error says what the run waits for.
         """
         self._track.is_seen = True
         if self._track.state == FAILURE and self._track.exception is not None:
             raise self._track.exception
         if self._runs.state(self._track) != SUCCESS:
             wait = self.waits_for
-            raise SimulationError(f"{self!r} has no result{_because(wait and _told(wait))}")
-        answer: R = self._track.answer
-        return answer
+            raise SimulationError(f"{self!r} has no result{_because(wait and _describe(wait))}")
+        result: R = self._track.result
+        return result
 
     @property
     def exception(self) -> BaseException | None:
-        """What the run failed with, or, while its state is RETRY, why it is tried again."""
+        """The exception that the run failed with or, while its state is RETRY, is retried for."""
         self._track.is_seen = True
         return self._track.exception
 
@@ -100,45 +100,47 @@ class SimulatedRun(Generic[R]):
 
     @property
     def passes(self) -> int:
-        """How often the body has begun: one more for each wake-up and for each retry."""
+        """How often the body has begun: once, and again for each wake-up and each retry."""
         return self._track.passes
 
     @property
     def steps(self) -> Mapping[str, int]:
-        """How often the function of each step was called, or what takes its place."""
+        """How often the function of each step, or what replaces it, was called."""
         return dict(self._track.steps)
 
     @property
     def waits_for(self) -> Waiting | None:
-        """What a run that is WAITING waits for."""
+        """What the run waits for; None unless its state is WAITING."""
         return _waiting(self._runs, self._track)
 
     @property
     def deferred(self) -> Mapping[str, DeferredCall]:
-        """What the run has deferred, by defer id, as soon as the body has ended."""
+        """The calls that the run deferred, by defer id, once its body has ended."""
         calls = self._runs.store.calls.get(self.id, {})
         return {id: DeferredCall(self._runs, self._track, call) for id, call in calls.items()}
 
     @property
     def skipped(self) -> list[DeferredCall]:
-        """The calls that were refused, also those with an id that was used before."""
+        """The calls that were refused, including those whose id was already used."""
         return [DeferredCall(self._runs, self._track, call) for call in self._track.skipped]
 
     @property
     def parent(self) -> SimulatedRun[Any] | None:
-        """The run that deferred this one, or sent it in another way."""
+        """The run that deferred or sent this one."""
         return find(self._runs, self._track.headers.get("parent_id") or "")
 
     @property
     def children(self) -> list[SimulatedRun[Any]]:
-        """The runs that this one has deferred or sent, in order of their publication."""
-        tracks = self._runs.tracks.values()
-        own = [track for track in tracks if track.headers.get("parent_id") == self.id]
-        return [SimulatedRun(self._runs, track) for track in own]
+        """The runs that this one deferred or sent, in the order of their publication."""
+        return [
+            SimulatedRun(self._runs, track)
+            for track in self._runs.tracks.values()
+            if track.headers.get("parent_id") == self.id
+        ]
 
 
 class DeferredCall:
-    """One call of ``defer``, and the run that came of it."""
+    """One call of ``defer``, and the run that it started."""
 
     __slots__ = ("_call", "_parent", "_runs")
 
@@ -162,7 +164,7 @@ class DeferredCall:
 
     @property
     def options(self) -> Options:
-        """How it is published: ``countdown``, ``queue``, ``when`` and the others."""
+        """Its options: ``countdown``, ``queue``, ``when`` and so on."""
         return self._call.options
 
     @property
@@ -172,7 +174,7 @@ class DeferredCall:
 
     @property
     def state(self) -> str:
-        """PUBLISHED, SKIPPED, ABORTED, or DROPPED if its parent did not end as it asked."""
+        """BUFFERED, PUBLISHED, SKIPPED, ABORTED or DROPPED."""
         if self._call.state in (CallState.SKIPPED, CallState.ABORTED):
             return str(self._call.state.value)
         if self._runs.is_aborted(self._run_id):
@@ -184,7 +186,7 @@ class DeferredCall:
 
     @property
     def payload(self) -> Any:
-        """What the function is given: the schema's object, or the arguments by their names.
+        """The payload: an object of the schema, or the arguments by name.
 
         None for a call that was skipped.
         """
@@ -198,11 +200,11 @@ class DeferredCall:
 
     @property
     def run(self) -> SimulatedRun[Any]:
-        """The deferred run; raises SimulationError if the call was not published."""
-        found = find(self._runs, self._run_id)
-        if found is None:
+        """The deferred run. Raises SimulationError if the call was not published."""
+        run = find(self._runs, self._run_id)
+        if run is None:
             raise SimulationError(f"{self!r} has no run{_because(self.reason)}")
-        return found
+        return run
 
     @property
     def _run_id(self) -> RunId:
@@ -210,7 +212,7 @@ class DeferredCall:
 
 
 def find(runs: Runs, id: str) -> SimulatedRun[Any] | None:
-    """Answer the run with this id; None if none was published."""
+    """Return the run with this id; None if no such run was published."""
     return SimulatedRun(runs, runs.tracks[id]) if id in runs.tracks else None
 
 
@@ -224,21 +226,21 @@ def _waiting(runs: Runs, track: Track) -> Waiting | None:
     if child:
         return Waiting(parking.step, "run", until, run=child[0])
     if parking.subscription:
-        name, match = parking.subscription.name, track.about.get("match")
+        name, match = parking.subscription.name, track.waits_for.get("match")
         return Waiting(parking.step, "event", until, event=name, match=match)
     kind = "retry" if Note.unpack(parking.note).tries else "sleep"
     return Waiting(parking.step, kind, until)
 
 
-def _told(wait: Waiting) -> str:
+def _describe(wait: Waiting) -> str:
     at, until = f"it waits at step {wait.step!r}", wait.until and wait.until.isoformat()
     if wait.kind == "run":
         return f"{at} for run {wait.run}"
     if wait.kind == "event":
-        wanted = " and ".join(f"{path} = {value!r}" for path, value in (wait.match or {}).items())
-        return f"{at} for event {wait.event!r}{wanted and f' with {wanted}'} until {until}"
-    why = ", to try it again," if wait.kind == "retry" else ""
-    return f"{at}{why} until {until}"
+        values = " and ".join(f"{path} = {value!r}" for path, value in (wait.match or {}).items())
+        return f"{at} for event {wait.event!r}{values and f' with {values}'} until {until}"
+    purpose = ", to try it again," if wait.kind == "retry" else ""
+    return f"{at}{purpose} until {until}"
 
 
 def _because(reason: object) -> str:

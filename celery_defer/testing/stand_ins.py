@@ -1,4 +1,4 @@
-"""What a test has take the place of a step's function, or of a body: a failure, or an answer."""
+"""What a test puts in place of a step's function or of a body: an exception or a result."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from celery_defer.testing.tracks import Runs
 
 @dataclass(slots=True)
 class StandIn:
-    """What is done in place of a step's function, how often, and in the runs of which task.
+    """What is called in place of a step's function, how often, and in the runs of which task.
 
-    Where ``step`` is None it is done in place of the body.
+    Without ``step`` it replaces the body. ``source`` is the test's call, for messages.
     """
 
-    said: str
+    source: str
     step: str | None
     act: Callable[[], Any]
     times: int | None
     task: str | None
-    taken: int = 0
-    #: Whether a step has come to it, if only to find another one in its place.
-    is_met: bool = False
+    uses: int = 0
+    #: Whether it has fitted a step or a run, even if another stand-in came first.
+    is_matched: bool = False
 
     def __post_init__(self) -> None:
         if self.times is not None and not (isinstance(self.times, int) and self.times > 0):
             raise ValueError(
-                f"{self.said}: times={self.times!r} is no number of times: give 1 or more, or None "
-                "for always"
+                f"{self.source}: times={self.times!r} is not a number of times: give 1 or more, or "
+                "None for always"
             )
 
     def is_for(self, step: str | None, task: str) -> bool:
-        return step == self.step and self.task in (None, task) and self.times != self.taken
+        return step == self.step and self.task in (None, task) and self.times != self.uses
 
-    def take(self) -> Any:
-        self.taken += 1
+    def use(self) -> Any:
+        self.uses += 1
         return self.act()
 
 
 @dataclass(eq=False)
 class StandIns:
-    """All that a test has said of steps and of runs, in that order."""
+    """The stand-ins of a simulation, in the order in which the test set them."""
 
-    said: list[StandIn] = field(default_factory=list)
+    items: list[StandIn] = field(default_factory=list)
 
     def fail(
         self,
@@ -55,69 +55,62 @@ class StandIns:
         times: int | None,
         task: Any,
     ) -> None:
-        said = _said("fail", step, task)
-        if not _is_raisable(error):
-            raise TypeError(f"{said}: {error!r} is no exception: give one, or the class of one")
+        source = _source("fail", step, task)
+        if not issubclass(error if isinstance(error, type) else type(error), BaseException):
+            raise TypeError(f"{source}: {error!r} is not an exception, nor the class of one")
 
         def act() -> Any:
-            # The traceback of the time before would be told with it.
+            # It would still have the traceback of the last time.
             raise error if isinstance(error, type) else error.with_traceback(None)
 
-        self.said.append(StandIn(said, step, act, times, _name_or_any(task)))
+        self.items.append(StandIn(source, step, act, times, _name_or_any(task)))
 
     def answer(self, step: str | None, answer: object, times: int | None, task: Any) -> None:
-        said = _said("answer", step, task)
-        self.said.append(StandIn(said, step, lambda: answer, times, _name_or_any(task)))
+        source = _source("answer", step, task)
+        self.items.append(StandIn(source, step, lambda: answer, times, _name_or_any(task)))
 
     def find(self, step: str | None, task: str) -> StandIn | None:
-        """Answer what takes the place of a step's function, or of a body, this time.
+        """Return what replaces a step's function, or a body, this time.
 
-        Those that are to be taken so many times come first, in order; then the last of those
-        that hold always, so that a test may say otherwise than its fixtures.
+        Those with a number of times come first, in order; then the last of those that hold
+        always, so that a test can override its fixtures.
         """
-        able = [each for each in self.said if each.is_for(step, task)]
-        for each in able:
-            each.is_met = True
-        counted = [each for each in able if each.times is not None]
-        return next(iter(counted or reversed(able)), None)
+        matches = [each for each in self.items if each.is_for(step, task)]
+        for each in matches:
+            each.is_matched = True
+        counted = [each for each in matches if each.times is not None]
+        return next(iter(counted or reversed(matches)), None)
 
-    def missed(self, runs: Runs) -> list[str]:
-        """Answer what no step and no run has come to, and why that may be."""
-        return [f"{each.said}: {_why(each, runs)}" for each in self.said if not each.is_met]
+    def unmatched(self, runs: Runs) -> list[str]:
+        """Return the calls that fitted no step and no run, each with a likely reason."""
+        return [f"{each.source}: {_why(each, runs)}" for each in self.items if not each.is_matched]
 
 
 def task_name(task: Any) -> str:
-    """Answer the name of a task; raise TypeError for what is none."""
+    """Return the name of a task; raise TypeError for anything else."""
     if isinstance(task, Task):
         return str(task.name)
-    raise TypeError(
-        f"{task!r} is not a task: give the task itself; app.tasks[…] answers it by its name"
-    )
+    raise TypeError(f"{task!r} is not a task: give the task itself, or app.tasks[…]")
 
 
 def _name_or_any(task: Any) -> str | None:
     return None if task is None else task_name(task)
 
 
-def _said(verb: str, step: str | None, task: Any) -> str:
+def _source(verb: str, step: str | None, task: Any) -> str:
     return f"{verb}_run({task_name(task)})" if step is None else f"{verb}_step({step!r})"
 
 
-def _is_raisable(error: object) -> bool:
-    kind = error if isinstance(error, type) else type(error)
-    return issubclass(kind, BaseException)
-
-
-def _why(missed: StandIn, runs: Runs) -> str:
+def _why(stand_in: StandIn, runs: Runs) -> str:
     tracks = runs.tracks.values()
-    if missed.step is None:
+    if stand_in.step is None:
         begun = sorted({track.task for track in tracks if track.passes})
         return f"no such run has begun since; there were runs of {begun}"
-    own = [track for track in tracks if missed.task in (None, track.task)]
-    if any(missed.step in runs.functionless(track) for track in own):
+    own = [track for track in tracks if stand_in.task in (None, track.task)]
+    if any(stand_in.step in runs.steps_without_function(track) for track in own):
         return (
-            "this step has no function: it sleeps, waits for an event, or invokes a run, for which "
-            "there are answer_run and fail_run"
+            "this step has no function: it sleeps, waits for an event, or invokes a run; for that "
+            "use answer_run or fail_run"
         )
     ran = sorted({step for track in tracks for step in track.steps})
     return f"no such step has run; there were {ran}"

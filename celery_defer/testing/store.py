@@ -1,4 +1,4 @@
-"""The memory store, with what a test may want to know of it."""
+"""The memory store, with what a simulation reads from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent
 
 @dataclass(eq=False)
 class SimulatedStore(MemoryStore):
-    """Remembers what was staged, where runs have parked, and which events were sent."""
+    """Remembers which calls were staged, where runs parked, and which events were sent."""
 
     calls: dict[str, dict[str, Call]] = field(default_factory=dict)
     parkings: dict[str, Parking] = field(default_factory=dict)
@@ -27,8 +27,9 @@ class SimulatedStore(MemoryStore):
     ) -> bool:
         record = unpack(id, body)
         if isinstance(record, DeferredCalls):
-            known = self.calls.setdefault(record.parent, {})
-            known.update({call.id: call for call in record.calls})
+            self.calls.setdefault(record.parent, {}).update(
+                {call.id: call for call in record.calls}
+            )
         return super().stage(id, token, body, due, keep, replaces=replaces)
 
     def park(
@@ -40,42 +41,39 @@ class SimulatedStore(MemoryStore):
         return arrival
 
     def emit(self, event: SentEvent, digests: Mapping[str, str], **rest: Any) -> Emitted:
-        is_over = self._sent.get(event.id) is False
+        is_repeated = self._sent.get(event.id) is False
         emitted = super().emit(event, digests, **rest)
-        # It is asked again with other shapes, and for more waves of one event.
-        if not is_over and event not in self.sent[-1:]:
+        # One event is emitted again with other shapes, and for each batch of its fan-out.
+        if not is_repeated and event not in self.sent[-1:]:
             self.sent.append(event)
         return emitted
 
     def parking(self, id: RunId) -> Parking | None:
-        """Answer where a run is parked, if it is."""
-        kept = self._outbox.get(id)
-        return self.parkings[id] if kept is not None and kept.step is not None else None
+        """Return where a run is parked; None if it is not."""
+        record = self._outbox.get(id)
+        return self.parkings[id] if record is not None and record.step is not None else None
 
     def is_cancelled(self, id: RunId) -> bool:
         return id in self._runs and self._runs[id].is_cancelled
 
     def owner(self, id: RunId) -> str | None:
-        """Answer who has claimed a run."""
+        """Return who has claimed a run."""
         return self._owners.get(id)
 
-    def next_due_of(self, has_ended: Callable[[str], bool]) -> float | None:
-        """Answer when something is due that is not waiting for a run that goes on.
+    def due_times(self, has_ended: Callable[[str], bool]) -> Iterator[float]:
+        """Return when records are due, without runs that wait for a run that has not ended.
 
-        Such a wait is looked at every minute, and may last for days.
+        The relay looks after those every minute, and they may wait for days.
         """
-        return min(self._due(has_ended), default=None)
-
-    def _due(self, has_ended: Callable[[str], bool]) -> Iterator[float]:
-        for id, kept in self._outbox.items():
-            child = _child(id, kept.body)
+        for id, record in self._outbox.items():
+            child = _child(id, record.body)
             if child is None or has_ended(child):
-                yield kept.due
+                yield record.due
 
 
 def _child(id: RunId, body: bytes) -> str | None:
     try:
-        run = unpack(id, body)
+        record = unpack(id, body)
     except RecordError:  # the relay puts it into quarantine
         return None
-    return run.child[0] if isinstance(run, ParkedRun) and run.child else None
+    return record.child[0] if isinstance(record, ParkedRun) and record.child else None

@@ -1,4 +1,4 @@
-"""An app in this process alone: its broker, results, store and clock, for a while."""
+"""An app whose broker, results, store and clock are replaced for the length of a block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from celery_defer.testing.store import SimulatedStore
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What takes the place of what an app has in production."""
+    """What replaces the app's broker, results, store and clock."""
 
     queue: Queue
     store: SimulatedStore
@@ -28,15 +28,15 @@ class Ports:
     now: Callable[[], Any]
     drain: Callable[[], object]
     call_step: Callable[[str, Callable[[], Any]], Any]
-    ended: Callable[..., None]
+    on_postrun: Callable[..., None]
 
 
 @contextmanager
-def placed(app: Any, ports: Ports) -> Iterator[None]:
-    """Let *app* use *ports*; put everything back at the end.
+def simulated(app: Any, ports: Ports) -> Iterator[None]:
+    """Let *app* use *ports*; restore everything at the end.
 
-    What is replaced are attributes of the app itself, where Celery keeps or makes its
-    connections, so no setting is read or changed but ``task_always_eager``.
+    Only attributes of the app are replaced, where Celery keeps or makes its connections. The one
+    setting that changes is ``task_always_eager``.
     """
     with ExitStack() as stack:
         stack.enter_context(_broker(app, ports.queue))
@@ -45,14 +45,14 @@ def placed(app: Any, ports: Ports) -> Iterator[None]:
         stack.enter_context(swapped(vars(app), {"now": ports.now}))
         stack.enter_context(swapped(app.conf.changes, {"task_always_eager": False}))
         stack.enter_context(_current(app))
-        task_postrun.connect(ports.ended, weak=False)
-        stack.callback(task_postrun.disconnect, ports.ended)
+        task_postrun.connect(ports.on_postrun, weak=False)
+        stack.callback(task_postrun.disconnect, ports.on_postrun)
         yield
 
 
 @contextmanager
 def swapped(names: Any, values: Mapping[str, Any], without: tuple[str, ...] = ()) -> Iterator[None]:
-    """Put *values* into a mapping and take *without* out, for the length of the block."""
+    """Put *values* into a mapping and remove *without*, for the length of the block."""
     before = {name: names[name] for name in (*values, *without) if name in names}
     names.update(values)
     for name in without:
@@ -67,7 +67,7 @@ def swapped(names: Any, values: Mapping[str, Any], without: tuple[str, ...] = ()
 
 @contextmanager
 def _broker(app: Any, queue: Queue) -> Iterator[None]:
-    """celery.app.base.Celery._connection makes every connection; two pools keep them."""
+    """Replace celery.app.base.Celery._connection, which makes all connections, and both pools."""
 
     def connection(*_: Any, **__: Any) -> Any:
         return connect(queue)
@@ -85,9 +85,9 @@ def _broker(app: Any, queue: Queue) -> Iterator[None]:
 
 @contextmanager
 def _results(app: Any, drain: Callable[[], object]) -> Iterator[None]:
-    """celery.app.base.Celery.backend keeps it here; an app that has none is left so."""
+    """Replace what celery.app.base.Celery.backend keeps, unless results are disabled."""
     with ExitStack() as stack:
-        if not _keeps_none(app):
+        if not _has_no_results(app):
             backend = SimulatedBackend(app, drain)
             stack.enter_context(swapped(vars(app), {"_backend_cache": backend}))
         for task in app.tasks.values():
@@ -97,13 +97,13 @@ def _results(app: Any, drain: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-def _keeps_none(app: Any) -> bool:
-    found: Any = by_url(app.backend_cls or app.conf.result_backend, app.loader)
-    return issubclass(found[0], DisabledBackend)
+def _has_no_results(app: Any) -> bool:
+    backend: Any = by_url(app.backend_cls or app.conf.result_backend, app.loader)
+    return issubclass(backend[0], DisabledBackend)
 
 
 def _backend_of(task: Any) -> str:
-    """The name under which a task keeps a backend of its own: celery.app.task.Task.backend."""
+    """Return the attribute that holds a task's own backend: celery.app.task.Task.backend."""
     return "_backend" if type(task).backend is Task.backend else "backend"
 
 

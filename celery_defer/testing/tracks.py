@@ -1,4 +1,4 @@
-"""What a simulation has seen of its runs."""
+"""What a simulation has observed of its runs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
 
 @dataclass(slots=True)
 class Track:
-    """What a simulation has seen of one run."""
+    """What a simulation has observed of one run."""
 
     id: RunId
     task: str
     headers: Mapping[str, Any]
     state: str = PENDING
-    answer: Any = None
+    result: Any = None
     exception: BaseException | None = None
     traceback: str | None = None
     passes: int = 0
     steps: dict[str, int] = field(default_factory=dict)
-    #: What is told of the wait that the run is parked for.
-    about: Mapping[str, Any] = field(default_factory=dict)
+    #: What the run's result shows of its wait.
+    waits_for: Mapping[str, Any] = field(default_factory=dict)
     skipped: list[Call] = field(default_factory=list)
-    #: Whether the test has asked how the run ended.
+    #: Whether the test has looked at how the run ended.
     is_seen: bool = False
 
     @property
@@ -56,7 +56,7 @@ class Runs:
     tracks: dict[str, Track] = field(default_factory=dict)
 
     def state(self, track: Track) -> str:
-        """Answer the state of a run, as the result backend of the app would tell it."""
+        """Return the state of a run as the app's result backend would show it."""
         if track.state not in _NOT_ENDED:
             return track.state
         if self.store.parking(track.id):
@@ -66,23 +66,23 @@ class Runs:
         return CallState.ABORTED.value if self.is_aborted(track.id) else track.state
 
     def is_over(self, track: Track) -> bool:
-        """Whether nothing more comes of a run: also of one that is ignored or rejected."""
+        """Whether the run has ended; one that was ignored or rejected has too."""
         return self.state(track) not in _NOT_ENDED
 
     def has_ended(self, id: str) -> bool:
         return id not in self.tracks or self.state(self.tracks[id]) in _ENDED
 
     def is_received(self, track: Track) -> bool:
-        """Whether the run that has invoked this one knows how it has ended."""
+        """Whether the run that invoked this one has received its outcome."""
         header, parent = DeferHeader.of(track.headers), track.headers.get("parent_id")
         if header is None or header.step is None or parent not in self.tracks:
             return False
         return header.step in self._recalled(self.tracks[parent]).memos
 
-    def functionless(self, track: Track) -> set[str]:
-        """Answer the steps of a run that have no function to call."""
-        known = self._recalled(track)
-        return {*known.memos, *known.waits} - track.steps.keys()
+    def steps_without_function(self, track: Track) -> set[str]:
+        """Return the steps of a run that only wait."""
+        recalled = self._recalled(track)
+        return {*recalled.memos, *recalled.waits} - track.steps.keys()
 
     def is_aborted(self, id: RunId) -> bool:
         return self.store.owner(id) == NOBODY

@@ -1,4 +1,4 @@
-"""What a worker does with messages, when a test says so."""
+"""A worker that runs the messages that a test lets through."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from celery_defer.testing.tracks import Runs, Track
 
 @dataclass(eq=False)
 class SimulatedWorker:
-    """Runs one message at a time, by Celery's own tracer, and takes down what comes of it."""
+    """Runs one message at a time, by Celery's own tracer, and records the outcome."""
 
     runs: Runs
     clock: Callable[[], float]
@@ -38,23 +38,23 @@ class SimulatedWorker:
     def app(self) -> Any:
         return self.runs.app
 
-    def published(self, message: Message) -> None:
-        """Take down the run of a message, and the call of ``defer`` that it was made of."""
+    def record(self, message: Message) -> None:
+        """Record the run of a published message, and the call of ``defer`` behind it."""
         track = Track(RunId(message.id), message.task, message.headers)
         self.runs.tracks.setdefault(message.id, track)
         if header := DeferHeader.of(message.headers):
             parent = message.headers.get("parent_id") or ""
-            known = self.runs.store.calls.setdefault(parent, {})
-            known.setdefault(header.defer_id, _call(message, header))
+            calls = self.runs.store.calls.setdefault(parent, {})
+            calls.setdefault(header.defer_id, _call(message, header))
 
-    def told(self, message: Mapping[str, Any]) -> None:
-        """Do what is told to all workers: revoke runs, also those that are parked."""
-        if message["method"] != "revoke":
+    def control(self, command: Mapping[str, Any]) -> None:
+        """Execute ``revoke``, also for parked runs; ignore other remote control commands."""
+        if command["method"] != "revoke":
             return
-        ids = message["arguments"]["task_id"]
+        ids = command["arguments"]["task_id"]
         for id in [ids] if isinstance(ids, str) else ids:
             self._revoked.add(id)
-            self._end_parked(RunId(id))
+            cancel_run(self.app, self.runs.store, RunId(id), only_parked=True)
 
     def deliver(self, message: Message) -> None:
         """Run a message, unless it has expired or its run was revoked."""
@@ -63,42 +63,40 @@ class SimulatedWorker:
         if is_expired or message.id in self._revoked:
             _revoke(self.app, track, task, message)
             return
-        is_over = track.has_ended  # and this is a second message of the run
+        is_duplicate = track.has_ended  # another message has ended the run
         if stand_in := self.stand_ins.find(None, task.name):
-            task = _with_body(task, stand_in.take)
+            task = _with_body(task, stand_in.use)
         tracer = trace.build_tracer(task.name, task, app=self.app)
         with _in_worker():
-            answered = tracer(message.id, message.args, message.kwargs, message.request())
-        if not is_over:
-            _conclude(track, answered)
+            traced = tracer(message.id, message.args, message.kwargs, message.request())
+        if not is_duplicate:
+            _conclude(track, traced)
 
-    def ended(self, state: str, **_: Any) -> None:
-        """See what the run in progress has come to, before its scope is gone."""
-        own = find()
-        if own is None or own.app is not self.app or own.is_eager:
+    def on_postrun(self, state: str, **_: Any) -> None:
+        """Record the calls and the state of the run in progress, before its scope is gone."""
+        scope = find()
+        if scope is None or scope.app is not self.app or scope.is_eager:
             return
-        track = self.runs.tracks[own.run.id]
+        track, buffer = self.runs.tracks[scope.run.id], scope.buffer
         track.passes += 1
-        buffer = own.buffer
         track.skipped += buffer.skipped
-        known = self.runs.store.calls.setdefault(own.run.id, {})
-        known.update({call.id: call for call in buffer.skipped if call.id not in buffer.calls})
-        known.update(buffer.calls)
-        if own.ending.phase is Phase.PARKED:
+        skipped = {call.id: call for call in buffer.skipped}
+        self.runs.store.calls.setdefault(scope.run.id, {}).update(skipped | buffer.calls)
+        if scope.ending.phase is Phase.PARKED:
             track.state = WAITING
-            track.about = own.journal.waits_for if own.journal else {}
+            track.waits_for = scope.journal.waits_for if scope.journal else {}
         elif state in IGNORE_STATES:
             track.state = state
 
     def call_step(self, step: str, function: Callable[[], Any]) -> Any:
-        """Call the function of a step, or do what the test has take its place."""
-        own = find()
-        assert own is not None  # noqa: S101
-        if not own.is_eager:
-            steps = self.runs.tracks[own.run.id].steps
+        """Call the function of a step, or what the test put in its place."""
+        scope = find()
+        assert scope is not None  # noqa: S101
+        if not scope.is_eager:
+            steps = self.runs.tracks[scope.run.id].steps
             steps[step] = steps.get(step, 0) + 1
-        stand_in = self.stand_ins.find(step, own.run.task)
-        return stand_in.take() if stand_in else function()
+        stand_in = self.stand_ins.find(step, scope.run.task)
+        return stand_in.use() if stand_in else function()
 
     def _task(self, name: str) -> Any:
         if name not in self.app.tasks:
@@ -107,14 +105,11 @@ class SimulatedWorker:
             raise NotRegistered(name)
         return self.app.tasks[name]
 
-    def _end_parked(self, id: RunId) -> None:
-        cancel_run(self.app, self.runs.store, id, only_parked=True)
-
 
 def _with_body(task: Any, act: Callable[[], Any]) -> Any:
-    """Answer a task like this one, whose body does something else."""
-    other = object.__new__(type(task))  # celery.app.task.Task.__reduce__ lets no copy be made
-    # Of the task itself are its function and what is wrapped round that.
+    """Return a copy of a task with another body."""
+    other = object.__new__(type(task))  # celery.app.task.Task.__reduce__ prevents a copy
+    # Not copied: the function, and what is wrapped around it.
     own = ("run", "_orig_run", "_defer_wrapped")
     vars(other).update({name: value for name, value in vars(task).items() if name not in own})
     other.run = lambda *_, **__: act()
@@ -123,7 +118,7 @@ def _with_body(task: Any, act: Callable[[], Any]) -> Any:
 
 
 def _call(message: Message, header: DeferHeader) -> Call:
-    """What a message tells of the call that it was published for."""
+    """Return the call that a message was published for."""
     payload = to_json([message.args, message.kwargs])
     options = Options(when=header.when)
     return Call(header.defer_id, message.task, payload, header.at, options)
@@ -135,18 +130,18 @@ def _revoke(app: Any, track: Track, task: Any, message: Message) -> None:
     track.state = REVOKED
 
 
-def _conclude(track: Track, answered: Any) -> None:
-    """Read what celery.app.trace.build_tracer.<locals>.trace_task has answered."""
-    if answered.info is None:
-        track.state, track.answer, track.exception = SUCCESS, answered.retval, None
-    elif answered.info.state in (FAILURE, RETRY):
-        track.state, track.exception = answered.info.state, answered.info.retval
-        track.traceback = getattr(answered.retval, "traceback", None)
+def _conclude(track: Track, traced: Any) -> None:
+    """Record what celery.app.trace.build_tracer.<locals>.trace_task has returned."""
+    if traced.info is None:
+        track.state, track.result, track.exception = SUCCESS, traced.retval, None
+    elif traced.info.state in (FAILURE, RETRY):
+        track.state, track.exception = traced.info.state, traced.info.retval
+        track.traceback = getattr(traced.retval, "traceback", None)
 
 
 @contextmanager
 def _in_worker() -> Iterator[None]:
-    """Let Celery refuse ``get()`` inside a task, as it does in a worker's process."""
+    """Let Celery refuse ``get()`` inside a task, as in a worker process."""
     state: Any = _state  # its stubs leave this out
     before = state.task_join_will_block()
     state._set_task_join_will_block(True)

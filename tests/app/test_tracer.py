@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from celery.app.autoretry import add_autoretry_behaviour
 from celery.app.base import Celery as CeleryClass
 from celery.app.task import Context
 from celery.local import PromiseProxy, Proxy
-from celery.signals import task_failure, task_success
+from celery.signals import task_failure, task_received, task_success
 from celery.worker.consumer import consumer
 
 import celery_defer
 from celery_defer import Defer, defer, deferred, errors
 from celery_defer.model import HEADER
+from celery_defer.run import WAKE
 from tests.support.inside import Worker, ids_of
 
 
@@ -218,3 +220,24 @@ def test_every_error_has_a_message_and_survives_pickling(name: str) -> None:
     again = pickle.loads(pickle.dumps(kind("text")))
     assert (type(again), str(again), again.args) == (kind, "text", kind("text").args)
     assert issubclass(kind, errors.DeferError)
+
+
+@pytest.mark.parametrize(
+    ("headers", "events"),
+    [({WAKE: {"turn": 1, "token": "t"}}, [("task-retried", "run")]), ({"id": "run"}, [])],
+    ids=["a wake-up", "another message"],
+)
+def test_the_worker_that_receives_a_wake_up_says_so_before_celerys_own_events(
+    headers: dict[str, Any], events: list[tuple[str, str]]
+) -> None:
+    """By Celery's own dispatcher of events, which sends them where it is to."""
+    sent: list[tuple[str, str]] = []
+
+    class Consumer:
+        event_dispatcher = SimpleNamespace(send=lambda event, uuid: sent.append((event, uuid)))
+
+    task_received.send(
+        sender=Consumer(), request=SimpleNamespace(id="run", message=SimpleNamespace(headers=headers))
+    )
+
+    assert sent == events

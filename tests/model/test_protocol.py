@@ -1,7 +1,7 @@
 """The protocol of exactly-once, explored: every order of parent, signal, relay and death.
 
-A game of dice drives the package's own ``receive``, ``outbox``, ``delivery``, ``broker.send``,
-``record`` and ``Relay`` with ``MemoryStore``, in a world of lists (world.py). Between any two
+A game of dice drives the package's own ``receive``, ``outbox``, ``broker.send`` and
+``Relay`` with ``MemoryStore``, in a world of lists (world.py). Between any two
 steps of one actor, another may act, or the actor may be killed:
 
 - a parent's attempt begins, fresh or redelivered, also while another one is alive; it makes
@@ -36,17 +36,15 @@ from typing import Literal, TypeVar
 
 import pytest
 from celery.exceptions import Retry
-from celery_defer.outbox.withdrawal import withdraw
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from celery_defer import defer, run_id
 from celery_defer.app import receive
 from celery_defer.model import Outcome, When
-from celery_defer.outbox import publish as outbox
-from celery_defer.outbox.relay import Relay
-from celery_defer.run import scope
-from celery_defer.run.scope import Phase, Scope
+from celery_defer.outbox import Relay, abort_call, publish
+from celery_defer.outbox.commit import State
+from celery_defer.run import Phase, Scope, enter, leave
 from tests.model.world import SETTINGS, TARGET, Killed, Message, Task, World
 
 T = TypeVar("T")
@@ -105,11 +103,23 @@ class Attempt:
     #: Its place in the order in which attempts began, and in which their bodies ended.
     begun: int
     ended: int | None = None
+    #: When its body was over, and when its SUCCESS was stored, in the same order.
+    was_over: int = 0
+    succeeded: float = inf
+    #: Whether it has staged a record, or removed that of another.
+    has_acted: bool = False
     calls: dict[str, When] = field(default_factory=dict)
     has_returned: bool = False
     has_raised: bool = False
     has_succeeded: bool = False
     has_failed: bool = False
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether it has found that another attempt has succeeded, whose calls stand."""
+        pending = self.scope.ending.commit
+        has_calls = pending is not None and pending.state is State.SUPERSEDED
+        return has_calls or (self.scope.came_again and not self.has_acted)
 
 
 @dataclass(eq=False)
@@ -264,13 +274,6 @@ class Game:
                 yield
         finally:
             self.busy.remove(attempt)
-            kept = attempt.scope.staged
-            # Of two attempts at once, the one that stages last, or that forgets what was staged
-            # because it has deferred nothing, takes the other's place.
-            if attempt.ended is not None and kept and kept.token in self.world.staged:
-                attempt.ended = self.world.staged[kept.token]
-            elif attempt.ended is not None:
-                attempt.ended = self.world.forgot.get(attempt.scope, attempt.ended)
 
     def a_worker_is_killed(self, parent: Parent, attempt: Attempt) -> None:
         self._die(parent, attempt)
@@ -307,7 +310,7 @@ class Game:
             else:
                 raise Retry
 
-        token = scope.enter(attempt.scope)
+        token = enter(attempt.scope)
         try:
             with suppress(ValueError):
                 receive.perform(attempt.scope, body, (), {}, (Retry,))
@@ -317,23 +320,26 @@ class Game:
             parent.waiting.append(again)
             self._set_state(parent, "RETRY")
         finally:
-            scope.leave(token)
+            leave(token)
+            # Of two attempts at once, the one that stages last, or that forgets what was staged
+            # because it has deferred nothing, takes the other's place.
+            acted = self.world.acted.get(attempt.scope)
+            if attempt.ended is not None and acted is not None:
+                attempt.ended, attempt.has_acted = acted, True
 
     def _has_ended(self, attempt: Attempt, calls: dict[str, When], aborted: str) -> None:
         self.world.order += 1
-        attempt.ended = self.world.order
+        attempt.ended = attempt.was_over = self.world.order
         attempt.calls = {id: when for id, when in calls.items() if id != aborted}
 
     def _finish(self, parent: Parent, attempt: Attempt) -> None:
         self._store(parent, attempt)
         self.world.at("after the result is stored")
         own = attempt.scope
-        if attempt.has_returned and (own.calls or own.skipped or own.staged):
-            outbox.publish(own, Outcome.SUCCESS)
-        if not attempt.has_returned and own.phase in (Phase.RETURNED, Phase.RAISED):
-            outbox.publish(own, Outcome.FAILURE)
-        self.world.at("before the reply of what was published")
-        outbox.await_arrival(own)
+        if attempt.has_returned and (own.buffer.calls or own.buffer.skipped or own.ending.commit):
+            publish(own, Outcome.SUCCESS)
+        if not attempt.has_returned and own.ending.phase in (Phase.RETURNED, Phase.RAISED):
+            publish(own, Outcome.FAILURE)
         self.world.at("before the message is acknowledged")
         parent.live.remove(attempt)
 
@@ -341,7 +347,8 @@ class Game:
         self._set_state(parent, "SUCCESS" if attempt.has_returned else "FAILURE")
         attempt.has_succeeded = attempt.has_returned
         self.world.order += 1
-        parent.succeeded = min(parent.succeeded, self.world.order if attempt.has_returned else inf)
+        attempt.succeeded = self.world.order if attempt.has_returned else inf
+        parent.succeeded = min(parent.succeeded, attempt.succeeded)
         attempt.has_failed = not attempt.has_returned
 
     def _set_state(self, parent: Parent, state: str) -> None:
@@ -365,9 +372,8 @@ class Game:
 
     def _forget_what_was_not_staged(self, attempt: Attempt) -> None:
         """A body that was killed between its end and its staging has not ended for anyone."""
-        kept = attempt.scope.staged
         attempt.has_raised = attempt.has_raised and attempt.ended is not None
-        if attempt.calls and (kept is None or kept.token not in self.world.staged):
+        if attempt.scope not in self.world.acted:
             attempt.ended, attempt.has_returned, attempt.has_raised = None, False, False
             attempt.calls = {}
 
@@ -429,7 +435,7 @@ class Game:
         id_of_run, store = run_id(parent.id, id), self.world.parents_store
         self.story.append(f"{id} of {parent.id} is aborted")
         with suppress(Killed, ConnectionError), self.world.process():
-            if withdraw(self.world, store, SETTINGS.claim_keeps, parent.id, id):
+            if abort_call(self.world, store, SETTINGS.claim_keeps, parent.id, id):
                 assert not self.starts[id_of_run], "a run that has started is said to be withdrawn"
                 self.withdrawn.add(id_of_run)
 
@@ -484,7 +490,7 @@ class Game:
 
 def _due(parent: Parent, state: str) -> tuple[set[str], set[str]]:
     """Which calls must have been published at the end, and which may."""
-    ended = [attempt for attempt in parent.attempts if attempt.ended is not None]
+    ended = [a for a in parent.attempts if a.ended is not None and not a.is_superseded]
     if not ended:
         return set(), set()
     last = max(ended, key=lambda attempt: attempt.ended or 0)
@@ -499,11 +505,27 @@ def _due(parent: Parent, state: str) -> tuple[set[str], set[str]]:
             a for a in ended if a.has_succeeded or (a.has_returned and _stands(parent, a, ended))
         ]
         succeeded = [_starting(a, "success") for a in counting]
-        return _starting(last, "success"), set[str]().union(*succeeded)
+        required = _starting(last, "success") | _promised(parent, ended)
+        return required, set[str]().union(*succeeded)
     if state == "FAILURE":
         standing = [_starting(a, "failure") for a in ended if _stands(parent, a, ended)]
         return _starting(last, "failure"), set[str]().union(*standing)
     return set(), set()
+
+
+def _promised(parent: Parent, ended: list[Attempt]) -> set[str]:
+    """Which calls the first SUCCESS has promised: no later attempt takes them back.
+
+    One whose body was over before, and that has staged later, had taken its place.
+    """
+    return set[str]().union(
+        *(
+            _starting(a, "success")
+            for a in ended
+            if a.succeeded == parent.succeeded < inf
+            and not any((a.ended or 0) < (b.ended or 0) and b.was_over < a.succeeded for b in ended)
+        )
+    )
 
 
 def _stands(parent: Parent, attempt: Attempt, ended: list[Attempt]) -> bool:

@@ -19,6 +19,7 @@ from celery_defer.store import (
     MemoryStore,
     Parking,
     RedisStore,
+    Rest,
     SentEvent,
     Store,
     Subscription,
@@ -66,6 +67,9 @@ events = names.flatmap(
 )  # fmt: skip
 
 
+rests = st.builds(Rest, ids, tokens, bodies, st.just(_KEEP))
+
+
 def digest_of(name: str, shape: str, value: str) -> str:
     """What stands for the values of an event: its name alone, or nothing if it lacks a value."""
     if shape == NO_SHAPE:
@@ -85,23 +89,17 @@ class LockStep(RuleBasedStateMachine):
         self.redis = RedisStore(self.client, _PREFIX)
         self.both: tuple[Store, Store] = (MemoryStore(), self.redis)
 
-    @rule(id=ids, token=tokens, body=bodies, due=times)
-    def stage(self, id: RunId, token: str, body: bytes, due: float) -> None:
-        for store in self.both:
-            store.stage(id, token, body, due, _KEEP)
+    @rule(id=ids, token=tokens, body=bodies, due=times, replaces=st.booleans())
+    def stage(self, id: RunId, token: str, body: bytes, due: float, replaces: bool) -> None:
+        plain, fast = (
+            store.stage(id, token, body, due, _KEEP, replaces=replaces) for store in self.both
+        )
+        assert plain == fast
 
     @rule(id=ids, token=st.none() | tokens)
     def settle(self, id: RunId, token: str | None) -> None:
         for store in self.both:
             store.settle(id, token)
-
-    @rule(id=ids, token=tokens)
-    def settle_with_commands(self, id: RunId, token: str) -> None:
-        plain, _ = self.both
-        plain.settle(id, token)
-        send = self.redis.settle_in(self.client.connection_pool.connection_kwargs, id, token)
-        assert send is not None
-        send([])()
 
     @rule(now=times, until=times, limit=limits)
     def take(self, now: float, until: float, limit: int) -> None:
@@ -161,7 +159,7 @@ class LockStep(RuleBasedStateMachine):
         assert plain == fast
 
     @rule(event=events, known=st.lists(shapes, unique=True), value=values | st.just(""),
-          now=times, until=times, limit=limits)  # fmt: skip
+          now=times, until=times, limit=limits, rest=st.none() | rests)  # fmt: skip
     def emit(
         self,
         event: SentEvent,
@@ -170,11 +168,12 @@ class LockStep(RuleBasedStateMachine):
         now: float,
         until: float,
         limit: int,
+        rest: Rest | None,
     ) -> None:
         for _ in range(2):  # as a sender does who is told the shapes
             digests = {shape: digest_of(event.name, shape, value) for shape in [NO_SHAPE, *known]}
             plain, fast = (
-                store.emit(event, digests, now=now, until=until, limit=limit, keep=_KEEP)
+                store.emit(event, digests, now=now, until=until, limit=limit, keep=_KEEP, rest=rest)
                 for store in self.both
             )
             assert plain == fast

@@ -6,7 +6,6 @@ where this one may be killed.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -18,14 +17,14 @@ from kombu.exceptions import OperationalError
 
 from celery_defer.contract import Contract, Deferrable
 from celery_defer.ids import RunId
-from celery_defer.run import scope
-from celery_defer.run.scope import Scope
+from celery_defer.run import Scope, find
 from celery_defer.settings import Settings
 from celery_defer.store import MemoryStore
 
 __all__ = ["TARGET", "Killed", "Message", "SharedStore", "Task", "World"]
 
-SETTINGS = Settings(grace=10, relay_interval=1)
+# Celery's own way to publish is a task's ``apply_async``, which is a fake here.
+SETTINGS = Settings(grace=10, relay_interval=1, fast_messages=False)
 
 
 class Killed(BaseException):
@@ -184,14 +183,15 @@ class SharedStore(MemoryStore):
         self._later = later
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float
-    ) -> Callable[[], None]:
+        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
+    ) -> bool:
         self._world.at("before staging")
-        there = super().stage(id, token, body, due + self._later(), keep)
-        self._world.order += 1
-        self._world.staged[token] = self._world.order
+        is_staged = super().stage(id, token, body, due + self._later(), keep, replaces=replaces)
+        if is_staged:
+            self._world.order += 1
+            self._world.acted[find()] = self._world.order
         self._world.at("after staging")
-        return there
+        return is_staged
 
     def settle(self, id: RunId, token: str | None) -> None:
         if self._world.is_dead:
@@ -202,23 +202,7 @@ class SharedStore(MemoryStore):
         super().settle(id, token)
         if token is None:
             self._world.order += 1
-            self._world.forgot[scope.find()] = self._world.order
-
-    def settle_in(  # type: ignore[override]
-        self, broker: object, id: RunId, token: str
-    ) -> Callable[[Sequence[Any]], Callable[[], None]]:
-        # The script of RedisStore, which the package's own doings do not interrupt.
-        settle = functools.partial(MemoryStore.settle, self, id, token)
-        channel = _Channel(self._world)
-
-        def send(commands: Sequence[Any]) -> Callable[[], None]:
-            try:
-                channel.execute_all([*commands[2::3], settle])
-            except ConnectionError as lost:
-                return functools.partial(_raise, lost)
-            return lambda: None
-
-        return send
+            self._world.acted[find()] = self._world.order
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         if self._world.is_dead:
@@ -249,17 +233,21 @@ class World:
     states: dict[str, str] = field(default_factory=dict)
     #: Counts what matters for the order of attempts.
     order: int = 0
-    #: The tokens of all records that ever were in the store, and when they came there.
-    staged: dict[str, int] = field(default_factory=dict)
-    #: When a run's end has removed whatever there was.
-    forgot: dict[Scope | None, int] = field(default_factory=dict)
+    #: When a run's end has brought its record into the store, or removed whatever there was.
+    acted: dict[Scope | None, int] = field(default_factory=dict)
     is_dead: bool = False
     #: Says what happens at a point, and lets others act there; set by who plays.
     interrupt: Callable[[str], str] = lambda _: ""
     tasks: dict[str, Task] = field(init=False)
     conf: ClassVar[Any] = SimpleNamespace(
-        task_inherit_parent_priority=False, task_publish_retry=False, broker_read_url="redis://"
+        task_inherit_parent_priority=False,
+        task_publish_retry=False,
+        task_default_queue="queue",
+        broker_read_url="redis://",
     )
+    #: Only the fast way looks at it.
+    amqp: ClassVar[Any] = None
+    thread_oid: ClassVar[str] = "replies"
     _celery_defer: ClassVar[Any] = SimpleNamespace(clock=time, settings=SETTINGS)
 
     def __post_init__(self) -> None:
@@ -315,7 +303,3 @@ class World:
 
     def redeliver(self, message: Message) -> None:
         self.queue.append(message.again)
-
-
-def _raise(error: Exception) -> None:
-    raise error

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery, chain, chord, group
-from celery.app import trace
 from celery.backends.redis import RedisBackend
 from celery.signals import before_task_publish
 
@@ -17,6 +17,7 @@ from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import (
     app_on,
     asked_of,
+    first_at_success,
     is_one_script,
     lengths,
     perform_watched,
@@ -68,13 +69,8 @@ def test_the_messages_are_there_when_the_result_is_and_not_before(
     monkeypatch.setattr(
         app.backend, "on_task_call", lambda *_: seen.append(("linked", lengths(server)))
     )
-    receivers = trace.signals.task_success.receivers
-    trace.signals.task_success.connect(look, weak=False)
-    receivers.insert(0, receivers.pop())  # before the package's own
-    try:
+    with first_at_success(look):
         worker.run(parent, link=parent_of(app, int).si().set(queue="links"))
-    finally:
-        trace.signals.task_success.disconnect(look)
 
     assert seen[-2:] == [("linked", [0]), (True, [1])]
 
@@ -229,6 +225,24 @@ def test_what_the_backend_stores_next_is_its_own(
     assert "EVALSHA" not in [each.verb for each in asked]
 
 
+def test_a_result_of_another_run_takes_no_calls_with_it(
+    server: Server, app: Celery, worker: Worker, parent: Any
+) -> None:
+    seen = []
+
+    def store_another(**_: Any) -> None:
+        app.backend.store_result(str(uuid4()), 1, "SUCCESS")
+        seen.append(lengths(server))
+
+    link = parent_of(app, int)
+    before_task_publish.connect(store_another, sender=link.name)
+    result = worker.run(parent, link=link.si().set(queue="links"))
+
+    assert seen == [[0]]
+    assert lengths(server) == [1]
+    assert result.get() == 7
+
+
 # -- what else may come of a run -----------------------------------------------------------
 
 
@@ -300,11 +314,12 @@ def test_a_backend_that_stores_results_in_its_own_way_does_so(
     backend = type("Own", (RedisBackend,), {method: own})(app=app, url=f"{server.url}/4")
     ship = ship_of(app)
     parent = parent_of(app, lambda: defer("ship", ship, 1) and 7, backend=backend)
-    result = Worker(app).perform(parent)
+    result, asked = perform_watched(server, app, parent)
 
-    assert calls == [method]
+    assert calls == [method] * 2
+    assert [each.verb for each in asked if each.verb in ("ZADD", "MULTI")] == ["ZADD", "MULTI"]
     assert result.get() == 7
-    assert lengths(server) == [1]
+    assert lengths(server) == [2]
     assert staged(app) == 0
 
 
@@ -318,3 +333,15 @@ def test_a_run_that_keeps_no_result_publishes_after_its_body(
     assert [each.verb for each in asked if not each.in_script] == ["EVALSHA", "LPUSH", "EVALSHA"]
     assert lengths(server) == [2]
     assert server.client(db=4).keys() == []
+
+
+def test_what_a_run_without_a_result_defers_is_staged_when_its_body_has_returned(
+    app: Celery, worker: Worker, ship: Any
+) -> None:
+    parent = parent_of(app, lambda: defer("ship", ship, 1) and None, ignore_result=True)
+    seen = []
+    with first_at_success(lambda **_: seen.append(staged(app))):
+        worker.perform(parent)
+
+    assert seen == [1]
+    assert staged(app) == 0

@@ -7,7 +7,6 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from celery.signals import before_task_publish
 from redis import Redis
 
 from celery_defer import Defer
-from celery_defer.app.bootstep import RelayStep
 from celery_defer.ids import RunId
 from celery_defer.outbox import ParkedRun, pack
 from celery_defer.outbox.relay import Relay
@@ -75,7 +73,7 @@ def woken(app: Any, redis: Redis) -> list[dict[str, Any]]:
     """Let a relay wake all runs; answer their messages, by the order of the runs."""
     extension = app._celery_defer
     park_all(app)
-    Relay(app, extension.store, extension.settings, announces=lambda: False).tick(100)
+    Relay(app, extension.store, extension.settings).tick(100)
     queues: Any = redis.keys("work*")  # one for each priority
     found = [json.loads(each) for queue in queues for each in redis.lrange(queue, 0, -1)]
     for message in found:
@@ -111,30 +109,3 @@ def test_who_watches_publications_sees_each_wake_up(app: Any, redis: Redis) -> N
     before_task_publish.disconnect(watch)
 
     assert sorted(seen) == sorted(run.id for run in RUNS)
-
-
-@pytest.mark.parametrize(
-    ("groups", "is_told"),
-    [
-        pytest.param(None, True, id="events of tasks: -E"),
-        pytest.param(["worker"], False, id="heartbeats alone"),
-        pytest.param(["worker", "task"], True, id="turned on by celery control"),
-    ],
-)
-def test_flower_is_told_of_a_wake_up_by_workers_that_tell_it_of_tasks(
-    app: Any, server: Server, groups: list[str] | None, is_told: bool
-) -> None:
-    with app.connection_for_write() as connection, server.client() as client:
-        events = app.events.Dispatcher(connection, enabled=False, groups=groups)
-        events.enabled = True
-        step = RelayStep(
-            SimpleNamespace(app=app, consumer=SimpleNamespace(event_dispatcher=events))
-        )
-        reader = client.pubsub(ignore_subscribe_messages=True)
-        reader.psubscribe("*celeryev/task.retried")
-        reader.get_message(timeout=1)
-        park_all(app)
-
-        step._relay._relay.tick(100)  # type: ignore[union-attr]
-
-        assert (reader.get_message(timeout=0.2) is not None) == is_told

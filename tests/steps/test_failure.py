@@ -22,7 +22,7 @@ from celery import Celery
 from pydantic import TypeAdapter
 
 from celery_defer import StepError, step
-from celery_defer.steps.failure import failure_of, raised_by, survivor
+from celery_defer.steps.failure import as_replayed, exception_of, failure_of
 from tests.support.inside import WatchedStore, Worker
 from tests.support.stage import Stage
 
@@ -283,7 +283,7 @@ def test_every_one_can_be_shown_in_a_traceback() -> None:
         error = raised(function)
         failure = failure_of(error, is_final=False)
 
-        for again in (survivor(error, failure), raised_by(failure)):
+        for again in (as_replayed(error, failure), exception_of(failure)):
             if again is not None:
                 assert "".join(traceback.format_exception(again))
 

@@ -30,7 +30,7 @@ def test_a_step_runs_once_in_a_run_and_again_in_the_next_run(app: Celery, sim: S
 
 
 def test_a_memo_is_read_from_the_first_that_was_written() -> None:
-    replay = Replay(memos={"a": pack(Memo("1"))}, waits={"b": Note(2).pack()})
+    replay = Replay(memos={"a": Memo("1").pack()}, waits={"b": Note(2).pack()})
 
     found, note = replay.memo("a"), replay.note("b")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,15 @@ from uuid import uuid4
 
 from celery import Celery
 from celery._state import _set_task_join_will_block
+from celery.signals import task_success
 
 from celery_defer import Defer
 from tests.support.inside import Worker
 from tests.support.redis import Server
 
 __all__ = [
-    "Asked", "app_on", "asked_of", "is_one_script", "lengths", "perform_watched", "staged",
+    "Asked", "app_on", "asked_of", "first_at_success", "is_one_script", "lengths",
+    "perform_watched", "staged",
 ]  # fmt: skip
 
 # What a client says when it connects.
@@ -81,6 +83,18 @@ def perform_watched(server: Server, app: Celery, task: Any) -> tuple[Any, list[A
     finally:
         _set_task_join_will_block(False)
     return result, asked
+
+
+@contextmanager
+def first_at_success(look: Callable[..., None]) -> Iterator[None]:
+    """Call *look* when a task has succeeded, before the package does anything about it."""
+    receivers = task_success.receivers
+    task_success.connect(look, weak=False)
+    receivers.insert(0, receivers.pop())
+    try:
+        yield
+    finally:
+        task_success.disconnect(look)
 
 
 def lengths(server: Server, *queues: str, db: int = 3) -> list[int]:

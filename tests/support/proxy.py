@@ -32,6 +32,7 @@ class Proxy:
     is_cut: bool = False
     #: How many bytes of clients pass before all is cut.
     _left: float = math.inf
+    _unanswered: bytes = b""
 
     def __enter__(self) -> Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -68,6 +69,10 @@ class Proxy:
     def cut_after(self, count: int) -> None:
         """Let *count* more bytes of clients through, and cut then."""
         self._left = count
+
+    def lose_answer_to(self, request: bytes) -> None:
+        """Let the next request that has these bytes be done, and end its connection then."""
+        self._unanswered = request
 
     def mend(self) -> None:
         """Take connections again."""
@@ -111,6 +116,10 @@ class Proxy:
             self.requests.append(burst)
             server.sendall(burst[: int(min(self._left, len(burst)))])
             self._left -= len(burst)
+            if self._unanswered and self._unanswered in burst:
+                self._unanswered = b""
+                server.recv(65536)
+                return False
             if self._left < 0:
                 self.cut()
             return True

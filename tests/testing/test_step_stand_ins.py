@@ -262,7 +262,7 @@ def test_a_failure_of_another_tasks_step_without_a_function_is_no_such_step(shop
 
 @pytest.mark.parametrize("error", ["no answer", None, int])
 def test_a_step_fails_with_an_exception_only(sim: Simulation, error: Any) -> None:
-    with pytest.raises(TypeError, match=r"fail_step\('charge'\): .* is no exception"):
+    with pytest.raises(TypeError, match=r"fail_step\('charge'\): .* is not an exception"):
         sim.fail_step("charge", error)
 
 
@@ -273,7 +273,7 @@ def test_a_step_fails_at_least_once(sim: Simulation, times: Any) -> None:
 
 
 def test_a_task_is_not_given_by_its_name(sim: Simulation, mail: Any) -> None:
-    told = r"'mail' is not a task: give the task itself; app.tasks\[…\]"
+    told = r"'mail' is not a task: give the task itself, or app.tasks\[…\]"
 
     with pytest.raises(TypeError, match=told):
         sim.fail_step("charge", GatewayDown, task=mail.name)

@@ -15,10 +15,10 @@ __all__ = ["StoreContract"]
 class StoreContract(
     OutboxContract, RunContract, ParkingContract, WaitContract, WakeContract, EventContract
 ):
-    """Tests that hold any store to its protocol.
+    """Tests of what the store protocol promises.
 
     Inherit it in a test module, under a name that pytest collects, with a fixture ``store``
-    that answers an empty store.
+    that returns an empty store.
 
     >>> class TestMyStore(StoreContract):
     ...     @pytest.fixture

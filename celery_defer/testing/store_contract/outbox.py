@@ -1,4 +1,4 @@
-"""Records that wait to be published, as tests."""
+"""Tests of the records in the outbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from celery_defer.testing.store_contract.shorthand import KEEP, stage
 
 
 class OutboxContract:
-    """Tests of records: staged, taken, settled, postponed, put aside."""
+    """Tests of records: staged, leased, settled, postponed, quarantined."""
 
     def test_a_staged_record_is_taken_when_it_is_due(self, store: Store) -> None:
         stage(store, "run", due=10)
@@ -16,39 +16,35 @@ class OutboxContract:
         assert store.take(9.9, 99, 10) == []
         assert store.take(10, 99, 10) == [Leased(RunId("run"), "token", b"body", 1)]
 
-    def test_a_taken_record_is_nobody_elses_until_its_lease_ends(self, store: Store) -> None:
+    def test_a_leased_record_is_not_taken_again_until_its_lease_ends(self, store: Store) -> None:
         stage(store, "run", due=10)
         store.take(10, 20, 10)
 
         assert store.take(19.9, 99, 10) == []
-        assert [taken.tries for taken in store.take(20, 99, 10)] == [2]
+        assert [record.tries for record in store.take(20, 99, 10)] == [2]
 
-    def test_the_longest_due_are_taken_first(self, store: Store) -> None:
+    def test_the_records_that_are_due_longest_are_taken_first(self, store: Store) -> None:
         for due in (3, 1, 2):
             stage(store, f"run-{due}", due=due)
 
-        assert [taken.id for taken in store.take(9, 99, 2)] == ["run-1", "run-2"]
-        assert [taken.id for taken in store.take(9, 99, 2)] == ["run-3"]
+        assert [record.id for record in store.take(9, 99, 2)] == ["run-1", "run-2"]
+        assert [record.id for record in store.take(9, 99, 2)] == ["run-3"]
 
-    def test_a_later_record_of_a_run_takes_the_place_of_the_earlier(self, store: Store) -> None:
+    def test_a_later_record_of_a_run_replaces_the_earlier(self, store: Store) -> None:
         stage(store, "run", due=10, token="first", body=b"first")
         store.take(10, 20, 10)
         assert store.stage(RunId("run"), "second", b"second", 15, KEEP)
 
         assert store.take(15, 99, 10) == [Leased(RunId("run"), "second", b"second", 1)]
 
-    def test_a_record_that_is_to_replace_none_leaves_that_of_another_attempt(
-        self, store: Store
-    ) -> None:
+    def test_staging_without_replacing_keeps_another_attempts_record(self, store: Store) -> None:
         id = RunId("run")
         store.stage(id, "first", b"first", 10, KEEP)
 
         assert not store.stage(id, "second", b"second", 15, KEEP, replaces=False)
         assert store.take(15, 99, 10) == [Leased(id, "first", b"first", 1)]
 
-    def test_a_record_that_is_to_replace_none_is_staged_where_there_is_none(
-        self, store: Store
-    ) -> None:
+    def test_staging_without_replacing_stages_where_there_is_no_record(self, store: Store) -> None:
         id = RunId("run")
 
         assert store.stage(id, "token", b"body", 10, KEEP, replaces=False)
@@ -61,7 +57,7 @@ class OutboxContract:
         body = bytes(range(256)) * 100
         stage(store, "run", due=10, body=body)
 
-        assert [taken.body for taken in store.take(10, 99, 10)] == [body]
+        assert [record.body for record in store.take(10, 99, 10)] == [body]
 
     def test_a_settled_record_is_gone(self, store: Store) -> None:
         stage(store, "run", due=10)
@@ -75,7 +71,7 @@ class OutboxContract:
         stage(store, "run", due=10, token="second")
         store.settle(RunId("run"), "first")
 
-        assert [taken.token for taken in store.take(10, 99, 10)] == ["second"]
+        assert [record.token for record in store.take(10, 99, 10)] == ["second"]
 
     def test_settling_twice_does_nothing(self, store: Store) -> None:
         stage(store, "run", due=10)
@@ -85,7 +81,7 @@ class OutboxContract:
 
         assert store.waiting() == 0
 
-    def test_settling_without_a_token_removes_whatever_is_there(self, store: Store) -> None:
+    def test_settling_without_a_token_removes_any_record(self, store: Store) -> None:
         stage(store, "run", due=10)
         store.settle(RunId("run"), None)
         store.settle(RunId("unknown"), None)
@@ -93,7 +89,7 @@ class OutboxContract:
         assert store.waiting() == 0
         assert store.take(99, 999, 10) == []
 
-    def test_settling_nothing_is_no_mistake(self, store: Store) -> None:
+    def test_settling_an_empty_list_does_nothing(self, store: Store) -> None:
         store.settle_all([])
 
         assert store.waiting() == 0
@@ -104,22 +100,22 @@ class OutboxContract:
         store.postpone(RunId("run"), "token", 30)
 
         assert store.take(29.9, 99, 10) == []
-        assert [taken.body for taken in store.take(30, 99, 10)] == [b"body"]
+        assert [record.body for record in store.take(30, 99, 10)] == [b"body"]
 
     def test_a_postponed_record_may_get_another_body(self, store: Store) -> None:
         stage(store, "run", due=10)
         store.postpone(RunId("run"), "token", 30, b"other")
 
-        assert [taken.body for taken in store.take(30, 99, 10)] == [b"other"]
+        assert [record.body for record in store.take(30, 99, 10)] == [b"other"]
 
     def test_an_earlier_or_settled_record_cannot_be_postponed(self, store: Store) -> None:
         stage(store, "run", due=10, token="second", body=b"second")
         store.postpone(RunId("run"), "first", 99, b"first")
         store.postpone(RunId("gone"), "token", 1)
 
-        assert [taken.body for taken in store.take(10, 99, 10)] == [b"second"]
+        assert [record.body for record in store.take(10, 99, 10)] == [b"second"]
 
-    def test_a_quarantined_record_is_shown_and_taken_no_more(self, store: Store) -> None:
+    def test_a_quarantined_record_is_listed_and_not_taken(self, store: Store) -> None:
         stage(store, "run", due=10, body=b"\xff bad")
         store.quarantine(RunId("run"), "token", "it is bad", KEEP)
 
@@ -135,14 +131,14 @@ class OutboxContract:
         assert store.quarantined() == list[Quarantined]()
         assert store.waiting() == 1
 
-    def test_waiting_counts_what_is_not_settled(self, store: Store) -> None:
+    def test_waiting_counts_the_records_that_are_not_settled(self, store: Store) -> None:
         stage(store, "one", due=10)
         stage(store, "two", due=99)
         store.take(10, 99, 10)
 
         assert store.waiting() == 2
 
-    def test_waiting_counts_what_is_due_by_a_time(self, store: Store) -> None:
+    def test_waiting_counts_the_records_that_are_due_by_a_time(self, store: Store) -> None:
         stage(store, "one", due=10)
         stage(store, "two", due=99)
 

@@ -1,4 +1,4 @@
-"""How runs park, and how parked ones are cancelled, as tests."""
+"""Tests of parking and of cancelling parked runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from celery_defer.testing.store_contract.shorthand import (
 
 
 class ParkingContract:
-    """Tests of runs that park for a time, of who is told, and of ``cancel``."""
+    """Tests of runs that park for a time, of the alarm, and of ``cancel``."""
 
     # -- park -----------------------------------------------------------------------
 
-    def test_a_parked_run_is_due_as_any_record_is(self, store: Store) -> None:
+    def test_a_parked_run_is_taken_when_it_is_due(self, store: Store) -> None:
         assert park(store, due=15) == PARKED
 
         assert store.waiting() == 1
@@ -35,22 +35,22 @@ class ParkingContract:
         assert park(store, due=1, token="old").verdict is Verdict.SUPERSEDED
         assert park(store, turn=2, due=1, token="early").verdict is Verdict.SUPERSEDED
         assert store.recall(RUN, 10, KEEP).turn == 1
-        assert [taken.token for taken in store.take(15, 99, 10)] == ["token"]
+        assert [record.token for record in store.take(15, 99, 10)] == ["token"]
 
-    def test_each_step_that_has_parked_leaves_its_note(self, store: Store) -> None:
+    def test_each_step_that_has_parked_has_a_note(self, store: Store) -> None:
         park(store, step="one", note=b"1")
         park(store, turn=1, step="two", note=b"2")
         park(store, turn=2, step="one", note=b"3")
 
-        known = store.recall(RUN, 10, KEEP)
-        assert (known.turn, known.waits) == (3, {"one": b"3", "two": b"2"})
+        recalled = store.recall(RUN, 10, KEEP)
+        assert (recalled.turn, recalled.waits) == (3, {"one": b"3", "two": b"2"})
 
     def test_a_run_that_parks_again_has_one_record(self, store: Store) -> None:
         park(store, due=15)
         store.take(15, 99, 10)
         park(store, turn=1, step="again", due=16, token="second")
 
-        assert [(each.token, each.tries) for each in store.take(16, 99, 10)] == [("second", 1)]
+        assert store.take(16, 99, 10) == [Leased(RUN, "second", b"body", 1)]
         assert store.waiting() == 1
 
     def test_a_cancelled_run_does_not_park(self, store: Store) -> None:
@@ -78,9 +78,9 @@ class ParkingContract:
         store.take(15.5, 99, 10)
         assert store.next_due() == 20
 
-    def test_a_run_that_parks_for_a_short_time_wakes_who_rests(self, store: Store) -> None:
+    def test_parking_a_run_sets_off_the_alarm(self, store: Store) -> None:
         alarm = store.alarm()
-        while alarm.wait(0.05) is not None:  # what it has missed before
+        while alarm.wait(0.05) is not None:  # alarms of earlier tests
             pass
 
         park(store, now=10, due=15.5)
@@ -91,7 +91,7 @@ class ParkingContract:
 
     # -- cancel ---------------------------------------------------------------------
 
-    def test_a_parked_run_that_is_cancelled_answers_its_record(self, store: Store) -> None:
+    def test_cancelling_a_parked_run_returns_its_record(self, store: Store) -> None:
         park(store, due=15, wait=wait_for())
 
         assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) == b"body"
@@ -100,24 +100,26 @@ class ParkingContract:
         assert emit(store, event()) == NOBODY
         assert store.cancel(RUN, KEEP, UNTIL) is None
 
-    def test_who_cancels_settles_or_else_a_relay_takes_the_record(self, store: Store) -> None:
+    def test_the_record_of_a_cancelled_run_is_leased_until_it_is_settled(
+        self, store: Store
+    ) -> None:
         park(store, due=15, wait=wait_for())
         store.cancel(RUN, KEEP, UNTIL)
 
-        assert [taken.body for taken in store.take(UNTIL, 9_999, 10)] == [b"body"]
+        assert [record.body for record in store.take(UNTIL, 9_999, 10)] == [b"body"]
         store.settle(RUN, None)
         assert store.waiting() == 0
 
-    def test_a_run_at_work_is_cancelled_too_unless_only_parked_ones_are(self, store: Store) -> None:
+    def test_a_run_that_is_not_parked_is_cancelled_unless_only_parked(self, store: Store) -> None:
         assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None
         assert not store.recall(RUN, 10, KEEP).is_cancelled
 
         assert store.cancel(RUN, KEEP, UNTIL) is None
         assert store.recall(RUN, 10, KEEP).is_cancelled
 
-    def test_what_a_cancelled_run_has_staged_stays(self, store: Store) -> None:
+    def test_the_calls_that_a_cancelled_run_has_staged_stay(self, store: Store) -> None:
         store.stage(RUN, "token", b"calls", 10, KEEP)
 
         assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None
         assert store.cancel(RUN, KEEP, UNTIL) is None
-        assert [taken.body for taken in store.take(10, 99, 10)] == [b"calls"]
+        assert [record.body for record in store.take(10, 99, 10)] == [b"calls"]

@@ -1,4 +1,4 @@
-"""Whose a run is, and what it remembers, as tests."""
+"""Tests of the owner of a run, and of its memos."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class RunContract:
 
     # -- claim ----------------------------------------------------------------------
 
-    def test_the_first_to_claim_a_run_has_it(self, store: Store) -> None:
+    def test_the_first_to_claim_a_run_owns_it(self, store: Store) -> None:
         assert store.claim(RunId("run"), "first", KEEP) == Claim("first", is_mine=True)
         assert store.claim(RunId("run"), "second", KEEP) == Claim("first", is_mine=False)
         assert store.claim(RunId("run"), "first", KEEP) == Claim("first", is_mine=True)
         assert store.claim(RunId("other"), "second", KEEP) == Claim("second", is_mine=True)
 
-    def test_records_and_claims_of_one_run_are_apart(self, store: Store) -> None:
+    def test_a_claim_leaves_the_record_of_the_run(self, store: Store) -> None:
         store.claim(RunId("run"), "owner", KEEP)
         stage(store, "run", due=10)
 
-        assert [taken.token for taken in store.take(10, 99, 10)] == ["token"]
+        assert [record.token for record in store.take(10, 99, 10)] == ["token"]
 
     def test_a_run_that_has_parked_cannot_be_claimed(self, store: Store) -> None:
         store.claim(RUN, "first", KEEP)
@@ -33,11 +33,11 @@ class RunContract:
 
     # -- recall, remember -----------------------------------------------------------
 
-    def test_a_run_is_seen_once(self, store: Store) -> None:
+    def test_a_run_keeps_the_time_of_its_first_recall(self, store: Store) -> None:
         assert store.recall(RUN, 10.5, KEEP) == Recalled(turn=0, since=10.5)
         assert store.recall(RUN, 20, KEEP) == Recalled(turn=0, since=10.5)
 
-    def test_a_run_that_may_have_no_steps_is_not_seen_by_a_look(self, store: Store) -> None:
+    def test_a_recall_without_a_time_does_not_set_it(self, store: Store) -> None:
         assert store.recall(RUN, None, KEEP) == Recalled(turn=0, since=0)
         assert store.recall(RUN, 20, KEEP) == Recalled(turn=0, since=20)
 
@@ -47,7 +47,7 @@ class RunContract:
 
         assert store.recall(RUN, 10, KEEP).memos == {"charge": b"first"}
 
-    def test_memos_that_are_kept_together_each_find_their_step(self, store: Store) -> None:
+    def test_memos_that_are_stored_together_each_belong_to_their_step(self, store: Store) -> None:
         store.remember(RUN, {"one": b"1"}, KEEP)
 
         assert store.remember(RUN, {"one": b"other", "two": b"2"}, KEEP) == b"2"
@@ -66,17 +66,17 @@ class RunContract:
 
     # -- resume ---------------------------------------------------------------------
 
-    def test_a_turn_belongs_to_who_comes_first(self, store: Store) -> None:
+    def test_the_first_to_resume_a_turn_owns_it(self, store: Store) -> None:
         store.recall(RUN, 10, KEEP)
         park(store)
-        known = Recalled(turn=1, since=10, waits={"wait": b"note"})
+        recalled = Recalled(turn=1, since=10, waits={"wait": b"note"})
 
-        first = Resumed(Claim("first", is_mine=True), known)
+        first = Resumed(Claim("first", is_mine=True), recalled)
         assert store.resume(RUN, 1, "first", KEEP) == first
         assert store.resume(RUN, 1, "first", KEEP) == first
-        assert store.resume(RUN, 1, "second", KEEP) == Resumed(Claim("first", False), known)
+        assert store.resume(RUN, 1, "second", KEEP) == Resumed(Claim("first", False), recalled)
 
-    def test_a_turn_that_is_over_or_to_come_belongs_to_nobody(self, store: Store) -> None:
+    def test_only_the_current_turn_can_be_resumed(self, store: Store) -> None:
         park(store)
 
         assert store.resume(RUN, 0, "old", KEEP).claim == Claim("", is_mine=False)
@@ -93,5 +93,5 @@ class RunContract:
     def test_a_run_that_has_not_parked_is_in_its_first_turn(self, store: Store) -> None:
         assert store.resume(RUN, 0, "owner", KEEP).claim == Claim("owner", is_mine=True)
 
-    def test_a_run_that_is_not_known_is_in_no_later_turn(self, store: Store) -> None:
+    def test_a_later_turn_of_an_unknown_run_cannot_be_resumed(self, store: Store) -> None:
         assert store.resume(RUN, 3, "owner", KEEP) == Resumed(Claim("", False), Recalled(0, 0.0))

@@ -1,4 +1,4 @@
-"""What the contract says to a store, in few words."""
+"""Short forms of the calls that the contract makes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def park(
     wait: Subscription | None = None,
     early: Sequence[SentEvent] | None = (),
 ) -> Arrival:
-    """Park a run, which waits for something or for its time."""
+    """Park a run, until an event or a time."""
     parking = Parking(turn, step, note, token, b"body", due, wait, early)
     return store.park(RunId(id), parking, now, KEEP)
 
@@ -56,7 +56,7 @@ def wait_for(
 
 
 def learn(store: Store, wait: Subscription) -> None:
-    """Let the store know the shape of a wait."""
+    """Make the shape of a wait known to the store."""
     park(store, wait.shape, wait=wait)
     store.settle(RunId(wait.shape), None)
 
@@ -69,5 +69,6 @@ def event(id: str = "event", *, at: float = 20, is_named: bool = False) -> SentE
 def emit(
     store: Store, event: SentEvent, digests: Mapping[str, str] = BY_NAME, **options: Any
 ) -> Emitted:
-    asked = {"now": 20.0, "until": 30.0, "limit": 10, "keep": KEEP, **options}
-    return store.emit(event, digests, **asked)
+    return store.emit(
+        event, digests, **{"now": 20.0, "until": 30.0, "limit": 10, "keep": KEEP, **options}
+    )

@@ -1,4 +1,4 @@
-"""How runs wait for an event, and when a wait is over, as tests."""
+"""Tests of how runs wait for an event, and of how a wait ends."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from celery_defer.testing.store_contract.shorthand import (
 
 
 class WaitContract:
-    """Tests of runs that park until an event comes."""
+    """Tests of runs that park until an event is sent."""
 
-    # -- events that came before ----------------------------------------------------
+    # -- events sent before the wait ----------------------------------------------------
 
-    def test_an_event_that_was_sent_already_is_not_waited_for(self, store: Store) -> None:
+    def test_a_run_does_not_park_for_an_event_that_was_already_sent(self, store: Store) -> None:
         emit(store, event("early", at=20))
 
         assert park(store, wait=wait_for(since=20)) == Arrival(Verdict.ARRIVED, memo=b"early")
-        known = store.recall(RUN, 10, KEEP)
-        assert (known.turn, known.memos, known.waits) == (0, {"wait": b"early"}, {})
+        recalled = store.recall(RUN, 10, KEEP)
+        assert (recalled.turn, recalled.memos, recalled.waits) == (0, {"wait": b"early"}, {})
         assert store.waiting() == 0
 
-    def test_an_event_from_before_the_run_does_not_count(self, store: Store) -> None:
+    def test_an_event_sent_before_the_run_does_not_count(self, store: Store) -> None:
         emit(store, event("early", at=20))
 
         assert park(store, wait=wait_for(since=20.001)) == PARKED
 
-    def test_the_first_of_the_events_that_were_sent_counts(self, store: Store) -> None:
+    def test_the_earliest_event_is_received(self, store: Store) -> None:
         for id, at in (("second", 22), ("first", 21), ("third", 23)):
             emit(store, event(id, at=at))
 
@@ -48,26 +48,26 @@ class WaitContract:
         emit(store, event("first", at=20))
         emit(store, event("second", at=21))
 
-        found = [park(store, step=step, wait=wait_for()) for step in ("one", "two", "three")]
+        arrivals = [park(store, step=step, wait=wait_for()) for step in ("one", "two", "three")]
 
-        assert [arrival.memo for arrival in found] == [b"first", b"second", None]
-        assert found[2] == PARKED
+        assert [arrival.memo for arrival in arrivals] == [b"first", b"second", None]
+        assert arrivals[2] == PARKED
 
-    def test_many_events_that_were_received_are_passed_over(self, store: Store) -> None:
+    def test_many_events_that_the_run_has_received_are_skipped(self, store: Store) -> None:
         for number in range(250):
             emit(store, event(f"{number:03}", at=20))
             park(store, step=f"step-{number}", wait=wait_for())
 
         assert park(store, wait=wait_for()) == PARKED
 
-    def test_an_event_is_received_once_also_by_different_values(self, store: Store) -> None:
+    def test_an_event_is_received_once_by_waits_of_different_shapes(self, store: Store) -> None:
         learn(store, wait_for("by-user", SHAPE))
         emit(store, event("both"), {**BY_NAME, SHAPE: "by-user"})
         park(store, step="one", wait=wait_for())
 
         assert park(store, step="two", wait=wait_for("by-user", SHAPE)).memo is None
 
-    def test_values_are_known_since_somebody_waited_for_them(self, store: Store) -> None:
+    def test_the_first_wait_of_a_shape_must_look_for_earlier_events(self, store: Store) -> None:
         first = park(store, now=10, wait=wait_for("one", SHAPE), early=None)
         later = park(store, "other", now=20, wait=wait_for("two", SHAPE), early=None)
 
@@ -76,24 +76,24 @@ class WaitContract:
         assert later == first
         assert store.waiting() == 0
 
-    def test_who_waits_for_what_was_known_before_need_not_look(self, store: Store) -> None:
+    def test_a_wait_that_begins_after_its_shape_was_known_parks_at_once(self, store: Store) -> None:
         known = park(store, now=10, wait=wait_for("one", SHAPE), early=None).known
         wait = wait_for("two", SHAPE, since=known)
 
         assert park(store, wait=wait, early=None) == PARKED
 
-    def test_an_event_by_its_name_alone_is_always_known(self, store: Store) -> None:
+    def test_a_wait_for_any_event_of_a_name_parks_at_once(self, store: Store) -> None:
         assert park(store, wait=wait_for(), early=None) == PARKED
 
-    def test_an_early_event_that_was_found_is_what_the_step_answers(self, store: Store) -> None:
+    def test_an_early_event_becomes_the_memo_of_the_step(self, store: Store) -> None:
         wait = wait_for("by-user", SHAPE)
-        found = [event("first", at=8), event("second", at=9)]
+        early = [event("first", at=8), event("second", at=9)]
 
-        assert park(store, wait=wait, early=found).memo == b"first"
-        assert park(store, step="next", wait=wait, early=found).memo == b"second"
-        assert park(store, step="last", wait=wait, early=found) == PARKED
+        assert park(store, wait=wait, early=early).memo == b"first"
+        assert park(store, step="next", wait=wait, early=early).memo == b"second"
+        assert park(store, step="last", wait=wait, early=early) == PARKED
 
-    def test_an_event_that_comes_while_somebody_looks_is_received(self, store: Store) -> None:
+    def test_an_event_sent_during_the_look_is_received(self, store: Store) -> None:
         wait = wait_for("by-user", SHAPE)
         park(store, wait=wait, early=None)
         emit(store, event(), {**BY_NAME, SHAPE: "by-user"})
@@ -102,7 +102,7 @@ class WaitContract:
 
     # -- the end of a wait ----------------------------------------------------------
 
-    def test_a_settled_run_waits_no_longer(self, store: Store) -> None:
+    def test_a_settled_run_is_not_woken(self, store: Store) -> None:
         park(store, wait=wait_for())
         store.settle(RUN, "token")
 
@@ -117,7 +117,7 @@ class WaitContract:
         assert emit(store, event()).woken == 2
         assert store.waiting() == 2
 
-    def test_what_a_run_stages_takes_the_place_of_its_wait(self, store: Store) -> None:
+    def test_the_calls_that_a_run_stages_replace_its_wait(self, store: Store) -> None:
         park(store, wait=wait_for())
         store.stage(RUN, "calls", b"calls", 10, KEEP)
 
@@ -126,21 +126,21 @@ class WaitContract:
         assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None
         assert store.take(10, 99, 10) == [Leased(RUN, "calls", b"calls", 1)]
 
-    def test_a_quarantined_run_waits_no_longer(self, store: Store) -> None:
+    def test_a_quarantined_run_is_not_woken(self, store: Store) -> None:
         park(store, wait=wait_for())
         store.quarantine(RUN, "token", "it is bad", KEEP)
 
         assert emit(store, event()) == NOBODY
         assert store.recall(RUN, 10, KEEP).memos == {}
 
-    def test_a_postponed_run_goes_on_waiting(self, store: Store) -> None:
+    def test_a_postponed_run_still_waits(self, store: Store) -> None:
         park(store, due=15, wait=wait_for())
         store.take(15, 99, 10)
         store.postpone(RUN, "token", 50)
 
         assert emit(store, event()).leased == (Leased(RUN, "token", b"body", 2),)
 
-    def test_a_later_wait_takes_the_place_of_the_earlier(self, store: Store) -> None:
+    def test_a_later_wait_replaces_the_earlier(self, store: Store) -> None:
         park(store, wait=wait_for("one"))
         park(store, turn=1, step="again", wait=wait_for("two"))
 
@@ -156,9 +156,9 @@ class WaitContract:
         assert store.recall(RUN, 10, KEEP).memos == {}
         assert emit(store, event()) == NOBODY
         assert store.arrive(RUN, "wait", 21.9, 99) is None
-        assert [taken.tries for taken in store.take(22, 99, 10)] == [2]
+        assert [record.tries for record in store.take(22, 99, 10)] == [2]
 
-    def test_nothing_arrives_where_the_run_is_not_parked(self, store: Store) -> None:
+    def test_a_run_that_is_not_parked_at_the_step_is_not_leased(self, store: Store) -> None:
         assert store.arrive(RUN, "wait", 12, 22) is None
         park(store)
 
@@ -179,26 +179,26 @@ class WaitContract:
         id, step = RunId("{a}:run ü'\n%s"), "b\n}:outbox '%d'"
         park(store, id, step=step, wait=wait_for())
 
-        assert [taken.id for taken in emit(store, event(), now=1, until=2).leased] == [id]
+        assert [record.id for record in emit(store, event(), now=1, until=2).leased] == [id]
         assert store.arrive(id, step, 3, 4) == Leased(id, "token", b"body", 2)
         assert store.cancel(id, KEEP, UNTIL) == b"body"
 
     # -- give_up ----------------------------------------------------------------------
 
-    def test_a_wait_whose_time_is_up_has_come_to_nothing(self, store: Store) -> None:
+    def test_a_wait_that_times_out_has_an_empty_memo(self, store: Store) -> None:
         park(store, wait=wait_for())
 
         assert store.give_up(RUN, "wait", wait_for(), b"nothing", KEEP) == b"nothing"
         assert store.give_up(RUN, "wait", wait_for(), b"other", KEEP) == b"nothing"
         assert store.recall(RUN, 10, KEEP).memos == {"wait": b"nothing"}
 
-    def test_a_wait_that_was_told_of_its_event_keeps_that(self, store: Store) -> None:
+    def test_a_wait_that_times_out_after_its_event_keeps_the_event(self, store: Store) -> None:
         park(store, wait=wait_for())
         emit(store, event())
 
         assert store.give_up(RUN, "wait", wait_for(), b"nothing", KEEP) == b"event"
 
-    def test_an_event_that_nobody_has_brought_to_the_run_is_found_at_last(
+    def test_an_event_that_did_not_wake_the_run_is_received_at_the_timeout(
         self, store: Store
     ) -> None:
         emit(store, event("before", at=15))
@@ -206,7 +206,7 @@ class WaitContract:
 
         assert store.give_up(RUN, "wait", wait_for(since=10), b"nothing", KEEP) == b"before"
 
-    def test_an_event_that_the_run_has_received_is_not_found_again(self, store: Store) -> None:
+    def test_a_received_event_is_not_received_again_at_the_timeout(self, store: Store) -> None:
         emit(store, event())
         park(store, step="one", wait=wait_for())
         park(store, step="two", wait=wait_for())

@@ -15,10 +15,9 @@ import redis
 
 from celery_defer.durations import seconds
 from celery_defer.ids import RunId
-from celery_defer.outbox import ParkedRun, parked
+from celery_defer.outbox import ParkedRun, pack, unpack
 from celery_defer.steps.replay import Note
-from celery_defer.store import Parking, RedisStore, Subscription
-from celery_defer.store import match as matching
+from celery_defer.store import Parking, RedisStore, Subscription, match
 from tests.bench.site import Site
 from tests.bench.steps.worker import StepWorker
 from tests.support import stored
@@ -51,8 +50,8 @@ class Crowd:
         bodies = [_body(model, order_id=uuid4().hex[:15]) for _ in range(min(times, _BODIES))]
 
         def parking(id: str) -> Parking:
-            match = matching.match("order/bought", {"order_id": id})
-            wait = Subscription("order/bought", match.shape, match.digest, time())
+            wanted = match("order/bought", {"order_id": id})
+            wait = Subscription("order/bought", wanted.shape, wanted.digest, time())
             return _parking(bodies[int(id[:6], 16) % len(bodies)], "bought", time() + _WEEK, wait)
 
         self._park(parking, times)
@@ -84,7 +83,9 @@ class Crowd:
     def _model(self, run: str) -> ParkedRun:
         with redis.Redis.from_url(self.site.database) as client:
             body = stored.field_of(client, f"celery-defer:{{{run}}}:outbox", "body")
-            return parked.unpack(RunId(run), body)
+            record = unpack(RunId(run), body)
+            assert isinstance(record, ParkedRun)
+            return record
 
     def _park(self, parking: Callable[[str], Parking], times: int) -> None:
         ids = (str(uuid4()) for _ in range(times))
@@ -102,9 +103,7 @@ def _body(model: ParkedRun, id: str | None = None, **kwargs: Any) -> bytes:
     """Pack the record of another run."""
     own = RunId(id or str(uuid4()))
     options = {**model.options, "root_id": own}
-    return parked.pack(
-        replace(model, parked=own, options=options, kwargs={**model.kwargs, **kwargs})
-    )
+    return pack(replace(model, id=own, options=options, kwargs={**model.kwargs, **kwargs}))
 
 
 def _parking(body: bytes, step: str, due: float, wait: Subscription | None = None) -> Parking:

@@ -1,7 +1,7 @@
 """The app of the workers that get killed.
 
-DEFER_COMMIT says how it commits, KILLS_SETTINGS has Celery's settings as JSON. Which run dies where
-is said in Redis: see points.py.
+DEFER_COMMIT says how it commits, KILLS_SETTINGS has Celery's settings as JSON, and KILLS_RIDES is 1
+where these let messages go with the result. Which run dies where is said in Redis: see points.py.
 """
 
 from __future__ import annotations

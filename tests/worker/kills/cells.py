@@ -12,8 +12,8 @@ LATE = {"task_acks_late": True}
 REJECT = {**LATE, "task_reject_on_worker_lost": True}
 DEDUPLICATE = {**REJECT, "worker_deduplicate_successful_tasks": True}
 IGNORE = {"task_ignore_result": True}
-# kombu then makes no pipeline, so each message leaves by itself.
-# Nothing goes together with the broker's messages, or with the result.
+# kombu then makes no pipeline, so each message leaves by itself; and the store is, as far as the
+# package can tell, apart from broker and results.
 ONE_BY_ONE = {
     **REJECT,
     "broker_transport_options": {"retry_on_timeout": True},
@@ -29,6 +29,12 @@ class Column:
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
     broker: str = "Redis"
     pool: str = "prefork"
+    commit: str = "result"
+
+    @property
+    def rides(self) -> bool:
+        """Whether messages go with the result, in one transaction; else they are staged before."""
+        return self.commit == "result" and self.broker == "Redis" and not self.ignores
 
     @property
     def is_late(self) -> bool:
@@ -46,11 +52,6 @@ class Column:
     def ignores(self) -> bool:
         return "task_ignore_result" in self.settings
 
-    @property
-    def clears_apart(self) -> bool:
-        """Whether the record is removed by a command of its own, after the messages."""
-        return self.broker == "RabbitMQ" or "broker_transport_options" in self.settings
-
     def runs_again(self, who: str) -> bool:
         """Whether Celery runs a run once more that was killed before its result was stored."""
         return self.is_late and (who == "worker" or self.rejects)
@@ -64,7 +65,12 @@ COLUMNS = (
     Column("+ `deduplicate`", DEDUPLICATE),
     Column("`ignore_result`", IGNORE),
     Column("threads, `acks_late`", LATE, pool="threads"),
-    Column("one by one, `acks_late`, `reject`", ONE_BY_ONE),
+    Column("signal, early ack", commit="signal"),
+    Column("signal, `acks_late`", LATE, commit="signal"),
+    Column("signal, + `reject_on_worker_lost`", REJECT, commit="signal"),
+    Column("signal, + `deduplicate`", DEDUPLICATE, commit="signal"),
+    Column("signal, threads, `acks_late`", LATE, pool="threads", commit="signal"),
+    Column("signal, one by one, `acks_late`, `reject`", ONE_BY_ONE, commit="signal"),
     Column("RabbitMQ, early ack", broker="RabbitMQ"),
     Column("RabbitMQ, `acks_late`, `reject`", REJECT, broker="RabbitMQ"),
     Column("RabbitMQ, + `deduplicate`", DEDUPLICATE, broker="RabbitMQ"),
@@ -88,20 +94,22 @@ POINTS = {
     "deferred-after": "its body has completed, its result is not stored",
     "deferred-stored": "its result is stored",
 }
+_LATE_POINTS = {
+    ("body", "child"),
+    ("staged", "child"),
+    ("stored", "child"),
+    ("stored", "worker"),
+    ("cleared", "child"),
+    ("cleared", "worker"),
+    ("relay-published", "worker"),
+    ("deferred-body", "child"),
+    ("deferred-after", "child"),
+    ("deferred-stored", "worker"),
+}
 # Workers that differ only before the result is stored, or only after, need not die everywhere.
 _POINTS_OF = {
-    "`acks_late`": {
-        ("body", "child"),
-        ("staged", "child"),
-        ("stored", "child"),
-        ("stored", "worker"),
-        ("cleared", "child"),
-        ("cleared", "worker"),
-        ("relay-published", "worker"),
-        ("deferred-body", "child"),
-        ("deferred-after", "child"),
-        ("deferred-stored", "worker"),
-    },
+    "`acks_late`": _LATE_POINTS,
+    "signal, `acks_late`": _LATE_POINTS,
     "RabbitMQ, + `deduplicate`": {
         ("staged", "worker"),
         ("stored", "child"),
@@ -127,18 +135,22 @@ _CORE = {
     (0, "body", "child"),
     (0, "staged", "worker"),
     (0, "stored", "child"),
-    (0, "relay-taken", "worker"),
     (2, "staged", "child"),
     (2, "stored", "worker"),
     (2, "deferred-before", "child"),
     (2, "deferred-after", "worker"),
     (3, "cleared", "worker"),
     (4, "staged", "child"),
-    (5, "middle", "worker"),
-    (8, "middle", "child"),
-    (8, "published", "worker"),
-    (8, "relay-middle", "worker"),
-    (8, "deferred-body", "child"),
+    (5, "stored", "worker"),
+    (6, "relay-taken", "worker"),
+    (6, "published", "child"),
+    (8, "staged", "child"),
+    (8, "stored", "worker"),
+    (10, "middle", "worker"),
+    (13, "middle", "child"),
+    (13, "published", "worker"),
+    (13, "relay-middle", "worker"),
+    (13, "deferred-body", "child"),
 }
 
 
@@ -215,8 +227,8 @@ def _parent(cell: Cell) -> Seen:
         return Seen(success, 1, once if cell.point == "staged" else never)
     if cell.who == "child":
         return Seen("FAILURE", 1, never)
-    # Celery has lost the run: nobody will ever store how it ended.
-    return Seen("PENDING", 1, never)
+    # Celery has lost the run: nobody will ever store how it ended, and what is staged expires.
+    return Seen("PENDING", 1, never, waits=cell.point == "staged" and not column.rides)
 
 
 def _deferred(cell: Cell) -> Seen:
@@ -242,12 +254,14 @@ def _cells() -> Iterator[Cell]:
 
 
 def _can_be(cell: Cell) -> bool:
+    if cell.column.rides and cell.point.startswith(("middle", "published", "relay")):
+        return False  # all has left with the result, and no record was there
     if cell.point.startswith("relay") and cell.column.pool == "threads" and cell.column.is_late:
         # A thread does not die alone, and the parent that runs again leaves the relay no work.
         return False
-    if cell.who == "child" and (cell.column.pool == "threads" or cell.point.startswith("relay")):
-        return False
-    return cell.point != "published" or cell.column.clears_apart
+    return cell.who == "worker" or not (
+        cell.column.pool == "threads" or cell.point.startswith("relay")
+    )
 
 
 CELLS = tuple(_cells())

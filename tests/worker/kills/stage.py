@@ -36,7 +36,12 @@ class Stage:
 
     def __init__(self, column: Column, broker: str, backend: str) -> None:
         queue = f"kills-{uuid4().hex[:8]}"
-        settings = {"task_default_queue": queue, **FAST, **column.settings}
+        settings = {
+            "task_default_queue": queue,
+            "defer_commit": column.commit,
+            **FAST,
+            **column.settings,
+        }
         if "defer_store_url" in settings:
             settings["defer_store_url"] = _other_name_of(backend)
         self._broker = broker
@@ -51,6 +56,7 @@ class Stage:
                 "CELERY_BROKER_URL": broker,
                 "CELERY_RESULT_BACKEND": backend,
                 "KILLS_SETTINGS": json.dumps(settings),
+                "KILLS_RIDES": str(int(column.rides)),
             },
         )
 

@@ -28,7 +28,9 @@ the bodies themselves when the outbox was empty and the queue read to its end:
 
 - **once**: each completed exactly once. This is so wherever the parent's SUCCESS is stored; with
   `ignore_result`, wherever its body has returned.
-- **never**: none began. This is so wherever no SUCCESS is stored in the end.
+- **never**: none began. This is so wherever no SUCCESS is stored in the end. *Record waits*: Celery
+  has lost the run with its worker, and the record waits for a result that nobody will store, until
+  it expires.
 - **★**: what Celery does with the deferred run that was killed; the other two completed once.
   **lost ★**: acknowledged early, a run is lost with its process; so is any run of a killed child
   without `reject_on_worker_lost`. **twice ★**: acknowledged late, a run whose result was not
@@ -40,13 +42,17 @@ the bodies themselves when the outbox was empty and the queue read to its end:
 Each column adds settings to a default configuration with results in Redis. A *+* column has the
 settings of the column before it too.
 
-With Redis as the broker, one server keeps results and messages. So SUCCESS and the messages are
-one transaction: there is no record, and no moment in which SUCCESS is stored and nothing is
-published, or in the middle of publishing. The rows that need a record are found in the columns
-where calls are staged: on RabbitMQ, with `ignore_result`, and *one by one* (Redis with
-`retry_on_timeout` in its transport options, with which kombu makes no batch). In the middle of
-publishing, on RabbitMQ and *one by one*, the first message has left and the others have not; in
-one pipeline nothing has left yet.
+Where the broker is the Redis of the results, the messages go with the parent's result, in one
+transaction: both are there, or neither. Then no record is staged, publishing has no middle, and a
+relay has nothing to do; these rows have a — there. *Its body has returned* means that the messages
+are made, and nothing is sent.
+
+On RabbitMQ, with `ignore_result`, and everywhere with `defer_commit = "signal"` (the second table
+shows it for Redis), the calls are staged when the body has returned, and published when SUCCESS is
+stored. In the middle of publishing, the first message has left on RabbitMQ and in the column
+*one by one* (Redis with `retry_on_timeout` in its transport options, with which kombu makes no
+batch, and a store on another server, as far as the package can tell); elsewhere on Redis all
+messages are one batch, of which nothing has left yet.
 
 A message that Redis as a broker would give to another worker after `visibility_timeout` is
 returned at once here. Redis has another gap, which is left out since it concerns every message of
@@ -78,9 +84,10 @@ def render(seen: Mapping[Cell, Seen], of_steps: Mapping[StepCell, StepSeen]) -> 
     calls = {cell: _of_call(cell, seen[cell]) for cell in CELLS if cell in seen}
     steps = {cell: _of_step(cell, of_steps[cell]) for cell in STEP_CELLS if cell in of_steps}
     tables: list[tuple[str, str, Iterator[str]]] = []
-    for broker in ("Redis", "RabbitMQ"):
-        columns = _on(broker, COLUMNS)
-        tables.append((f"{broker} as the broker", "", _rows(columns, POINTS, Cell, calls)))
+    for broker, commit in (("Redis", "result"), ("Redis", "signal"), ("RabbitMQ", "result")):
+        columns = [column for column in _on(broker, COLUMNS) if column.commit == commit]
+        title = f"{broker} as the broker" + (", committed by signal" if commit == "signal" else "")
+        tables.append((title, "", _rows(columns, POINTS, Cell, calls)))
     for broker, said in zip(("Redis", "RabbitMQ"), (_STEPS, ""), strict=True):
         columns = _on(broker, STEP_COLUMNS)
         rows = _rows(columns, STEP_POINTS, StepCell, steps)
@@ -99,7 +106,7 @@ def _rows(
     cell: Callable[[Column, str, str], Any],
     texts: Mapping[Any, str],
 ) -> Iterator[str]:
-    names = [column.name.removeprefix("RabbitMQ, ") for column in columns]
+    names = [column.name.removeprefix("RabbitMQ, ").removeprefix("signal, ") for column in columns]
     yield _row("killed when", "who", *names)
     yield _row(*["---"] * (2 + len(columns)))
     for point, words in points.items():

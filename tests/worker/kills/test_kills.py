@@ -57,6 +57,7 @@ def test_a_run_of_which_something_is_lost_or_doubled_is_one_that_celery_loses_or
     assert {str(expected(cell)) for cell in CELLS if not cell.is_celerys} == {
         "once",
         "never",
+        "never; record waits",
     }
 
 

@@ -1,0 +1,92 @@
+"""The clock and the queue of a simulation: which message runs when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from celery_defer.current import extension_of
+from celery_defer.outbox import Relay
+from celery_defer.testing.broker import Message, Queue
+from celery_defer.testing.run import SimulationError
+from celery_defer.testing.store import SimulatedStore
+from celery_defer.testing.swap import Ports
+from celery_defer.testing.tracks import Runs
+from celery_defer.testing.worker import SimulatedWorker
+
+
+class Engine:
+    """Moves the clock, and gives the messages that are due to the worker, one at a time."""
+
+    def __init__(self, app: Any, time: float, limit: Callable[[], int]) -> None:
+        self.time = time
+        self.store = SimulatedStore()
+        self.runs = Runs(app, self.store)
+        self.worker = SimulatedWorker(self.runs, self._clock)
+        self.queue = Queue(
+            app.conf.accept_content, self._clock, self.worker.record, self.worker.control
+        )
+        self._app = app
+        self._limit = limit
+        self._deliveries = 0  # since the clock moved last
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.time, timezone.utc)
+
+    @property
+    def ports(self) -> Ports:
+        """What the app uses during the simulation."""
+        return Ports(
+            queue=self.queue,
+            store=self.store,
+            clock=self._clock,
+            now=lambda: self.now.astimezone(self._app.timezone),
+            drain=lambda: self.advance(0),
+            call_step=self.worker.call_step,
+            on_postrun=self.worker.on_postrun,
+        )
+
+    def run(self, id: str) -> None:
+        """Deliver the message of one run, if it is due."""
+        if message := self.queue.take(self.time, id):
+            self._deliver(message)
+
+    def advance(self, seconds: float) -> list[str]:
+        """Let time pass, and run what becomes due, each at its time; return the run ids."""
+        until = self.time + seconds
+        ids = self._drain()
+        while (due := self._next_due()) is not None and due <= until:
+            self._move(due)
+            settings = extension_of(self._app).settings
+            Relay(self._app, self.store, settings).tick(self.time)
+            ids += self._drain()
+        self._move(until)
+        return ids
+
+    def _clock(self) -> float:
+        return self.time
+
+    def _drain(self) -> list[str]:
+        ids = []
+        while message := self.queue.take(self.time):
+            self._deliver(message)
+            ids.append(message.id)
+        return ids
+
+    def _deliver(self, message: Message) -> None:
+        self._deliveries += 1
+        if self._deliveries > self._limit():
+            raise SimulationError(
+                f"{self._limit()} runs, and no time has passed: does {message.task} send itself?"
+            )
+        self.worker.deliver(message)
+
+    def _next_due(self) -> float | None:
+        times = [message.due for message in self.queue.waiting]
+        return min([*times, *self.store.due_times(self.runs.has_ended)], default=None)
+
+    def _move(self, to: float) -> None:
+        if to > self.time:
+            self.time, self._deliveries = to, 0
