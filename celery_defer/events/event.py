@@ -51,7 +51,7 @@ class Received(Generic[T]):
 
 
 def typed(event: object) -> tuple[str, JsonType]:
-    """Return an event's name, and how its data is written."""
+    """Return an event's name, and the type of its data."""
     if isinstance(event, Event):
         return event.name, event._kind
     if isinstance(event, type):
@@ -68,7 +68,7 @@ def wanted(event: Event[Any] | str, values: Mapping[str, Any] | None) -> Match:
 
 
 def received(step: str, memo: Memo, kind: JsonType) -> Received[Any] | None:
-    """Return what a memo says of the event that a step waited for; None if none came."""
+    """Return the event in a memo; None if the wait has timed out."""
     event = from_json(memo.result)
     if event is None:
         return None
@@ -88,8 +88,7 @@ def _kind_of(name: str, schema: Any) -> JsonType:
     def refused(error: Exception) -> EventError:  # pydantic's, or whatever an annotation raises
         reason = str(error).partition("\n")[0]
         return EventError(
-            f"event {name!r}: {safe_repr(schema)} is no type of data that pydantic can check: "
-            f"{reason}"
+            f"event {name!r}: {safe_repr(schema)} is no type of data that pydantic can check: {reason}"
         )
 
     with guard.translated(refused):
@@ -97,7 +96,7 @@ def _kind_of(name: str, schema: Any) -> JsonType:
 
 
 def listed(error: ValidationError) -> str:
-    """Return the problems of an event's data on one line."""
+    """Return the problems with an event's data on one line."""
     return "; ".join(
         f"{'.'.join(map(str, problem['loc'])) or 'data'}: {problem['msg']}"
         for problem in error.errors(include_url=False)
@@ -105,7 +104,7 @@ def listed(error: ValidationError) -> str:
 
 
 def checked(what: str, text: object) -> str:
-    """Return a name or id of an event; raise EventError for what cannot be one."""
+    """Return the name or id of an event; raise EventError for a bad one."""
     if isinstance(text, str) and text and text.isprintable():
         return text
     raise EventError(f"{text!r} is no {what} of an event: give a line of printable text")

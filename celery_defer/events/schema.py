@@ -14,7 +14,7 @@ from celery_defer import guard
 from celery_defer.contract import JsonType, core_schema
 from celery_defer.errors import EventError
 
-# The types of pydantic's core schema that have no names below them. A list has places.
+# The types of pydantic's core schema that have no fields. A list has items.
 _LEAVES = frozenset(
     {"str", "bytes", "int", "float", "bool", "none", "decimal", "uuid", "literal", "list"}
     | {"datetime", "date", "time", "timedelta"}
@@ -31,8 +31,8 @@ class _Place:
     definitions: tuple[Mapping[str, Any], ...] = ()
 
     def written(self, value: Any) -> Any:
-        """Return the JSON of *value* here; raises what pydantic and the user's code raise."""
-        # A field's serializer is a method of the whole model, which is not here.
+        """Return *value* as JSON has it here; raise what pydantic and the user's code raise."""
+        # A field's serializer is a method of the model, which does not exist here.
         if self.schema == _ANY or self.schema.get("serialization", {}).get("is_field_serializer"):
             return value
         schema = {"type": "definitions", "schema": self.schema, "definitions": [*self.definitions]}
@@ -40,16 +40,15 @@ class _Place:
         return from_json(kind.dump(kind.check(value)))
 
 
-def typed(name: str, schema: Any, wanted: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return *wanted* with each value as an event of that type will have it.
+def typed(name: str, schema: Any, values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return *values* as events of that type have them.
 
-    Raises EventError for a path that no such event has, and for a value that cannot be there:
-    the wait would go on to its timeout.
+    Raises EventError for a path or a value that no such event can have: the wait would time out.
     """
-    if not wanted or not isinstance(wanted, Mapping):
-        return wanted
+    if not values or not isinstance(values, Mapping):
+        return values
     event = _Place(core_schema(TypeAdapter(schema)))
-    return {path: _value(name, event, path, value) for path, value in wanted.items()}
+    return {path: _value(name, event, path, value) for path, value in values.items()}
 
 
 def _value(name: str, event: _Place, path: Any, value: Any) -> Any:
@@ -69,7 +68,7 @@ def _reason(error: Exception) -> str:
 
 
 def _at(name: str, place: _Place, path: str) -> _Place:
-    """Return the place at a path; raise EventError where no event has one."""
+    """Return the place at a path; raise EventError if no event has it."""
     for step in path.split("."):
         place = _inner(place)
         if problem := _problem(place, step):
@@ -79,7 +78,7 @@ def _at(name: str, place: _Place, path: str) -> _Place:
 
 
 def _inner(place: _Place) -> _Place:
-    """Return a place without what is around it: references, None, defaults, validators."""
+    """Unwrap a place: references, None, defaults, validators."""
     schema = place.schema
     if _has_own_serializer(schema):
         return _Place(_ANY)
@@ -97,13 +96,13 @@ def _inner(place: _Place) -> _Place:
 
 
 def _has_own_serializer(schema: Mapping[str, Any]) -> bool:
-    """Whether the user's code writes the value, which may then have any shape."""
+    """Whether the user's code serializes the value, which may then have any form."""
     function = schema.get("serialization", {}).get("function")
     return function is not None and not function.__module__.startswith("pydantic.")
 
 
 def _problem(place: _Place, step: str) -> str | None:
-    """Return why nothing can be one step further; None where something can be."""
+    """Return why a place has no such step; None if it may have one."""
     if _is_item(place, step):
         return None
     kinds = [choice.schema for choice in _choices(place)]
@@ -129,7 +128,7 @@ def _is_item(place: _Place, step: str) -> bool:
 
 
 def _choices(place: _Place) -> Iterator[_Place]:
-    """Return the places that a union may be; the place itself where there is no choice."""
+    """Return the members of a union; the place itself if it is none."""
     if place.schema["type"] != "union":
         yield place
         return
@@ -145,7 +144,7 @@ def _is_leaf(schema: Mapping[str, Any]) -> bool:
 
 
 def _fields(place: _Place) -> Mapping[str, Any] | None:
-    """Return the schemas of the fields by name; None where there may be any."""
+    """Return the schemas of the fields by name; None if there may be any."""
     schema = place.schema
     extra = schema.get("extra_behavior"), (place.config or {}).get("extra_fields_behavior")
     if "allow" in extra:

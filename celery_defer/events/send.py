@@ -1,4 +1,4 @@
-"""How an event is sent, and wakes who waits for it."""
+"""How an event is sent, and wakes the runs that wait for it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
     """Wake the runs that wait for *name*, and return how many there were.
 
     Runs that begin to wait later receive it too, if they were deferred before it was sent and
-    within ``defer_event_retention``. May be called from any process with the app; the same
-    *id* within a day counts once for a name. *data* is anything that pydantic writes as JSON,
-    in ``defer_max_payload_bytes``.
+    within ``defer_event_retention``. Any process with the app may call this. An event with the same
+    name and *id* counts once within a day. *data* is anything that pydantic writes as JSON, of at
+    most ``defer_max_payload_bytes``.
 
     Raises EventError for a bad name, id or data, and StoreError without a Redis that replies.
 
@@ -41,10 +41,10 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
     extension = extension_of(app)
     if extension.store is None:
         raise StoreError
-    event = _made(name, data, id, extension.clock(), extension.settings.max_payload_bytes)
+    event = _event(name, data, id, extension.clock(), extension.settings.max_payload_bytes)
 
     def away(error: Exception) -> StoreError:
-        # What a client of Redis raises has its place and reason in its text, not in its repr.
+        # The errors of redis-py say where and why in their text, not in their repr.
         reason = f"{type(error).__name__}: {error}"
         return StoreError(
             f"event {event.name!r} finds no store ({reason}): send it again when it is back"
@@ -54,27 +54,27 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
         return fan_out(app, extension, event)
 
 
-def _made(
+def _event(
     event: Event[Any] | str, data: object, id: str | None, now: float, limit: int
 ) -> SentEvent:
     name, kind = typed(event)
-    own = uuid4().hex if id is None else checked("id", id)
-    # Another name may have an event of the same id.
-    unique = blake2b(to_json([name, own]), digest_size=16).hexdigest()
+    event_id = uuid4().hex if id is None else checked("id", id)
+    # An event of another name may have the same id.
+    unique = blake2b(to_json([name, event_id]), digest_size=16).hexdigest()
 
     def refused(error: Exception) -> EventError:  # a user's serializer may raise anything
         reason = f"its data is not JSON: {error}"
         if isinstance(error, ValidationError):
             reason = listed(error)
-        return EventError(f"event {name!r} ({own}): {reason}")
+        return EventError(f"event {name!r} ({event_id}): {reason}")
 
     with guard.translated(refused):
         json = kind.dump(kind.check(data) if isinstance(event, Event) else data)
     if len(json.encode()) > limit:
         raise EventError(
-            f"event {name!r} ({own}) has {len(json.encode())} bytes of data; "
-            f"defer_max_payload_bytes = {limit} is the limit: keep it elsewhere, and send where"
+            f"event {name!r} ({event_id}) has {len(json.encode())} bytes of data; "
+            f"defer_max_payload_bytes = {limit} is the limit: store it elsewhere, and send where"
         )
-    head = to_json({"id": own, "name": name, "at": now}).decode()
+    head = to_json({"id": event_id, "name": name, "at": now}).decode()
     result = f'{head[:-1]},"data":{json}}}'
     return SentEvent(unique, name, now, Memo(result).pack(), id is not None)

@@ -1,4 +1,4 @@
-"""The run in progress: its scope, its headers, its memos, the states it is shown in."""
+"""The run in progress: its scope, its headers, its memos, its reported states."""
 
 from celery_defer.run.arguments import takes_steps
 from celery_defer.run.ending import Phase

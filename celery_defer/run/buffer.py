@@ -1,4 +1,4 @@
-"""What the attempt in progress has deferred so far; memory only."""
+"""The calls that the attempt in progress has made so far, in memory."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ class Buffer:
 
     calls: dict[str, Call] = field(default_factory=dict)
     skipped: list[Call] = field(default_factory=list)
-    #: Ids that the body has published at once in earlier turns, and defers again in this one.
+    #: Ids of calls published at once in earlier turns; the body makes them again in this one.
     republished: set[str] = field(default_factory=set)
 
     def waiting(self) -> list[Call]:
-        """Return the calls that are published when the run has ended as they ask."""
+        """Return the calls to be published when the run ends as they ask."""
         return [call for call in self.calls.values() if call.state is CallState.BUFFERED]
 
     def without_run(self) -> list[Call]:
-        """Return the calls that were aborted or skipped, and so leave no run."""
+        """Return the calls that were aborted or skipped, and so have no run."""
         aborted = [call for call in self.calls.values() if call.state is CallState.ABORTED]
         refused = [call for call in self.skipped if call.id not in self.calls]
         return [*aborted, *refused]
 
     def recall(self, calls: Iterable[Call], republished: Iterable[str]) -> None:
-        """Take in what finished steps have deferred, and what earlier turns have published."""
+        """Add the calls of finished steps, and the ids that earlier turns published at once."""
         for call in calls:
             self.calls.setdefault(call.id, call)
         self.republished = set(republished)
 
     def abort(self, defer_id: str, *, may_change: bool) -> bool:
-        """Withdraw a call that still waits, if it *may_change*; return whether it is withdrawn."""
+        """Withdraw a buffered call, if it *may_change*; return whether the call is withdrawn."""
         call = self.calls.get(defer_id)
         if may_change and call is not None and call.state is CallState.BUFFERED:
             call = self.calls[defer_id] = call.to(CallState.ABORTED)
         return call is not None and call.state is CallState.ABORTED
 
     def clear(self) -> None:
-        """Throw all away: the attempt has failed, is to be tried again, or is parked."""
+        """Drop all calls: the attempt has failed, is retried, or is parked."""
         self.calls.clear()
         self.skipped.clear()

@@ -1,4 +1,4 @@
-"""How far an attempt has come, and what it hands over when its body has ended."""
+"""How far an attempt has come, and how its calls are published."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Phase(Enum):
 
 @dataclass(eq=False, slots=True)
 class Ending:
-    """The end of one attempt: what surrounds the body writes it."""
+    """The end of one attempt; the code around the body writes it."""
 
     phase: Phase = Phase.RECEIVED
-    #: What the run returned or raised, once Celery has said so.
+    #: What the run returned or raised, once Celery has sent its signal.
     result: Any = None
-    #: How the run's calls leave: an ``outbox.commit.Commit``, or nothing as long as none do.
+    #: The ``outbox.commit.Commit`` of the run's calls; None before, and without calls.
     commit: Any = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the body is not over."""
+        """Whether the body has not ended."""
         return self.phase in (Phase.RECEIVED, Phase.IN_BODY)

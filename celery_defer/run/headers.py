@@ -1,4 +1,4 @@
-"""What a message says of its run beside Celery's own headers, which Celery carries along."""
+"""The package's headers of a message, which Celery carries along with its own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WAKE = "celery_defer_wake"
 
 @dataclass(frozen=True, slots=True)
 class DeferHeader:
-    """What a deferred run's message says of its parent.
+    """What the message of a deferred run says about its parent.
 
     ``at`` is when the run was deferred, in seconds since 1970. ``token`` names the publication:
-    a redelivery of the message has the same one, a message that was published once more has
+    a redelivery of the message has the same one, a second publication has
     another. ``step`` is the step of the parent that waits for the run's end.
     """
 
@@ -37,19 +37,19 @@ class DeferHeader:
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> DeferHeader | None:
-        """Read the header of a task request; None where the run was not deferred."""
-        # A worker's request has custom headers beside Celery's own, an eager one below "headers".
+        """Read the header of a task request; None if the run was not deferred."""
+        # A worker's request has custom headers among Celery's own, an eager one under "headers".
         header = request.get(HEADER) or (request.get("headers") or {}).get(HEADER)
         if not isinstance(header, Mapping):
             return None
         try:
             return cls._read(header)
-        except (TypeError, ValueError, OverflowError):  # not one of ours
+        except (TypeError, ValueError, OverflowError):  # not a header of this package
             return None
 
     @classmethod
     def _read(cls, header: Mapping[str, Any]) -> DeferHeader:
-        read = cls(
+        defer_header = cls(
             defer_id=header.get("id", ""),
             parent_task=header.get("parent", ""),
             when=header.get("when", "success"),
@@ -59,8 +59,8 @@ class DeferHeader:
             token=header.get("token", ""),
             step=header.get("step"),
         )
-        read.deferred_at  # noqa: B018  # raises for what is no time
-        return read
+        defer_header.deferred_at  # noqa: B018  # raises if it is not a time
+        return defer_header
 
     def pack(self) -> dict[str, Any]:
         """Return the header as a message carries it."""
@@ -78,14 +78,14 @@ class DeferHeader:
 
 @dataclass(frozen=True, slots=True)
 class WakeHeader:
-    """What a wake-up's message says: the turn that it begins, and the publication's token."""
+    """What the message of a wake-up says: the turn that it begins, and its token."""
 
     turn: int
     token: str
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> WakeHeader | None:
-        """Read the header of a task request; None where the run was never parked."""
+        """Read the header of a task request; None if the message is not a wake-up."""
         header = request.get(WAKE)
         if not isinstance(header, Mapping):
             return None

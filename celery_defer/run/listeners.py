@@ -1,4 +1,4 @@
-"""Whether anybody listens to the events of tasks, as a worker's main process knows it."""
+"""Whether task events are on, as the worker's main process knows it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import mmap
 
 _UNKNOWN, _NOBODY, _SOMEBODY = 0, 1, 2
 
-# One byte that the children of a pool share, for they fork after this. It says nothing in a process
-# that is no child of such a worker.
+# One byte, shared with the pool's children, which fork after this; unknown in other processes.
 _shared = mmap.mmap(-1, 1)
 
 
 def note(listens: bool) -> None:
-    """Let the worker's children know: Celery's main process sends events only where they are on."""
+    """Pass on to the pool's children whether the worker sends task events."""
     _shared[0] = _SOMEBODY if listens else _NOBODY
 
 
 def may_listen() -> bool:
-    """Whether an event could reach somebody."""
+    """Whether an event may have a listener."""
     return _shared[0] != _NOBODY
 
 
 def forget() -> None:
-    """Know nothing again, as before a worker began."""
+    """Go back to unknown, as before the worker started."""
     _shared[0] = _UNKNOWN

@@ -1,4 +1,4 @@
-"""What a run remembers of a finished step."""
+"""The memo of a finished step: its result or its failure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from celery_defer.model import Call
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a step has failed: the exception as text, and as JSON of which to make it again.
+    """How a step failed: the exception as text, and as JSON to rebuild it from.
 
-    ``is_final`` says that the step's tries are used up; else it had one, and the body has
-    caught what it raised. ``exception`` is None where it cannot be made again.
+    ``is_final`` says that the step has no tries left; else it had one, and the body caught the
+    exception. ``exception`` is None if it cannot be rebuilt.
     """
 
     text: str
@@ -27,10 +27,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """What a step has come to, and what its function has deferred.
-
-    ``result`` is the JSON of what the function returned.
-    """
+    """A step's outcome, and the calls that its function deferred; ``result`` is JSON."""
 
     result: str = "null"
     failure: Failure | None = None
@@ -47,7 +44,7 @@ class Memo:
 
     @classmethod
     def unpack(cls, body: bytes) -> Memo:
-        """Read a memo; raise StoreError for what ``pack`` cannot have made."""
+        """Read a memo; raise StoreError if ``pack`` did not write it."""
         try:
             return _adapter.validate_json(body)
         except ValidationError as error:
@@ -56,5 +53,5 @@ class Memo:
 
 _adapter = TypeAdapter(Memo)
 
-#: What a wait comes to when its time is up.
+#: The memo of a wait that has timed out.
 NOTHING = Memo()

@@ -1,4 +1,4 @@
-"""Celery's result backend, where it is a Redis: what it would write there, as commands."""
+"""What Celery's Redis result backend would write, as commands."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from celery.backends.redis import RedisBackend
 
 from celery_defer.commands import Commands, Server, database_of, server_of
 
-# The methods of celery.backends.redis.RedisBackend and its bases that store a result. Where a
-# class has others, what they do may be no commands of one client.
+# The methods of celery.backends.redis.RedisBackend and its bases that store a result. A subclass
+# with its own may do more than send commands by one client.
 _STORING = ("store_result", "_store_result", "_set_with_state", "set", "_set")
 
 
 def server_of_results(backend: Any) -> Server | None:
-    """Return the Redis server that has the results of *backend*.
-
-    None where it is another backend than Celery's own, or a sentinel says so each time.
-    """
+    """Return the Redis server of *backend*; None for other backends, and behind sentinels."""
     if not isinstance(backend, RedisBackend) or any(
         getattr(type(backend), name) is not getattr(RedisBackend, name) for name in _STORING
     ):
@@ -29,17 +26,17 @@ def server_of_results(backend: Any) -> Server | None:
 def commands_of(
     backend: Any, store: Callable[[Any], object], *, looks: bool = False
 ) -> Commands | None:
-    """Return the commands that *store* has the backend send to its Redis; it sends none itself.
+    """Return the commands by which *store* would write to Redis, without sending them.
 
-    *store* is given a stand-in for *backend*. With *looks* it reads what is stored already, as
-    Celery does so as to keep a SUCCESS; else it finds nothing. None where nothing is written.
+    *store* is called with a copy of *backend*. With *looks* this reads what is stored, as Celery
+    does to keep a SUCCESS; else it reads nothing. None if nothing would be written.
     """
     # celery.backends.redis.RedisBackend._set writes by `pipeline` of the backend's client.
     client, rows = backend.client, list[Any]()
-    stand_in = object.__new__(type(backend))
-    vars(stand_in).update(vars(backend), client=_Recorder(client, rows, looks=looks))
-    vars(stand_in).pop("_store_result", None)
-    store(stand_in)
+    recorder = object.__new__(type(backend))
+    vars(recorder).update(vars(backend), client=_Recorder(client, rows, looks=looks))
+    vars(recorder).pop("_store_result", None)
+    store(recorder)
     if not rows:
         return None
     connection = client.connection_pool.connection_kwargs
@@ -47,7 +44,7 @@ def commands_of(
 
 
 class _Recorder:
-    """A client of redis-py that takes down what its pipelines are to execute."""
+    """A client of redis-py that records what its pipelines would execute."""
 
     def __init__(self, client: Any, rows: list[Any], *, looks: bool) -> None:
         self._client = client

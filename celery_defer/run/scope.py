@@ -25,31 +25,31 @@ _scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None
 
 
 class Journal(Protocol):
-    """What a run remembers of its steps, as far as the run itself asks; steps fill it."""
+    """The part of a run's steps that the scope reads; ``steps.Replay`` has it all."""
 
-    #: When the run was first seen, in seconds since 1970.
+    #: When the run's steps were first recalled, in seconds since 1970.
     since: float
     is_cancelled: bool
-    #: Whether the store was asked what it remembers.
+    #: Whether the steps were read from the store.
     is_recalled: bool
-    #: That the store did not reply to a step, also for a body that has swallowed it.
+    #: The error of a step that found no store, in case the body has swallowed it.
     lost_store: Exception | None
-    #: What is told of the wait that the run has left its worker for.
+    #: What the run's result shows of its wait.
     waits_for: Mapping[str, Any]
 
     def calls(self) -> Iterable[Call]:
-        """Return what finished steps have deferred."""
+        """Return the calls that finished steps deferred."""
         ...
 
 
 class Scope:
-    """One attempt of one run: from the moment Celery begins to trace it to the end.
+    """One attempt of one run, from the moment Celery begins to trace it to its end.
 
-    A plain class, for every task of the app opens one, and most need little of it.
+    A plain class, because each run of the app creates one, and most use little of it.
     """
 
     journal: Journal | None = None
-    #: Whether the function was given its parsed payload: a task that calls itself gets it once.
+    #: Whether the payload was parsed: once, also if the task calls itself as a function.
     is_unpacked = False
     #: Whether its message is one of ours, for which a claim was made.
     is_claimed = False
@@ -80,17 +80,17 @@ class Scope:
 
     @cached_property
     def header(self) -> DeferHeader | None:
-        """What the message of a deferred run says; None for any other run."""
+        """The header of a deferred run; None for any other run."""
         return DeferHeader.of(self.request)
 
     @cached_property
     def wake(self) -> WakeHeader | None:
-        """What the message of a run that was parked says; None for any other run."""
+        """The header of a wake-up; None for any other message."""
         return WakeHeader.of(self.request)
 
     @property
     def turn(self) -> int:
-        """How often the run has parked before."""
+        """How often the run has parked."""
         return self.wake.turn if self.wake else 0
 
     @property
@@ -112,7 +112,7 @@ class Scope:
 
     @property
     def came_again(self) -> bool:
-        """Whether this message was delivered before, or is a retry of Celery's."""
+        """Whether the message is a redelivery or a retry."""
         return self.is_redelivered or bool(self.request.get("retries"))
 
     @property
@@ -122,12 +122,12 @@ class Scope:
 
     @property
     def ignores_result(self) -> bool:
-        ignored = self.request.get("ignore_result")
-        return bool(self.task.ignore_result if ignored is None else ignored)
+        option = self.request.get("ignore_result")
+        return bool(self.task.ignore_result if option is None else option)
 
     @property
     def keeps_result(self) -> bool:
-        """Whether another process can read how the run has ended."""
+        """Whether other processes can read the run's result."""
         if self.ignores_result:
             return False
         return not isinstance(self.task.backend, DisabledBackend | RPCBackend)
@@ -137,31 +137,31 @@ class Scope:
         return float(extension_of(self.app).clock())
 
     def keep_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Copy the arguments as they came, if the body may change them before it parks."""
-        # A deferred function is given objects of its own.
+        """Copy the arguments of the message, if the body may change them before it parks."""
+        # A deferred function gets new objects, parsed from the payload.
         if (args or kwargs) and self.store and self.header is None and not self.is_eager:
             self._arguments = arguments.copied(self.task.name, args, kwargs)
 
     def arguments(self) -> arguments.Arguments:
-        """Return the arguments as they came, as far as that is known."""
+        """Return the arguments of the message, or what the body has made of them."""
         if self._arguments:
             return arguments.restored(self._arguments)
         return self.task.request.args or (), self.task.request.kwargs or {}
 
     def drop(self, phase: Phase = Phase.DROPPED) -> None:
-        """Throw the buffer away: the attempt has failed, is to be tried again, or is parked."""
+        """Drop the calls: the attempt has failed, is retried, or is parked."""
         self.ending.phase = phase
         if self.has_deferred:
             self.buffer.clear()
 
 
 def enter(scope: Scope) -> Token[Scope | None]:
-    """Make *scope* the one in progress, until ``leave`` is given what this returns."""
+    """Make *scope* the one in progress; pass the token to ``leave``."""
     return _scope.set(scope)
 
 
 def leave(token: Token[Scope | None]) -> None:
-    """Go back to the scope that was in progress before."""
+    """Restore the scope that was in progress before."""
     _scope.reset(token)
 
 
@@ -171,7 +171,7 @@ def find() -> Scope | None:
 
 
 def current() -> Scope:
-    """Return the scope that takes calls; raise NoRunError where there is none."""
+    """Return the scope that takes calls; raise NoRunError if there is none."""
     scope = _scope.get()
     if scope is None:
         raise _no_run()
@@ -211,7 +211,7 @@ def _run(scope: Scope) -> Run:
     outer = scope.outer if header and scope.is_eager else None
     return Run(
         id=RunId(request["id"]),
-        # Celery before 5.6 tells an eager run neither its root nor its parent.
+        # Before Celery 5.6 an eager run has neither root nor parent.
         root_id=RunId(request.get("root_id") or (outer.run.root_id if outer else request["id"])),
         task=scope.task.name,
         attempt=(request.get("retries") or 0) + 1,
@@ -222,8 +222,7 @@ def _run(scope: Scope) -> Run:
 
 
 def _parent(scope: Scope, header: DeferHeader) -> Parent:
-    stated = scope.request.get("parent_id") or (scope.outer and scope.outer.run.id)
-    parent_id = RunId(stated or "")
+    parent_id = RunId(scope.request.get("parent_id") or (scope.outer.run.id if scope.outer else ""))
     return Parent(
         id=parent_id,
         task=header.parent_task,

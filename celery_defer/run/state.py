@@ -1,4 +1,4 @@
-"""The states a run is shown in that has no result: in the result backend and in Flower."""
+"""The states of runs without a result, as the result backend and Flower show them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from celery_defer.run.scope import Scope
 logger = logging.getLogger(__name__)
 
 _EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}
-# A run that is refused thousands of calls has made one mistake, not thousands.
+# A run with thousands of refused calls has made one mistake, not thousands.
 _MOST_WITHOUT_RUN = 100
 _CANCELLED = "cancelled"
 
@@ -32,7 +32,7 @@ _CANCELLED = "cancelled"
 
 
 def report_waiting(run: Scope, meta: Mapping[str, Any], until: float) -> None:
-    """Store the state of a run that is about to park; *meta* says for what it waits."""
+    """Store the state of a run that is about to park; *meta* says what it waits for."""
     if run.ignores_result:
         return
     with guard.logged(logger, "run %s: its state does not tell that it waits", run.run.id):
@@ -41,7 +41,7 @@ def report_waiting(run: Scope, meta: Mapping[str, Any], until: float) -> None:
 
 
 def waiting_commands(run: Scope, meta: Mapping[str, Any], until: float) -> Commands | None:
-    """Return what ``report_waiting`` would send; None where that is not one write to a Redis."""
+    """Return the commands of ``report_waiting``; None if it is not one write to a Redis."""
     commands = _commands(run, lambda backend: _store_waiting(run, backend, meta))
     longest = _lifetime_of(run, until)
     if commands is None or not longest:
@@ -52,7 +52,7 @@ def waiting_commands(run: Scope, meta: Mapping[str, Any], until: float) -> Comma
 
 
 def announce_waiting(run: Scope, words: str, eta: str | None) -> None:
-    """Let Flower show what the run waits for, before it may be woken."""
+    """Send the event by which Flower shows what the run waits for."""
     if not run.task.send_events or not listeners.may_listen():
         return
     with guard.logged(logger, "run %s: no event tells that it waits", run.run.id):
@@ -63,14 +63,14 @@ def announce_waiting(run: Scope, words: str, eta: str | None) -> None:
 
 
 def report_started(run: Scope) -> None:
-    """Store that the run is at work again, where Celery would not by itself."""
+    """Store that the run has started again, unless Celery does."""
     if _has_stored_state(run):
         with guard.logged(logger, "run %s: its state is still that it waits", run.run.id):
             _store_started(run, run.task.backend)
 
 
 def started_commands(run: Scope) -> Commands | None:
-    """Return what ``report_started`` would send; None where that is not one write to a Redis."""
+    """Return the commands of ``report_started``; None if it is not one write to a Redis."""
     if not _has_stored_state(run):
         return None
     return _commands(run, lambda backend: _store_started(run, backend))
@@ -81,7 +81,7 @@ def started_commands(run: Scope) -> Commands | None:
 
 def report_revoked(app: Any, backend: Any, request: Any, *, stores: bool = True) -> None:
     """Do what celery.worker.request.Request._announce_revoked does for a run that has begun."""
-    # A chord that the run is a part of fails by it.
+    # This also fails the run's chord.
     backend.mark_as_revoked(request.id, _CANCELLED, request=request, store_result=stores)
     with (
         guard.logged(logger, "run %s: no event tells that it was cancelled", request.id),
@@ -90,14 +90,14 @@ def report_revoked(app: Any, backend: Any, request: Any, *, stores: bool = True)
         # celery.events.state.Task.event: any other state would be outranked by WAITING.
         events.send("task-retried", uuid=request.id)
         ended = {"terminated": False, "signum": None, "expired": False}
-        # The result that Flower shows is for what the run has waited.
+        # Flower still shows what the run waited for as its result.
         events.send("task-revoked", uuid=request.id, result=_CANCELLED, **ended)
 
 
 def report_without_run(parent: Scope) -> None:
-    """Store what was skipped or aborted under the ids that the runs would have had.
+    """Store skipped and aborted calls under the ids that their runs would have had.
 
-    Stops at the first that cannot be stored: each further try would hold the worker as long.
+    It stops at the first error, because each further try would block the worker as long.
     """
     calls = parent.buffer.without_run()[:_MOST_WITHOUT_RUN]
     if not calls:
@@ -124,7 +124,7 @@ def _announce_without_run(parent: Scope, calls: Iterable[Call]) -> None:
     with parent.app.events.default_dispatcher(hostname=hostname) as events:
         for call in calls:
             child = {"uuid": run_id(parent.run.id, call.id), "name": call.task, **_kin(parent)}
-            # `task-sent` makes the link on the parent's page; a state of its own ends the story.
+            # `task-sent` makes the link on the parent's page; then comes the call's own state.
             events.send("task-sent", **child, args="()", kwargs="{}")
             events.send(_EVENTS[call.state], **child, result=call.reason or call.id)
 
@@ -137,20 +137,20 @@ def _kin(parent: Scope) -> dict[str, Any]:
 
 
 def lifetime(expires: Any) -> float | None:
-    """Return for how many seconds results live by a setting of Celery."""
-    # That of the database backend is a timedelta.
+    """Return a Celery setting for the lifetime of results in seconds."""
+    # The database backend has a timedelta.
     return expires.total_seconds() if isinstance(expires, timedelta) else expires
 
 
 def _commands(run: Scope, store: Callable[[Any], None]) -> Commands | None:
-    """Return what *store* has the run's backend send to its Redis.
+    """Return the commands by which *store* writes to the run's Redis backend.
 
-    Celery first looks whether a SUCCESS is there, which it would keep: a run that comes for the
-    first time has none.
+    Celery would first look for a stored SUCCESS, to keep it; a run that is delivered for the first
+    time has none.
     """
     if run.ignores_result or run.came_again or server_of_results(run.task.backend) is None:
         return None
-    # What cannot be written so will be written by the backend itself, and logged there.
+    # After an error here, the backend writes by itself, and logs its own error.
     return guard.attempt(lambda: commands_of(run.task.backend, store))
 
 
@@ -159,9 +159,9 @@ def _store_waiting(run: Scope, backend: Any, meta: Mapping[str, Any]) -> None:
 
 
 def _outlive(run: Scope, until: float) -> None:
-    """Let the stored state outlive the wait: a client may be in ``get()`` all the time.
+    """Make the stored state outlive the wait, because a client may be in ``get()`` all the time.
 
-    celery.backends.base.KeyValueStoreBackend.expire; other backends keep what is not ready.
+    By celery.backends.base.KeyValueStoreBackend.expire; other backends keep unfinished states.
     """
     backend, longest = run.task.backend, _lifetime_of(run, until)
     if longest and hasattr(backend, "get_key_for_task"):
@@ -169,14 +169,14 @@ def _outlive(run: Scope, until: float) -> None:
 
 
 def _lifetime_of(run: Scope, until: float) -> int | None:
-    """Return for how many seconds a long wait's state must live; None where any will do."""
+    """Return how many seconds the state of a long wait must live; None for a short wait."""
     expires = lifetime(getattr(run.task.backend, "expires", None))
     longest = until - run.now()
     return int(longest + expires) if expires and longest > expires / 2 else None
 
 
 def _has_stored_state(run: Scope) -> bool:
-    """Whether it is for us to store that a run has started again: Celery does so or not."""
+    """Whether this package has to store STARTED: Celery does not, and the run has a result."""
     return not (run.task.track_started or run.ignores_result)
 
 

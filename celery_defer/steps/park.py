@@ -112,7 +112,7 @@ def _attempt(
         arrival = attempt(parking)
         if arrival.verdict is not Verdict.LOOK or parking.subscription is None:
             return arrival
-        early = _early(store, parking.subscription, arrival.known)
+        early = _early(store, parking.subscription, arrival.known_since)
         return attempt(replace(parking, early=early))
 
     return ask(run, parking.step, attempts)
@@ -191,12 +191,12 @@ def _headers(run: Scope) -> dict[str, Any]:
     return {name: value for name, value in headers.items() if name != WAKE}
 
 
-def _early(store: Store, wait: Subscription, known: float) -> list[SentEvent]:
+def _early(store: Store, wait: Subscription, before: float) -> list[SentEvent]:
     """Return the matching events that were sent before any run had waited for such values.
 
-    Since *known*, events are kept by their values; earlier ones are kept by their name only.
+    Events sent *before* that time are kept by their name only; later ones by their values.
     """
-    events = store.past(wait.name, match(wait.name, None).digest, wait.since, known)
+    events = store.past(wait.name, match(wait.name, None).digest, wait.since, before)
     return [event for event in events if _digest(event, wait) == wait.digest]
 
 

@@ -1,4 +1,4 @@
-"""The durable place: one protocol, in memory and in Redis."""
+"""The store: one protocol, in memory and in Redis."""
 
 from celery_defer.store.match import Match, digests, match
 from celery_defer.store.memory import MemoryStore

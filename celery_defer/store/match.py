@@ -1,4 +1,4 @@
-"""Which waits an event is for: the values that they compare, as keys that both sides compute."""
+"""Which waits an event matches: the values that they compare, as a key that both sides compute."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class _Missing:
 
 
 class Match:
-    """The values that a wait asks for, by their paths in the event's data.
+    """The values that a wait compares, by their paths in the event's data.
 
-    ``shape`` names the paths alone: an event is looked up once for each shape that waits for
-    its name have, however many runs wait.
+    ``shape`` is the paths only: an event is looked up once for each shape of its name, however
+    many runs wait.
     """
 
     __slots__ = ("digest", "shape", "values")
@@ -33,20 +33,20 @@ class Match:
         self.digest = _digest(name, self.shape, [values[path] for path in paths])
 
 
-def match(name: str, wanted: Mapping[str, Any] | None) -> Match:
-    """Read what ``wait_for_event`` was given; raise EventError for what no event can have."""
-    if wanted is not None and not isinstance(wanted, Mapping):
-        raise EventError(f"match {wanted!r} of event {name!r} is no mapping of paths to values")
-    if bad := [path for path in wanted or {} if not isinstance(path, str) or not path]:
+def match(name: str, values: Mapping[str, Any] | None) -> Match:
+    """Read the *match* of ``wait_for_event``; raise EventError for what no event can have."""
+    if values is not None and not isinstance(values, Mapping):
+        raise EventError(f"match {values!r} of event {name!r} is no mapping of paths to values")
+    if bad := [path for path in values or {} if not isinstance(path, str) or not path]:
         raise EventError(f"match of event {name!r} has {bad[0]!r}, which is no path like 'user.id'")
     try:
-        return Match(name, to_jsonable_python(dict(wanted or {}), bytes_mode="base64"))
+        return Match(name, to_jsonable_python(dict(values or {}), bytes_mode="base64"))
     except Exception as error:
         raise EventError(f"match of event {name!r} is not JSON: {error}") from error
 
 
 def digests(name: str, data: Any, shapes: Iterable[str]) -> dict[str, str]:
-    """Answer for each shape the digest of the values that *data* has there, or nothing."""
+    """Return for each shape the digest of its values in *data*; empty if *data* lacks one."""
     return {shape: _digest_of(name, shape, data) for shape in shapes}
 
 
@@ -72,13 +72,13 @@ def _at(data: Any, steps: Sequence[str]) -> Any:
 
 
 def _digest(name: str, shape: str, values: Sequence[Any]) -> str:
-    # 96 bits: two of a billion waits are the same by chance once in 10**11 systems.
+    # 96 bits: among a billion waits, two are equal by chance in one of 10**11 systems.
     digest = blake2b(to_json([name, shape, _plain(values)]), digest_size=12).digest()
     return urlsafe_b64encode(digest).decode()
 
 
 def _plain(value: Any) -> Any:
-    """Make equal what Python calls equal: 1.0 and 1, mappings in another order."""
+    """Give equal values one form: 1.0 and 1, mappings in another order."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a store promises; ``celery_defer.testing.StoreContract`` holds every store to it."""
+"""What a store promises; ``celery_defer.testing.StoreContract`` tests it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from celery_defer.store.values import (
 
 
 class Alarm(Protocol):
-    """Wakes a relay before its next look, when something becomes due earlier."""
+    """Wakes a relay before its next look, if a record becomes due earlier."""
 
     def wait(self, seconds: float) -> float | None:
-        """Wait so long, or until a run was parked; return when that is due."""
+        """Wait *seconds*, or until a run parks; return when that run is due."""
         ...
 
     def close(self) -> None: ...
 
 
 class Store(Protocol):
-    """All that the package keeps outside a process.
+    """All that the package stores outside a process.
 
-    Each method is atomic and one round trip; times are seconds, by the caller's clock.
+    Each method is atomic and one round trip; times are in seconds, by the caller's clock.
     """
 
     # -- outbox ---------------------------------------------------------------------
@@ -44,114 +44,112 @@ class Store(Protocol):
     def stage(
         self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
     ) -> bool:
-        """Keep the record of a run, due first at *due*, for *keep* seconds at most.
+        """Put a record of a run into the outbox, due at *due*, for at most *keep* seconds.
 
-        *token* names this very record. An earlier record of the run is replaced; without
-        *replaces* it stays, and what this returns is False.
+        *token* names this record. An earlier record of the run is replaced; without *replaces*
+        it stays, and this returns False.
         """
         ...
 
     def settle(self, id: RunId, token: str | None) -> None:
-        """Remove the record, unless another was staged since; with no token, whichever it is."""
+        """Remove the run's record if it has this token; with None, remove any."""
         ...
 
     def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
-        """Do what ``settle`` does, for many records at once."""
+        """Settle many records at once."""
         ...
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
-        """Lease the *limit* records that are due longest; nobody else gets them before *until*."""
+        """Lease the *limit* records that have been due longest, until *until*."""
         ...
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
-        """Let the record be taken again at *due*, unless it is gone or another was staged.
+        """Make the record due at *due*, unless it is gone or another was staged.
 
-        With a *body*, that is the record from now on.
+        A *body* replaces the record's.
         """
         ...
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
-        """Put the record aside, where ``quarantined`` shows it for *keep* seconds."""
+        """Move the record to quarantine, where it stays for *keep* seconds."""
         ...
 
     def quarantined(self) -> list[Quarantined]:
-        """Return the records that were put aside."""
+        """Return the records in quarantine."""
         ...
 
     def waiting(self, until: float = math.inf) -> int:
-        """Return how many records are in the outbox that are due *until* then."""
+        """Return how many records of the outbox are due by *until*."""
         ...
 
     def risks(self) -> list[str]:
-        """Return what may make the store lose a record, each with its remedy."""
+        """Return what may make the store lose a record, each with a remedy."""
         ...
 
     # -- runs -----------------------------------------------------------------------
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
-        """Give the run to *owner* if nobody has it; return who has it then.
+        """Make *owner* the owner of the run if it has none; return the owner it has then.
 
-        Asked again by the same owner, as after a lost answer, it answers the same. A run that
-        has parked has no owner by this, and takes none.
+        Called again by the same owner, as after a lost reply, it returns the same. A run that has
+        parked cannot be claimed.
         """
         ...
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
-        """Return what is known of the run, which is seen first *now* if nothing is."""
+        """Return the run's steps; if none were recalled before, *now* becomes their ``since``."""
         ...
 
     def resume(
         self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
     ) -> Resumed:
-        """Do what ``claim`` and ``recall`` do, for one turn of the run.
+        """Claim one turn of the run, and recall its steps.
 
-        For who gets the turn *report* is executed, if the store reaches it.
-
-        The owner is empty if the run is not in that turn: it has gone on, or is forgotten.
+        If *owner* gets the turn, *report* is executed, if the store reaches it. The owner returned
+        is empty if the run is not in that turn: it has gone on, or is forgotten.
         """
         ...
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
-        """Keep the memos of steps that have none; return which the last of them has then.
+        """Store the memos of steps that have none; return the memo of the last step then.
 
-        There is at least one.
+        There is at least one. If the run was cancelled, nothing is stored, and the memo is empty.
         """
         ...
 
     def reaches(self, report: Commands) -> bool:
-        """Whether ``resume`` and ``park`` can execute *report* with what they do, as one."""
+        """Whether ``resume`` and ``park`` can execute *report* in their transaction."""
         ...
 
     def park(
         self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
     ) -> Arrival:
-        """End the run's turn and put its record into the outbox.
+        """End the run's turn and put its record into the outbox for *keep* seconds.
 
-        Not if the step has a memo; nor if the event that it waits for was sent already, and
-        was not received by the run: that is kept as the step's memo then. Nor if nobody has
-        looked for events that were sent before they were kept by such values; from now on they
-        are. *keep* is in seconds from now. For a run that parks *report* is executed, if the store
-        reaches it.
+        The run does not park if the step has a memo, or if an event that it waits for, and has
+        not received, was already sent; this becomes the step's memo. Nor if the shape of the wait
+        is new and the caller has not looked for earlier events; from now on events are kept by
+        it. If the run parks, *report* is executed, if the store reaches it.
         """
         ...
 
     def give_up(
         self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float
     ) -> bytes:
-        """End a wait whose time is up; return the memo that the step has then.
+        """End a wait whose time is up; return the step's memo.
 
-        That is *nothing*, unless an event was faster: also one whose sender has died before it
-        came to this run.
+        That is *nothing*, unless an event was faster, even one whose sender died before it woke
+        this run.
         """
         ...
 
     def cancel(
         self, id: RunId, keep: float, until: float, *, only_parked: bool = False
     ) -> bytes | None:
-        """Let no step of the run begin any more; return its record if it was parked.
+        """Let no further step of the run begin; return its record if it was parked.
 
-        The record stays, as one that is leased until then: who cancels ends the run, and settles.
-        With *only_parked*, a run that is not is left alone.
+        The record stays leased until *until*: the caller ends the run, and settles. With
+        *only_parked*, a run that is not parked stays as it is.
         """
         ...
 
@@ -160,7 +158,7 @@ class Store(Protocol):
         ...
 
     def alarm(self) -> Alarm:
-        """Return what goes off when a record is parked from now on."""
+        """Return an alarm that goes off when a run parks from now on."""
         ...
 
     # -- events ---------------------------------------------------------------------
@@ -178,22 +176,21 @@ class Store(Protocol):
     ) -> Emitted:
         """Record an event, and lease at most *limit* of the runs that waited for it.
 
-        *digests* has the digest of the event's values for each shape that the sender knows,
-        empty where the event lacks a value. The event counts for runs that begin to wait
-        within *keep* seconds. Where there were more runs, the same event goes on with those.
-        Then *rest* is in the outbox, leased until then too.
-        A named one does nothing where another of its id was through with all in the last day.
+        *digests* has the digest of the event's values for each shape that the sender knows, empty
+        if the event lacks a value. Runs that begin to wait within *keep* seconds receive the event
+        too. If more than *limit* runs wait, call this again; *rest* is in the outbox then, leased
+        as the runs are. A named event whose id was sent to all in the last day does nothing.
         """
         ...
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
-        """Return the events that are kept under a digest, sent from *since* to *before*."""
+        """Return the events stored under a digest, sent from *since* to *before*."""
         ...
 
     def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:
-        """Lease the record of a run that is parked at *step*, for it waits no longer.
+        """Lease the record of a run that is parked at *step*, because its wait is over.
 
-        None where the run is not parked there, or is leased to somebody already; who has it and
-        postpones it postpones it to *now*.
+        None if the run is not parked there, or its record is leased already; if the holder of
+        that lease postpones the record, it is due at *now*.
         """
         ...

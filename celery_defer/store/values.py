@@ -1,4 +1,4 @@
-"""What a store is given and returns: records, runs, waits and events."""
+"""The values that a store takes and returns: records, runs, waits and events."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DRIFT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A record that is due, leased to the one who took it; *tries* counts from 1.
+    """A record that is due, leased to the caller; *tries* counts from 1.
 
-    It is 0 for a record that has vanished, as when its time in the store was over.
+    It is 0 for a record that has vanished, as one that has expired.
     """
 
     id: RunId
@@ -29,7 +29,7 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A record that nobody could read or publish, and why."""
+    """A record that cannot be read or published, and why."""
 
     id: RunId
     reason: str
@@ -38,7 +38,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who has a run, and whether that is who asked."""
+    """The owner of a run, and whether that is the caller."""
 
     owner: str
     is_mine: bool
@@ -62,9 +62,9 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class SentEvent:
-    """An event on its way: its memo is what the waiting step will have answered.
+    """An event that is sent: its memo becomes that of the waiting step.
 
-    ``is_named`` says that its sender chose the id, and may send it again; nobody keeps that.
+    ``is_named`` says that its sender chose the id, and may send it again; this is not stored.
     """
 
     id: str
@@ -76,7 +76,7 @@ class SentEvent:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """The record for the outbox of an event that goes on: a relay takes it if its sender dies."""
+    """The outbox record of a fan-out with more batches: a relay takes it if the sender dies."""
 
     id: RunId
     token: str
@@ -86,10 +86,10 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """What an event has done: the runs to publish, leased to the sender.
+    """The runs that an event woke, leased to the sender to be published.
 
-    ``unknown_shapes`` has all shapes of the event's name, in order, if the sender knew others; then
-    nothing was done.
+    ``unknown_shapes`` has all shapes of the event's name, in order, if those of the sender differ;
+    then no run was woken.
     """
 
     woken: int = 0
@@ -103,10 +103,10 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What is known of a run's steps.
+    """A run's steps, as the store has them.
 
-    ``turn`` counts how often the run has parked, ``since`` is when it was first seen, and
-    ``waits`` has, for each step that has parked the run, the note that was left then.
+    ``turn`` counts how often the run has parked, ``since`` is when its steps were first recalled,
+    and ``waits`` has the note of each step that parked the run.
     """
 
     turn: int
@@ -118,9 +118,9 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Who has a turn of a run, and what is known of the run's steps.
+    """The owner of a turn, and the run's steps.
 
-    ``has_reported`` says that the commands that were to go along were executed.
+    ``has_reported`` says that the *report* was executed.
     """
 
     claim: Claim
@@ -130,11 +130,10 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Parking:
-    """A run that leaves its worker: in which turn, at which step, and how it comes back.
+    """A run that leaves its worker: in which turn, at which step, and how it is woken.
 
-    ``body`` is a record for the outbox, which publishes it at ``due``, or for an event. ``early``
-    has the events found that were sent before anybody had waited for such values, in the order of
-    their times; None if nobody has looked.
+    ``body`` is its record, to be published at ``due`` or for an event. ``early`` has, by time, the
+    matching events that were sent before the shape was known; None if the caller has not looked.
     """
 
     turn: int
@@ -148,26 +147,26 @@ class Parking:
 
 
 class Verdict(Enum):
-    """What became of an attempt to park."""
+    """The outcome of an attempt to park."""
 
     PARKED = "parked"
-    #: The event had been sent already; or the step has a memo, which another delivery wrote.
+    #: The event was already sent; or the step has a memo, from another delivery.
     ARRIVED = "arrived"
-    #: An event may have been sent that is kept by its name alone: look for it, and ask again.
+    #: Events sent before may be kept by their name only: look for them, and park again.
     LOOK = "look"
-    #: The run goes on elsewhere: this delivery of it is an old one.
+    #: Another delivery has the run; this one is old.
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What an attempt to park comes to.
+    """What an attempt to park returns.
 
-    With ``LOOK``, ``known`` says since when events are surely kept by the values that the run
-    waits for, by any sender's clock; earlier ones are found by their name alone.
+    With ``LOOK``, ``known_since`` is since when all senders, by any clock, keep events by the shape
+    of the wait; earlier ones are kept by their name only.
     """
 
     verdict: Verdict
     memo: bytes | None = None
-    known: float = 0.0
+    known_since: float = 0.0

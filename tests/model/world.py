@@ -178,7 +178,7 @@ class SharedStore(MemoryStore):
     """
 
     def __init__(self, world: World, like: MemoryStore, later: Callable[[], float]) -> None:
-        super().__init__(like._outbox, like._aside, like._owners, like._runs, _lock=like._lock)
+        super().__init__(like._outbox, like._quarantine, like._owners, like._runs, _lock=like._lock)
         self._world = world
         self._later = later
 

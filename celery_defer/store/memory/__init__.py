@@ -1,4 +1,4 @@
-"""The store in this process, for tests: what each method does, as a plain program."""
+"""The store in this process, for tests."""
 
 from celery_defer.store.memory.outbox import MemoryStore
 

@@ -1,4 +1,4 @@
-"""The store as a plain program: what each method does, and nothing about how to do it fast."""
+"""The memory store: what each method does, written plainly rather than for speed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from celery_defer.store.values import Claim, Leased, Quarantined
 
 
 class MemoryStore(MemorySteps, MemoryEvents):
-    """Keeps everything in this process, for tests; nothing outlives it, and nothing expires."""
+    """Keeps everything in this process, for tests; nothing expires."""
 
     def stage(
         self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
@@ -42,11 +42,11 @@ class MemoryStore(MemorySteps, MemoryEvents):
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         with self._lock:
             if self._has(id, token):
-                kept = self._outbox[id]
+                record = self._outbox[id]
                 self._outbox[id] = replace(
-                    kept,
-                    due=due if kept.over is None else kept.over,
-                    body=kept.body if body is None else body,
+                    record,
+                    due=due if record.over is None else record.over,
+                    body=record.body if body is None else body,
                     lease=0.0,
                     over=None,
                 )
@@ -54,10 +54,10 @@ class MemoryStore(MemorySteps, MemoryEvents):
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
         with self._lock:
             if self._has(id, token):
-                self._aside[id] = Quarantined(id, reason, self._outbox.pop(id).body)
+                self._quarantine[id] = Quarantined(id, reason, self._outbox.pop(id).body)
 
     def quarantined(self) -> list[Quarantined]:
-        return sorted(self._aside.values(), key=lambda entry: entry.id)
+        return sorted(self._quarantine.values(), key=lambda entry: entry.id)
 
     def waiting(self, until: float = math.inf) -> int:
         return sum(record.due <= until for record in self._outbox.values())
@@ -69,5 +69,5 @@ class MemoryStore(MemorySteps, MemoryEvents):
         with self._lock:
             if id in self._runs and self._runs[id].turn:
                 return Claim("", is_mine=False)
-            has = self._owners.setdefault(id, owner)
-            return Claim(has, has == owner)
+            first = self._owners.setdefault(id, owner)
+            return Claim(first, first == owner)

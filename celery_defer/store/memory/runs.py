@@ -1,4 +1,4 @@
-"""The part of the memory store that knows of runs with steps."""
+"""The runs with steps of the memory store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from celery_defer.store.values import (
 
 
 class MemorySteps(MemoryState):
-    """Keeps what a run remembers beside its record in the outbox."""
+    """Keeps the steps of each run beside its record in the outbox."""
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         with self._lock:
@@ -45,8 +45,7 @@ class MemorySteps(MemoryState):
         with self._lock:
             if self._runs[id].is_cancelled:
                 return b""
-            kept = [self._runs[id].memos.setdefault(step, memo) for step, memo in memos.items()]
-            return kept[-1]
+            return [self._runs[id].memos.setdefault(*item) for item in memos.items()][-1]
 
     def reaches(self, report: Commands) -> bool:
         return False
@@ -61,9 +60,9 @@ class MemorySteps(MemoryState):
             if run.turn != parking.turn:
                 return Arrival(Verdict.SUPERSEDED)
             if wait and parking.step not in run.memos:
-                known = self._known_since(wait, now)
-                if parking.early is None and known > wait.since:
-                    return Arrival(Verdict.LOOK, known=known)
+                known_since = self._known_since(wait, now)
+                if parking.early is None and known_since > wait.since:
+                    return Arrival(Verdict.LOOK, known_since=known_since)
                 self._receive_one(run, parking.step, [*(parking.early or ()), *self._since(wait)])
             if parking.step in run.memos:
                 return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
@@ -110,14 +109,14 @@ class MemorySteps(MemoryState):
         return MemoryAlarm(self._parked, lambda: self._parks, self.next_due)
 
     def _known_since(self, wait: Subscription, now: float) -> float:
-        """Answer since when events are kept by the values of a wait; from now on they are."""
+        """Return since when events are kept by the shape of a wait; from now on, if it is new."""
         if wait.shape == NO_SHAPE:
             return 0.0
         return self._shapes.setdefault(wait.name, {}).setdefault(wait.shape, now + DRIFT)
 
     def _since(self, wait: Subscription) -> list[SentEvent]:
-        return [event for event in self._kept(wait.digest) if event.at >= wait.since]
+        return [event for event in self._past(wait.digest) if event.at >= wait.since]
 
-    def _receive_one(self, run: MemoryRun, step: str, came: Iterable[SentEvent]) -> None:
-        """Let the step answer the first event that the run has not received."""
-        next((event for event in came if run.receive(step, event)), None)
+    def _receive_one(self, run: MemoryRun, step: str, events: Iterable[SentEvent]) -> None:
+        """Give the step the first event that the run has not received."""
+        next((event for event in events if run.receive(step, event)), None)

@@ -1,4 +1,4 @@
-"""What the memory store holds, which each part of it works on."""
+"""The state of the memory store, which its parts share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent
 
 @dataclass(frozen=True, slots=True)
 class MemoryRecord:
-    """A record of the outbox; of a parked run it has a step, and what that waits for."""
+    """A record of the outbox; that of a parked run has a step, and the digest of its wait."""
 
     token: str
     body: bytes
@@ -27,7 +27,7 @@ class MemoryRecord:
 
 @dataclass(slots=True)
 class MemoryRun:
-    """What a run remembers."""
+    """A run's steps."""
 
     since: float | None = None
     turn: int = 0
@@ -42,7 +42,7 @@ class MemoryRun:
         return Recalled(self.turn, self.since or 0.0, memos, waits, self.is_cancelled)
 
     def receive(self, step: str, event: SentEvent) -> bool:
-        """Keep an event as what a step answers; False if the run has it, or the step another."""
+        """Make an event the step's memo; False if the run has received it, or the step has one."""
         if event.id in self.received or step in self.memos:
             return False
         self.received.add(event.id)
@@ -52,10 +52,10 @@ class MemoryRun:
 
 @dataclass(eq=False)
 class MemoryState:
-    """Records, runs and events, and the lock that each look takes."""
+    """Records, runs and events, and the lock around them."""
 
     _outbox: dict[RunId, MemoryRecord] = field(default_factory=dict)
-    _aside: dict[RunId, Quarantined] = field(default_factory=dict)
+    _quarantine: dict[RunId, Quarantined] = field(default_factory=dict)
     _owners: dict[RunId, str] = field(default_factory=dict)
     _runs: defaultdict[RunId, MemoryRun] = field(default_factory=lambda: defaultdict(MemoryRun))
     _events: dict[str, list[SentEvent]] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class MemoryState:
         self._outbox[id] = replace(record, due=until, lease=until, tries=record.tries + 1)
         return Leased(id, record.token, record.body, record.tries + 1)
 
-    def _kept(self, digest: str) -> list[SentEvent]:
+    def _past(self, digest: str) -> list[SentEvent]:
         return self._events.get(digest, [])
 
 

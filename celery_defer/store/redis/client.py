@@ -15,33 +15,33 @@ _LUA = files("celery_defer.store.redis") / "lua"
 
 
 class RedisClient:
-    """Names the keys under *prefix*; those of one run share its id as their hash tag."""
+    """Names the keys under *prefix*; those of one run have its id as their hash tag."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
         self._due = f"{prefix}due"
         self._waits = f"{prefix}waits"
-        self._aside = f"{prefix}quarantine"
-        self._bell = f"{prefix}nudge"
+        self._quarantined = f"{prefix}quarantine"
+        self._channel = f"{prefix}nudge"
         connection = client.connection_pool.connection_kwargs
         self._server, self._database = server_of(connection), database_of(connection)
 
     def _script(self, *parts: str) -> Script:
-        """Register the script whose parts have these names, in this order."""
+        """Register the script that consists of these files, in this order."""
         sources = [(_LUA / f"{part}.lua").read_text() for part in parts]
         return Script(self._client, "".join(sources))
 
-    def _along(self, report: Commands | None) -> list[Any]:
-        """Return the arguments that let a script execute *report*; none if it cannot."""
+    def _report_args(self, report: Commands | None) -> list[Any]:
+        """Return the arguments with which a script executes *report*; a 0 if it cannot."""
         if report is None or report.server != self._server:
             return [0]
         words = [word for row in report.rows for word in (len(row), *row)]
-        # To name no database spares users who may not SELECT one.
+        # Without a database there is no SELECT, which some users may not execute.
         database = "" if report.database == self._database else report.database
         return [len(report.rows), database, *words]
 
-    def _of_record(self, id: RunId) -> list[str]:
+    def _record_keys(self, id: RunId) -> list[str]:
         return [self._record(id), self._due, self._waits]
 
     def _record(self, id: RunId) -> str:
@@ -53,28 +53,28 @@ class RedisClient:
     def _run(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:run"
 
-    def _came(self, digest: str) -> str:
+    def _events(self, digest: str) -> str:
         return f"{self._prefix}came:{digest}"
 
     def _shapes(self, name: str) -> str:
-        # A name may be long, and have any characters.
+        # A name may be long, and may have any characters.
         return f"{self._prefix}shapes:{blake2b(name.encode(), digest_size=12).hexdigest()}"
 
 
 def seconds(keep: float) -> int:
-    """Answer *keep* as Redis takes it."""
+    """Return *keep* as Redis takes it."""
     return max(1, round(keep))
 
 
 def number(digest: str) -> int:
-    """What sorts waits by their values; a double holds it."""
+    """Return a number for the index of waits by their values; a double can hold it."""
     return int.from_bytes(blake2b(digest.encode(), digest_size=6).digest(), "big")
 
 
 class RedisAlarm:
-    """Goes off when a run parks: hears on a channel when each parked run is due.
+    """Goes off when a run parks, by a message on a channel that says when the run is due.
 
-    From the first wait on, so that a process that forks until then shares no connection.
+    It subscribes at the first wait, so that a process that forks before shares no connection.
     """
 
     def __init__(self, client: Any, channel: str) -> None:
@@ -88,7 +88,7 @@ class RedisAlarm:
                 self._pubsub.subscribe(self._channel)
                 self._is_listening = True
             return _due(self._pubsub.get_message(timeout=seconds))
-        except Exception:  # Redis is away: what it would tell of is found at the next look
+        except Exception:  # Redis is away; the next look finds what is due
             self._is_listening = False
             self._pubsub.reset()
             sleep(min(seconds, 1.0))
@@ -101,5 +101,5 @@ class RedisAlarm:
 def _due(message: Any) -> float | None:
     if message is None:
         return None
-    # Listening begins here, or begins again: what was told before is due for a look.
+    # It has subscribed, perhaps again, and may have missed messages: look at once.
     return float(message["data"]) if message["type"] == "message" else 0.0

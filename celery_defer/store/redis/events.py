@@ -1,4 +1,4 @@
-"""The part of the Redis store that knows of events."""
+"""The events of the Redis store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery_defer.store.values import NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
 
 class RedisEvents(RedisClient):
-    """Keeps events by what stands for their values, and waits in one index of all."""
+    """Keeps events by the digests of their values, and one index of all waits."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         super().__init__(client, prefix)
@@ -30,24 +30,25 @@ class RedisEvents(RedisClient):
         keep: float,
         rest: Rest | None = None,
     ) -> Emitted:
-        wanted = [digest for digest in dict.fromkeys(digests.values()) if digest]
+        matching = [digest for digest in dict.fromkeys(digests.values()) if digest]
         keys = [self._due, self._waits, self._shapes(event.name)]
         keys += [f"{self._prefix}event-id:{event.id}", self._record(rest.id if rest else RunId(""))]
-        keys += map(self._came, wanted)
-        known = "\n".join(shape for shape in digests if shape != NO_SHAPE)
+        keys += map(self._events, matching)
+        shapes = "\n".join(shape for shape in digests if shape != NO_SHAPE)
         start, end = self._record(RunId("\0")).split("\0")
         _, end_of_run = self._run(RunId("\0")).split("\0")
         args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
-        args += [known, start, end, end_of_run, int(event.is_named)]
+        args += [shapes, start, end, end_of_run, int(event.is_named)]
         args += [rest.id, rest.token, rest.body, seconds(rest.keep)] if rest else [""] * 4
-        args += [part for digest in wanted for part in (digest, number(digest))]
+        args += [part for digest in matching for part in (digest, number(digest))]
         return emitted(self._emit(keys, args))
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
-        rows = self._client.zrangebyscore(self._came(digest), since, f"({before}", withscores=True)
+        rows = self._client.zrangebyscore(
+            self._events(digest), since, f"({before}", withscores=True
+        )
         return [sent(name, member, at) for member, at in rows]
 
     def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:
-        keys = [self._record(id), self._due, self._waits]
-        row = self._arrive(keys, [id, step, now, until])
+        row = self._arrive(self._record_keys(id), [id, step, now, until])
         return leased(row) if row else None

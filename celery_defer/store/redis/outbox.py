@@ -1,4 +1,4 @@
-"""The part of the Redis store that knows of records, and of who runs them."""
+"""The records of the Redis store, and the owners of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from celery_defer.store.values import Claim, Leased, Quarantined
 
 
 class RedisOutbox(RedisClient):
-    """Keeps each record as one string, and one index of when they are due."""
+    """Keeps each record as one string, and one index of their due times."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         super().__init__(client, prefix)
@@ -28,7 +28,7 @@ class RedisOutbox(RedisClient):
         self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
     ) -> bool:
         args = [id, token, body, due, seconds(keep), int(replaces)]
-        return bool(self._stage(self._of_record(id), args))
+        return bool(self._stage(self._record_keys(id), args))
 
     def settle(self, id: RunId, token: str | None) -> None:
         self.settle_all([(id, token or "")])
@@ -46,17 +46,17 @@ class RedisOutbox(RedisClient):
         self._postpone([self._record(id), self._due], [id, token, due, body or b""])
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
-        # The body, which may have any bytes, comes after the first byte 0.
+        # The body, which may have any bytes, follows the first byte 0.
         args = [id, token, reason.replace("\0", ""), seconds(keep)]
-        self._quarantine([*self._of_record(id), self._aside], args)
+        self._quarantine([*self._record_keys(id), self._quarantined], args)
 
     def quarantined(self) -> list[Quarantined]:
-        rows: dict[bytes, bytes] = self._client.hgetall(self._aside)
+        rows: dict[bytes, bytes] = self._client.hgetall(self._quarantined)
         return [quarantined(id, row) for id, row in sorted(rows.items())]
 
     def waiting(self, until: float = math.inf) -> int:
         return int(self._client.zcount(self._due, "-inf", until))
 
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
-        has, is_mine = self._claim([self._owner(id), self._run(id)], [owner, seconds(keep)])
-        return Claim(has.decode(), bool(is_mine))
+        first, is_mine = self._claim([self._owner(id), self._run(id)], [owner, seconds(keep)])
+        return Claim(first.decode(), bool(is_mine))

@@ -1,4 +1,4 @@
-"""What scripts reply, as values."""
+"""The replies of scripts, as values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def arrival(reply: list[bytes]) -> Arrival:
     if verdict is Verdict.ARRIVED:
         return Arrival(verdict, memo=reply[1])
     if verdict is Verdict.LOOK:
-        return Arrival(verdict, known=float(reply[1]))
+        return Arrival(verdict, known_since=float(reply[1]))
     return Arrival(verdict)
 
 

@@ -1,4 +1,4 @@
-"""The part of the Redis store that knows of runs with steps."""
+"""The runs with steps of the Redis store."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from celery_defer.store.values import (
     Subscription,
 )
 
-# A relay looks for what is due at least as often.
+# In seconds; a relay looks at least as often.
 _SOON = 60.0
 
 
 class RedisRuns(RedisClient):
-    """Keeps what a run remembers in one hash, beside its record in the outbox."""
+    """Keeps the steps of each run in one hash, beside its record in the outbox."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         super().__init__(client, prefix)
@@ -36,13 +36,13 @@ class RedisRuns(RedisClient):
         self._cancel = self._script("record", "cancel")
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
-        first = "" if now is None else now
-        return recalled(self._recall([self._run(id)], [first, seconds(keep)]))
+        since = "" if now is None else now
+        return recalled(self._recall([self._run(id)], [since, seconds(keep)]))
 
     def resume(
         self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
     ) -> Resumed:
-        args = [turn, owner, seconds(keep), *self._along(report)]
+        args = [turn, owner, seconds(keep), *self._report_args(report)]
         holder, is_mine, rows, has_reported = self._resume([self._run(id)], args)
         claim = Claim(holder.decode(), bool(is_mine))
         return Resumed(claim, recalled(rows), has_reported=bool(has_reported))
@@ -58,29 +58,28 @@ class RedisRuns(RedisClient):
     def park(
         self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
     ) -> Arrival:
-        keys = [self._run(id), self._owner(id), self._record(id), self._due, self._waits]
-        keys += [self._bell]
+        keys = [self._run(id), self._owner(id), *self._record_keys(id), self._channel]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
         args += [parking.body, parking.due, seconds(keep), now + _SOON]
         if event := parking.subscription:
-            keys += [self._came(event.digest), self._shapes(event.name)]
+            keys += [self._events(event.digest), self._shapes(event.name)]
             args += [event.digest, number(event.digest), event.shape, event.since, now + DRIFT]
             early = parking.early or ()
             args += [int(parking.early is not None), len(early)]
             args += [part for each in early for part in (each.id, each.memo)]
-        return arrival(self._park(keys, [*args, *self._along(report)]))
+        return arrival(self._park(keys, [*args, *self._report_args(report)]))
 
     def give_up(
         self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float
     ) -> bytes:
         args = [step, wait.since, nothing, seconds(keep)]
-        memo: bytes = self._give_up([self._run(id), self._came(wait.digest)], args)
+        memo: bytes = self._give_up([self._run(id), self._events(wait.digest)], args)
         return memo
 
     def cancel(
         self, id: RunId, keep: float, until: float, *, only_parked: bool = False
     ) -> bytes | None:
-        keys = [self._run(id), self._record(id), self._due, self._waits]
+        keys = [self._run(id), *self._record_keys(id)]
         body: bytes | None = self._cancel(keys, [id, seconds(keep), int(only_parked), until])
         return body
 
@@ -89,4 +88,4 @@ class RedisRuns(RedisClient):
         return float(first[0][1]) if first else None
 
     def alarm(self) -> RedisAlarm:
-        return RedisAlarm(self._client, self._bell)
+        return RedisAlarm(self._client, self._channel)

@@ -1,4 +1,4 @@
-"""The store in Redis 6.2 or newer: one script an operation, in the folder ``lua``."""
+"""The store in Redis 6.2 or newer: one script for each operation, in the folder ``lua``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from celery_defer.store.redis.events import RedisEvents
 from celery_defer.store.redis.outbox import RedisOutbox
 from celery_defer.store.redis.runs import RedisRuns
 
-_PATIENCE = {
-    # Once more on a connection that was dropped meanwhile; not on a server that hangs.
+_TIMEOUTS = {
+    # Retry once on a dropped connection, but not on a server that hangs.
     "retry": Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
     "socket_connect_timeout": 2.0,
     "socket_timeout": 2.0,
@@ -27,11 +27,11 @@ class RedisStore(RedisOutbox, RedisRuns, RedisEvents):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag."""
 
     def __init__(self, client: Redis, prefix: str = "celery-defer:") -> None:
-        # A parent's end waits for this client: it must not try for long.
+        # The end of a parent waits for this client, so it must not retry for long.
         for pool in _pools(client):
-            pool.connection_kwargs.update(_PATIENCE)
-            # Celery's `redis_max_connections` is for each of its backends, of which a thread has
-            # one; all threads share this pool.
+            pool.connection_kwargs.update(_TIMEOUTS)
+            # Celery's `redis_max_connections` is for one backend, and each thread has its own;
+            # all threads share this pool.
             pool.max_connections = _MANY
         super().__init__(client, prefix)
 
@@ -54,13 +54,13 @@ class RedisStore(RedisOutbox, RedisRuns, RedisEvents):
     def _saves(self) -> bool:
         try:
             setting: Any = self._client.config_get("save")
-        except RedisError:  # a managed Redis does not tell
+        except RedisError:  # a managed Redis may refuse this
             return True
         return bool(setting.get("save"))
 
 
 def _pools(client: Any) -> Iterator[Any]:
-    """The client's pool, and those of the sentinels that it asks."""
+    """Return the client's pool, and those of its sentinels."""
     yield client.connection_pool
     manager = getattr(client.connection_pool, "sentinel_manager", None)
     yield from (sentinel.connection_pool for sentinel in getattr(manager, "sentinels", ()))

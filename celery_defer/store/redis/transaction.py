@@ -1,4 +1,4 @@
-"""A result and messages in one transaction: both are there, or neither."""
+"""A result and messages in one transaction: both are stored, or neither."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ def commit(
 ) -> bytes | None:
     """Execute what publishes *messages* and what stores the *result* under *key*, or nothing.
 
-    With *keeps_success*, for results in JSON: return a SUCCESS that is stored already, which stays
-    as it is; else None. *client* is one of redis-py for the database of the result. Raises what
-    redis-py raises; if that is no connection error, nothing is stored.
+    With *keeps_success*, for results in JSON, a SUCCESS that is already stored stays, and is
+    returned; else this returns None. *client* is redis-py's, for the database of the result. Raises
+    what redis-py raises; unless that is a connection error, nothing is stored.
     """
-    sent = messages.rows if messages else ()
+    sends = messages.rows if messages else ()
     database = (messages or result).database
-    keys = [key, *dict.fromkeys(row[1] for row in sent)]
-    args = [int(keeps_success), result.database, database, *_listed(sent), *_listed(result.rows)]
+    keys = [key, *dict.fromkeys(row[1] for row in sends)]
+    args = [
+        int(keeps_success),
+        result.database,
+        database,
+        *_listed(sends),
+        *_listed(result.rows),
+    ]
     stored: bytes | None = _script_of(client)(keys, args)
     return stored
 

@@ -1,6 +1,6 @@
 -- KEYS: the run, its record, the index of due times, the index of waits
--- ARGV: run id, seconds to keep, 1 if only a parked run is meant, when a relay takes the record
--- Returns the body of the record if the run was parked; it waits for nothing any more.
+-- ARGV: run id, seconds to keep, 1 to cancel only a parked run, when a relay may take the record
+-- Returns the body of the record if the run was parked; its wait is over.
 local record = read(KEYS[2])
 if not record.step and ARGV[3] == '1' then -- not parked
   return false
@@ -10,7 +10,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 if not record.step then
   return false
 end
-record.step, record.values, record.lease = nil, nil, ARGV[4]
+record.step, record.digest, record.lease = nil, nil, ARGV[4]
 write(KEYS[2], record, 'EX', ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])

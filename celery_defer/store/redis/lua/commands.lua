@@ -1,7 +1,7 @@
 -- Comes before other scripts, for which it defines a function.
--- Executes commands of ARGV that stand from one place on: how many there are, their database or
--- nothing for the one that is in use, then each as its number of words and the words. Returns 1 if
--- it has; what it cannot execute does not fail the rest. Must come last, for the database stays.
+-- Executes the commands in ARGV from *at* on: their number, their database or nothing for the one in
+-- use, then each as its number of words and the words. Returns 1 if it did; an error does not fail
+-- the script. Must come last, because it does not select the database in use again.
 local function execute(at)
   local count, database = tonumber(ARGV[at]), ARGV[at + 1]
   at = at + 2

@@ -1,11 +1,11 @@
 -- KEYS: the result of a run, then the queues that its messages go to
--- ARGV: 1 if a SUCCESS that is stored under the first key is to be kept, the database of results, that
---       of the messages, then the commands that publish and the commands that store: how many there
---       are, and each as its number of words and the words
--- Returns the SUCCESS that it has kept, for then it does nothing; else nothing.
+-- ARGV: 1 to keep a SUCCESS that is stored under the first key, the database of results, that of the
+--       messages, then the commands that publish and the commands that store: their number, and each
+--       as its number of words and the words
+-- Returns the stored SUCCESS, and does nothing, if there is one to keep; else nothing.
 -- Messages go first: if one is refused, no result is stored.
 local stored = ARGV[1] == '1' and redis.call('GET', KEYS[1])
-local meta = stored and cjson.decode(stored) -- raises for what is for Celery to read
+local meta = stored and cjson.decode(stored) -- raises if it is not JSON; Celery reads it then
 if type(meta) == 'table' and meta.status == 'SUCCESS' then
   return stored
 end

@@ -1,6 +1,6 @@
--- KEYS: the run, the events that came with the values that it waited for
+-- KEYS: the run, the past events with the digest of its wait
 -- ARGV: step, since, the memo of a wait without an event, seconds to keep
--- Returns the memo that the step has from now on.
+-- Returns the memo of the step.
 local memo = redis.call('HGET', KEYS[1], 'm:' .. ARGV[1])
   or receive(KEYS[1], ARGV[1], KEYS[2], ARGV[2], {}, 1, 0)
 if not memo then

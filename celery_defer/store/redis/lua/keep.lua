@@ -1,5 +1,5 @@
 -- Comes before other scripts, for which it defines a function.
--- Lets a key live so many seconds from now on, or longer where it does already.
+-- Makes a key live at least so many seconds from now on.
 local function keep(key, seconds)
   if redis.call('TTL', key) < tonumber(seconds) then
     redis.call('EXPIRE', key, seconds)

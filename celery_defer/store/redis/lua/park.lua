@@ -1,9 +1,9 @@
 -- KEYS: the run, its first owner, its record, the index of due times, the index of waits,
---       the channel of the alarm, and for a wait for an event: those that came, the event's shapes
+--       the channel of the alarm, and for an event: its past events, the shapes of its name
 -- ARGV: run id, turn, step, note, token, body, due, seconds to keep, when a relay looks by itself;
---       for a wait for an event: what stands for its values, the same as a number, shape, since,
---       from when a new shape counts as known, 1 if earlier events were looked for, how many were
---       found, and each as event id, memo; then commands to execute if the run parks
+--       for an event: digest, its number in the index of waits, shape, since, from when a new shape
+--       is known, 1 if the caller has looked for earlier events, their number, and each as event id,
+--       memo; then commands to execute if the run parks
 -- Returns {'parked'}, {'arrived', memo}, {'look', since when the shape is known}, {'superseded'}
 -- or {'cancelled'}.
 local run, id, step = KEYS[1], ARGV[1], ARGV[3]
@@ -15,12 +15,12 @@ elseif (state[1] or '0') ~= ARGV[2] then
 elseif state[3] then
   return {'arrived', state[3]}
 end
-if KEYS[7] and ARGV[12] ~= '[]' then -- events are always kept by their name alone
+if KEYS[7] and ARGV[12] ~= '[]' then -- which every event is kept by
   redis.call('ZADD', KEYS[8], 'NX', ARGV[14], ARGV[12])
   keep(KEYS[8], ARGV[8])
-  local known = redis.call('ZSCORE', KEYS[8], ARGV[12])
-  if ARGV[15] == '0' and tonumber(known) > tonumber(ARGV[13]) then
-    return {'look', known}
+  local known_since = redis.call('ZSCORE', KEYS[8], ARGV[12])
+  if ARGV[15] == '0' and tonumber(known_since) > tonumber(ARGV[13]) then
+    return {'look', known_since}
   end
 end
 local last = KEYS[7] and 16 + 2 * ARGV[16] or 9
@@ -33,12 +33,12 @@ redis.call('HSET', run, 'turn', ARGV[2] + 1, 'w:' .. step, ARGV[4])
 redis.call('HDEL', run, 'owner')
 redis.call('DEL', KEYS[2])
 keep(run, ARGV[8])
-local record = {token = ARGV[5], body = ARGV[6], step = step, values = KEYS[7] and ARGV[10], tries = 0}
+local record = {token = ARGV[5], body = ARGV[6], step = step, digest = KEYS[7] and ARGV[10], tries = 0}
 write(KEYS[3], record, 'EX', ARGV[8])
 redis.call('ZADD', KEYS[4], ARGV[7], id)
 if KEYS[7] then
   redis.call('ZADD', KEYS[5], ARGV[11], id)
-else -- an earlier wait is over, also where nobody has settled it
+else -- an earlier wait is over, even if it was not settled
   redis.call('ZREM', KEYS[5], id)
 end
 if tonumber(ARGV[7]) < tonumber(ARGV[9]) then

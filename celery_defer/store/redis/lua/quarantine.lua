@@ -1,4 +1,4 @@
--- KEYS: the record, the index of due times, the index of waits, the records put aside
+-- KEYS: the record, the index of due times, the index of waits, the quarantine
 -- ARGV: run id, token, reason, seconds to keep
 -- Returns nothing.
 local record = read(KEYS[1])
@@ -7,5 +7,5 @@ if record.token == ARGV[2] then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('ZREM', KEYS[3], ARGV[1])
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[3] .. '\0' .. (record.body or ''))
-  keep(KEYS[4], ARGV[4]) -- what is there may have to stay longer
+  keep(KEYS[4], ARGV[4]) -- other records may have to stay longer
 end

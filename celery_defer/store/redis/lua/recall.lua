@@ -1,6 +1,6 @@
 -- KEYS: the run
 -- ARGV: now, or nothing for a run that may have no steps; seconds to keep
--- Returns all that is known of the run's steps, as field, value, field, value ...
+-- Returns the run's hash, as field, value, field, value ...
 if ARGV[1] ~= '' then
   redis.call('HSETNX', KEYS[1], 'since', ARGV[1])
 end

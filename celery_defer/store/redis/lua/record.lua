@@ -1,10 +1,9 @@
--- Comes before other scripts, for which it defines how a record is read and written: as one
--- string, for in a hash a body of some hundred bytes takes half as much again; and without the
--- names of its fields.
-local FIELDS = {'token', 'body', 'tries', 'step', 'values', 'lease', 'over'}
+-- Comes before other scripts, for which it defines how to read and write a record: as one string
+-- without field names, because a hash takes half as much memory again.
+local FIELDS = {'token', 'body', 'tries', 'step', 'digest', 'lease', 'over'}
 local function read(key)
-  local kept, record = redis.call('GET', key), {}
-  local values = kept and cmsgpack.unpack(kept)
+  local packed, record = redis.call('GET', key), {}
+  local values = packed and cmsgpack.unpack(packed)
   for i, field in ipairs(type(values) == 'table' and FIELDS or {}) do
     record[field] = values[i] or nil
   end

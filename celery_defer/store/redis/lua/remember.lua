@@ -1,7 +1,7 @@
 -- KEYS: the run
 -- ARGV: seconds to keep, then step, memo, step, memo ...
--- Returns the memo that the last of the steps has from now on: the first one written. Nothing, if
--- the run was cancelled; then nothing is kept either.
+-- Returns the memo of the last step, which is the first one written. If the run was cancelled, returns
+-- nothing and keeps nothing.
 if redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then
   return ''
 end

@@ -1,7 +1,7 @@
 -- KEYS: the record, the index of due times, the index of waits
 -- ARGV: run id, token, body, due, seconds to keep, 1 if an earlier record is replaced
--- Returns 1 if the record is kept, 0 if an earlier one stays. The first write is one that a full
--- Redis refuses, so nothing is half done.
+-- Returns 1 if the record is stored, 0 if an earlier one stays. A full Redis refuses the first write,
+-- so no part of this is done alone.
 local token = ARGV[6] == '0' and read(KEYS[1]).token
 if token and token ~= ARGV[2] then
   return 0
