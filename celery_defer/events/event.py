@@ -88,7 +88,8 @@ def _kind_of(name: str, schema: Any) -> JsonType:
     def refused(error: Exception) -> EventError:  # pydantic's, or whatever an annotation raises
         reason = str(error).partition("\n")[0]
         return EventError(
-            f"event {name!r}: {safe_repr(schema)} is no type of data that pydantic can check: {reason}"
+            f"event {name!r}: {safe_repr(schema)} is no type of data that pydantic can check: "
+            f"{reason}"
         )
 
     with guard.translated(refused):
