@@ -57,19 +57,19 @@ class TemplateSet:
 
     def __init__(self, app: Any, batch: Batch) -> None:
         self._batch = batch
-        router = app.amqp.router
-        known = batch.templates.get(router)
-        if known is None:
-            known = batch.templates[router] = _Known(app.conf.task_default_queue, _is_usual(app))
-        self._default_queue = known.default_queue
-        may_write = extension_of(app).settings.fast_messages and known.is_usual
-        may_write = may_write and not _is_watched(batch)
-        self._templates = known.templates if may_write else None
+        self._known: _Known | None = None
+        if extension_of(app).settings.fast_messages and not _is_watched(batch):
+            router = app.amqp.router
+            known = batch.templates.get(router)
+            if known is None:
+                known = _Known(app.conf.task_default_queue, _is_usual(app))
+                batch.templates[router] = known
+            self._known = known if known.is_usual else None
 
     def kind_of(self, message: Message) -> Hashable | None:
         """Return what messages share that differ in little; None where that is not known."""
         options, target = message.options, message.target
-        if self._templates is None or not options.keys() <= _OF_A_KIND:
+        if self._known is None or not options.keys() <= _OF_A_KIND:
             return None
         if target is not None and type(target).shadow_name is not Task.shadow_name:
             return None
@@ -77,7 +77,7 @@ class TemplateSet:
             return None
         with suppress(TypeError):  # an option that is neither text nor number
             return (
-                self._default_queue,
+                self._known.default_queue,
                 message.task,
                 None if target is None else target.ignore_result,
                 frozenset(options.items()),
@@ -86,7 +86,7 @@ class TemplateSet:
         return None
 
     def find(self, kind: Hashable | None) -> Wire | None:
-        return self._templates.get(kind) if self._templates is not None else None
+        return self._known.templates.get(kind) if self._known is not None else None
 
     def learn(self, kind: Hashable, message: Message, headers: Set[str], queue: Any) -> None:
         """Keep what Celery has just made of *message*, if ours would be the same.
@@ -94,16 +94,16 @@ class TemplateSet:
         *headers* are those that Celery was to write: a tool may have added others, for each
         message its own.
         """
-        if self._templates is None or not _is_one_queue(queue):
+        if self._known is None or not _is_one_queue(queue):
             return
-        if len(self._templates) > _MOST_KINDS:
-            self._templates.clear()
+        if len(self._known.templates) > _MOST_KINDS:
+            self._known.templates.clear()
         with suppress(Exception):  # this one has gone; the next goes the same way then
             wire = self._batch.last()
             if wire is None or wire.headers.keys() != headers:
                 return
             if wire.properties.keys() <= _PROPERTIES and _is_same(wire, write(message, wire)):
-                self._templates[kind] = wire
+                self._known.templates[kind] = wire
 
 
 def write(message: Message, template: Wire) -> Wire:

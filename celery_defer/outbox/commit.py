@@ -143,7 +143,7 @@ class Commit:
         else:  # the body may have stored the SUCCESS itself
             self.state = State.WAITING
             if self.lease is None:
-                self.stage(replaces=True)
+                self.stage()
 
 
 def commit(run: Scope) -> None:

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 def publish(parent: Scope, outcome: Outcome) -> None:
     """Publish the calls that wait for *outcome*, unless that is done."""
     pending: Commit | None = parent.ending.commit
+    if pending is None and parent.buffer.waiting():  # what prevented the commit is logged
+        pending = Commit(parent, stage.record_of(parent, outcome), [])
+        pending.stage()
     if pending is not None and pending.record.calls:
         if parent.is_eager:
             _run_inline(parent, pending.record, outcome)

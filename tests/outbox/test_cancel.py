@@ -280,9 +280,9 @@ def test_what_is_no_id_of_a_run_is_neither_cancelled_nor_aborted(
     result = worker.run(sleeper)
 
     for given in (None, result, "", 7):
-        with pytest.raises(IdError, match=r"is not the id of a run: give the text, such as result"):
+        with pytest.raises(IdError, match=r"is not the id of a run: give the text, such as"):
             cancel(given)
-        with pytest.raises(IdError, match=r"is not the id of a run: give the text, such as result"):
+        with pytest.raises(IdError, match=r"is not the id of a run: give the text, such as"):
             abort(given, "child")
     assert result.state == "WAITING"
 

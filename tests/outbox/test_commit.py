@@ -183,12 +183,13 @@ def test_a_run_that_is_shown_as_started_is_shown_as_succeeded_then(
 def test_a_result_that_cannot_be_encoded_takes_its_calls_and_its_links_with_it(
     server: Server, app: Celery, worker: Worker, ship: Any
 ) -> None:
-    result = worker.run(parent_of(app, lambda: defer("ship", ship, 1) and object()))
+    parent = parent_of(app, lambda: defer("ship", ship, 1) and object())
+    result, asked = perform_watched(server, app, parent)
 
     assert result.state == "FAILURE"
     assert not result.children
     assert worker.published() == []
-    assert staged(app) == 0
+    assert "ZADD" not in [each.verb for each in asked]  # nor was it staged
 
 
 def test_other_pipelines_of_the_backend_are_left_alone(

@@ -203,6 +203,20 @@ def test_an_attempt_that_fails_while_another_has_succeeded_erases_nothing(
 
 
 @BOTH
+def test_an_attempt_that_succeeds_while_another_has_leaves_what_that_could_not_publish(
+    attempts: Attempts,
+) -> None:
+    many = [f"call-{n}" for n in range(1_001)]  # too many to go with a result
+    attempts.store.away = {"settle"}
+    attempts.run_inside(attempts.defers("late"), attempts.defers(*many))
+    attempts.worker.published()
+    attempts.store.away = set()
+
+    assert ids_of(attempts.worker.later(60)) == many
+    assert attempts.store.waiting() == 0
+
+
+@BOTH
 def test_an_attempt_that_succeeds_after_another_has_starts_each_call_once(
     attempts: Attempts,
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from celery import Celery
 from celery.signals import after_task_publish, before_task_publish
 from kombu.serialization import register, unregister
 
 from celery_defer import Defer, ResultError, current_run, defer, deferred, run_id
 from celery_defer.outbox.links import MAX_LINKS
-from tests.support.inside import Worker
+from tests.support.inside import WatchedStore, Worker, ids_of
 
 
 def parent_of(app: Celery, *calls: Any) -> Any:
@@ -191,3 +192,26 @@ def test_an_app_without_a_backend_says_so(app: Celery) -> None:
     worker.drain()
 
     assert "the app has no result_backend" in problems[0]
+
+
+def test_calls_are_published_though_committing_them_failed(
+    app: Celery,
+    worker: Worker,
+    store: WatchedStore,
+    ship: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @app.task(name="parent", shared=False)
+    def parent() -> None:
+        defer("ship", ship, 1)
+
+    def broken(_: object) -> None:
+        raise ValueError("a backend that cannot be made")
+
+    monkeypatch.setattr("celery_defer.app.receive.commit", broken)
+    worker.run(parent)
+
+    assert ids_of(worker.published()) == ["ship"]
+    assert store.records() == []
+    assert "its calls are not committed" in caplog.text

@@ -1,4 +1,4 @@
-"""What a run's end asks of Redis: one command where it has results and messages, more elsewhere."""
+"""What a run asks of the Redis that has its result, and what it leaves in the outbox there."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parent_of(app: Celery, calls: int) -> Any:
 
 @pytest.mark.parametrize("calls", [1, 100])
 @pytest.mark.parametrize("options", [{}, {"global_keyprefix": "team:"}])
-def test_a_result_and_the_messages_of_its_run_are_one_command(
+def test_a_run_whose_result_and_messages_are_in_one_redis_asks_for_one_script(
     server: Server, redis: Redis, calls: int, options: Any
 ) -> None:
     app = app_on(server, broker_transport_options=options, result_backend_transport_options=options)
@@ -69,7 +69,7 @@ def test_a_result_and_the_messages_of_its_run_are_one_command(
 
     queue = options.get("global_keyprefix", "") + "celery"
     assert server.client(db=3).llen(queue) == 2 * calls
-    assert store.waiting() == 1
+    assert store.waiting() == 1  # the other
     assert asked(server) == {**before, "evalsha": before["evalsha"] + 1}
 
 

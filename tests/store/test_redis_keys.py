@@ -72,6 +72,24 @@ def test_a_later_record_is_kept_anew(store: RedisStore, redis: Redis) -> None:
     assert redis.ttl("defer:{run}:outbox") > 500
 
 
+def test_a_record_that_leaves_another_in_place_changes_nothing(
+    store: RedisStore, redis: Redis
+) -> None:
+    store.stage(RUN, "first", b"body", 10, 90)
+    store.stage(RUN, "second", b"other", 15, 600, replaces=False)
+
+    assert redis.ttl("defer:{run}:outbox") <= 90
+    assert redis.zrange("defer:due", 0, -1, withscores=True) == [(b"run", 10)]
+
+
+def test_a_record_takes_the_place_of_one_that_has_expired(store: RedisStore, redis: Redis) -> None:
+    store.stage(RUN, "first", b"body", 10, 90)
+    redis.delete("defer:{run}:outbox")
+
+    assert store.stage(RUN, "second", b"other", 15, 600, replaces=False)
+    assert [(taken.token, taken.tries) for taken in take_all(store)] == [("second", 1)]
+
+
 def test_a_record_that_has_expired_leaves_the_index_when_it_is_due(
     store: RedisStore, redis: Redis
 ) -> None:

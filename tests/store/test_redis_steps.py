@@ -152,11 +152,22 @@ def test_a_resumed_run_is_kept_no_longer_than_any_other(store: RedisStore, redis
         lambda store: store.cancel(RUN, KEEP, 9e9),
         lambda store: store.quarantine(RUN, "token", "it is bad", KEEP),
         lambda store: store.stage(RUN, "later", b"calls", 10, KEEP),
+        lambda store: store.stage(RUN, "token", b"calls", 10, KEEP, replaces=False),
         lambda store: park(store, turn=1, step="next"),
         lambda store: store.arrive(RUN, "wait", 20, 30),
         lambda store: emit(store, event()),
     ],
-    ids=["settle", "settle_all", "cancel", "quarantine", "stage", "park", "arrive", "emit"],
+    ids=[
+        "settle",
+        "settle_all",
+        "cancel",
+        "quarantine",
+        "stage",
+        "stage again",
+        "park",
+        "arrive",
+        "emit",
+    ],
 )
 def test_who_waits_no_longer_is_not_among_those_who_wait(
     store: RedisStore, redis: Redis, end: Callable[[RedisStore], object]

@@ -74,9 +74,6 @@ def mark(name: str, run: str) -> int:
 @signals.before_task_publish.connect
 def _on_before_publish(headers: Mapping[str, Any], **_: Any) -> None:
     mark("before-publish", headers["id"])
-    if headers["parent_id"]:
-        state = app.backend.get_state(headers["parent_id"])
-        mark(f"published-when-parent-was-{state}", headers["id"])
 
 
 @signals.after_task_publish.connect

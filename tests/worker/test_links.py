@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -103,12 +105,34 @@ def test_a_retry_throws_the_attempts_calls_away(caller: Caller) -> None:
 
 def test_a_deferred_run_is_published_when_its_parents_success_is_stored(caller: Caller) -> None:
     """4.1: not before, when the parent could still fail."""
-    parent = caller.send("parents.scripted", calls=[NEXT])
-    caller.child(parent, "next")
+    with caller.redis.monitor() as monitor:
+        parent = caller.send("parents.scripted", calls=[NEXT])
+        child = run_id(parent, "next")
+        caller.child(parent, "next")
+        caller.redis.echo("all has been seen")
+        seen = list(commands_until(monitor, "ECHO all has been seen"))
 
-    child = run_id(parent, "next")
-    assert caller.marks("published-when-parent-was-SUCCESS", child) == 1
+    stored = place_of(seen, "SETEX", f"celery-task-meta-{parent}", "SUCCESS")
+    published = place_of(seen, "LPUSH", child)
+    # A script may do both, in either order: nobody sees one without the other.
+    between = seen[published : stored + 1]
+    assert all(command["client_type"] == "lua" for command in between)
     assert caller.marks("before-publish", child) == 1
+
+
+def commands_until(monitor: Any, last: str) -> Iterator[dict[str, str]]:
+    while (command := monitor.next_command())["command"] != last:
+        yield command
+
+
+def place_of(commands: list[dict[str, str]], name: str, *words: str) -> int:
+    """Return the place of the first command of that name with all *words* in it."""
+    return next(
+        place
+        for place, command in enumerate(commands)
+        if command["command"].upper().startswith(name)
+        and all(word in command["command"] for word in words)
+    )
 
 
 def test_an_aborted_call_is_not_published(caller: Caller) -> None:

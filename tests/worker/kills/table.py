@@ -31,7 +31,7 @@ the bodies themselves when the outbox was empty and the queue read to its end:
 - **never**: none began. This is so wherever no SUCCESS is stored in the end. *Record waits*: Celery
   has lost the run with its worker, and the record waits for a result that nobody will store, until
   it expires.
-- **★**: Celery's own way with the deferred run that was killed; the other two completed once.
+- **★**: what Celery does with the deferred run that was killed; the other two completed once.
   **lost ★**: acknowledged early, a run is lost with its process; so is any run of a killed child
   without `reject_on_worker_lost`. **twice ★**: acknowledged late, a run whose result was not
   stored runs again, and without `worker_deduplicate_successful_tasks` also one whose result was
@@ -44,19 +44,20 @@ settings of the column before it too.
 
 Where the broker is the Redis of the results, the messages go with the parent's result, in one
 transaction: both are there, or neither. Then no record is staged, publishing has no middle, and a
-relay finds no work; these rows have a — there. When *its body has returned*, nothing is sent.
+relay has nothing to do; these rows have a — there. *Its body has returned* means that the messages
+are made, and nothing is sent.
 
-On RabbitMQ, with `ignore_result`, and everywhere with `defer_commit = "signal"`, what the second
-table shows for Redis, the calls are staged when the body has returned, and published when
-SUCCESS is stored. In the middle of publishing, the first message has left on RabbitMQ and in the
-column *one by one* (Redis with `retry_on_timeout` in its transport options, with which kombu makes
-no batch, and a store on another server, as far as the package can tell); elsewhere on Redis
-all messages are one batch, of which nothing has left yet.
+On RabbitMQ, with `ignore_result`, and everywhere with `defer_commit = "signal"` (the second table
+shows it for Redis), the calls are staged when the body has returned, and published when SUCCESS is
+stored. In the middle of publishing, the first message has left on RabbitMQ and in the column
+*one by one* (Redis with `retry_on_timeout` in its transport options, with which kombu makes no
+batch, and a store on another server, as far as the package can tell); elsewhere on Redis all
+messages are one batch, of which nothing has left yet.
 
-What Redis as a broker gives to another worker after `visibility_timeout` is given back at once
-here. Redis has another gap, which is left out here as it concerns each message of Celery: kombu
-takes a message from the queue and notes then that it has it, and a worker that is killed in
-between loses it.
+A message that Redis as a broker would give to another worker after `visibility_timeout` is
+returned at once here. Redis has another gap, which is left out since it concerns every message of
+Celery: kombu takes a message from the queue, and then notes that it has it. A worker that is
+killed in between loses the message.
 """
 
 _STEPS = """\
