@@ -92,8 +92,8 @@ class Commit:
             return self._transact(backend, store_result)
 
     def _transact(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
-        # Celery keeps a stored SUCCESS. In JSON the script checks that, which saves a round trip, and
-        # leaves no time between the check and the write.
+        # Celery keeps a stored SUCCESS. In JSON the script checks that, which saves a round trip
+        # and leaves no time between the check and the write.
         is_json = backend.serializer == "json" and not getattr(backend, "compression", None)
         key = backend.get_key_for_task(self.run.run.id)
         result = commands_of(backend, store_result, looks=not is_json)
