@@ -1,4 +1,4 @@
-"""What happens round the body of a run: a claim, a parsed payload, its calls handed over."""
+"""What happens around the body of a run: a claim, a parsed payload, a commit of its calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from celery_defer.store import Claim, Store
 
 logger = logging.getLogger(__name__)
 
-# These mark what they deliver once more; kombu's other transports do not.
+# The transports that mark redeliveries; kombu's others do not.
 _MARKING = frozenset(
     {"amqp", "amqps", "pyamqp", "librabbitmq", "memory", "py-amqp"}
     | {"redis", "rediss", "redis+socket", "sentinel"}
@@ -26,24 +26,23 @@ _MARKING = frozenset(
 
 
 def is_duplicate(run: Scope) -> bool:
-    """Whether this message's run belongs to another one, and so must not start here.
+    """Whether another message owns this message's run, so that it must not start here.
 
-    The first message of a deferred run has it, through all that Celery itself makes of that
-    message: its redeliveries and its retries. Another message with the same id is a second
-    publication, or comes after ``abort``.
+    The first message of a deferred run owns it, and so do its redeliveries and retries. Another
+    message with the same id is a second publication, or was sent before ``abort``.
     """
     if run.store is None or run.is_eager:
         return False
-    named = run.wake or run.header
-    if named is None:
+    header = run.wake or run.header
+    if header is None:
         return False
     claim = Claim("", is_mine=True)
-    # As before Celery's tracer begins, a soft time limit makes the pool report a failure.
+    # A soft time limit here makes the pool report a failure, as before Celery's tracer begins.
     with guard.logged(logger, "run %s: the store is away, so it starts unclaimed", run.run.id):
-        claim = _claim(run, run.store, named.token)
+        claim = _claim(run, run.store, header.token)
     if claim.is_mine:
         return False
-    if claim.owner.partition("/")[0] != named.token:
+    if claim.owner.partition("/")[0] != header.token:
         return True
     return _marks_redelivery(run.app) and not run.came_again
 
@@ -55,9 +54,9 @@ def perform(
     kwargs: Mapping[str, Any],
     undecided: tuple[type[BaseException], ...],
 ) -> Any:
-    """Run *body* as the body of *run*, and hand over what it defers.
+    """Run *body* as the body of *run*, and commit its calls.
 
-    *undecided* are the exceptions by which Celery's run goes on or leaves no result.
+    After the exceptions *undecided* Celery runs the task again, or stores no result.
     """
     run.ending.phase = Phase.IN_BODY
     try:
@@ -83,9 +82,9 @@ def perform(
 def unpack(
     run: Scope, contract: Contract, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return what the function takes, from what the message carries; raise PayloadError.
+    """Return the function's arguments, parsed from those of the message; raise PayloadError.
 
-    A run that was not deferred came by ``delay`` or by name, and gets what it was sent.
+    A run that was not deferred, but sent by ``delay`` or by name, gets its arguments unchanged.
     """
     if run.is_unpacked or run.header is None:
         return args, kwargs
@@ -94,7 +93,7 @@ def unpack(
 
 
 def _claim(run: Scope, store: Store, token: str) -> Claim:
-    # Named anew each time, so that a claim whose reply was lost can be asked again.
+    # A new owner each time, so that a claim whose reply was lost can be repeated.
     owner, keep = f"{token}/{uuid4().hex}", run.settings.claim_keeps
     if run.wake is None:
         return store.claim(run.run.id, owner, keep)
@@ -104,7 +103,7 @@ def _claim(run: Scope, store: Store, token: str) -> Claim:
 def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float) -> Claim:
     report = started_commands(run)
     resumed = store.resume(run.run.id, wake.turn, owner, keep, report)
-    if resumed.recalled.turn < wake.turn:  # the store has lost it: its next step says so
+    if resumed.recalled.turn < wake.turn:  # the store has lost the run: its next step raises
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
         load_steps(run, resumed.recalled)
@@ -114,7 +113,7 @@ def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float)
 
 
 def _check_parked(run: Scope) -> None:
-    """A body that was told to end has ended, also where it has swallowed that."""
+    """End a run that has parked or lost its store, even if its body swallowed the exception."""
     if run.ending.phase is Phase.PARKED:
         raise suspended(run)
     if run.journal and run.journal.lost_store:
@@ -123,7 +122,7 @@ def _check_parked(run: Scope) -> None:
 
 
 def _marks_redelivery(app: Any) -> bool:
-    """Whether the broker marks what it delivers once more."""
+    """Whether the broker marks redeliveries."""
     broker = app.conf.broker_read_url
     url = broker if isinstance(broker, str) else next(iter(broker or []), "")
     return url.partition("://")[0] in _MARKING
@@ -137,7 +136,7 @@ def _returned(run: Scope) -> None:
     has_calls = run.has_deferred and bool(run.buffer.waiting())
     has_calls = has_calls or bool(run.journal and any(run.journal.calls()))
     if came_again and not has_calls:
-        # What an attempt before this one has staged, and could not publish, is out of date.
+        # Calls that an earlier attempt staged, and could not publish, are out of date.
         forget(run)
     # A run that was claimed has its result stored in one round trip, for the one that cost.
     if has_calls or run.is_claimed:
@@ -148,7 +147,7 @@ def _returned(run: Scope) -> None:
 
 
 def _raised(run: Scope) -> None:
-    """The run will fail, unless an attempt before has succeeded: Celery keeps a stored SUCCESS."""
+    """Stage the calls that wait for a failure, unless an earlier attempt has succeeded."""
     if run.came_again:
         _restore(run)
     starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffer.waiting())
@@ -164,6 +163,6 @@ def _raised(run: Scope) -> None:
 
 
 def _restore(run: Scope) -> None:
-    """What a finished step has deferred is the run's, also if this attempt had no use for it."""
+    """Restore the calls of finished steps, even of steps that this attempt has not reached."""
     with guard.logged(logger, "run %s: what its steps have deferred is not known", run.run.id):
         restore(run)

@@ -1,4 +1,4 @@
-"""How one message gets into a batch: by its task, by Celery's own parts, or by a template."""
+"""How one message gets into a batch: by its task, by Celery's functions, or by a template."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from celery_defer.current import extension_of
 
 logger = logging.getLogger(__name__)
 
-# Parameters of celery.app.amqp.AMQP.as_task_v2 that travel in the message; what else Celery
-# publishes a task with says where the message goes.
+# The parameters of celery.app.amqp.AMQP.as_task_v2 that are written into the message. The other
+# publishing options say where it goes.
 _CARRIED = frozenset(
     {"group_id", "group_index", "shadow", "chord", "chain", "retries", "origin", "reply_to"}
     | {"soft_time_limit", "time_limit", "replaced_task_nesting", "ignore_result"}
@@ -24,7 +24,7 @@ _TIMED = frozenset({"countdown", "eta", "expires"})
 
 
 class Sender:
-    """One open batch, and what its messages have in common."""
+    """Puts messages into one batch."""
 
     def __init__(self, app: Any, batch: Batch) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class Sender:
         self._patched: dict[str, bool] = {}
 
     def sends(self, message: Message, errors: tuple[type[Exception], ...]) -> bool:
-        """Publish one message; False, and a log line, if it alone is at fault."""
+        """Publish one message; log an error of the message itself, and return False."""
         with guard.logged(
             logger, "run %s (%s) cannot be published", message.id, message.task, unless=errors
         ):
@@ -56,10 +56,10 @@ class Sender:
             self._templates.learn(kind, message, headers, queue)
 
     def _needs_apply_async(self, message: Message) -> bool:
-        """Whether Celery's whole way is needed.
+        """Whether the message needs Celery's ``apply_async``.
 
-        It knows what countdown, eta and expires mean to each broker, and it is where a task
-        class, or a tool that watches Celery, has put itself in between.
+        It knows what countdown, eta and expires mean to each broker, and task classes and tools
+        that watch Celery may override it.
         """
         task, app = message.target, self._app
         if not self._is_fast or task.expires is not None or _TIMED & message.options.keys():
@@ -70,7 +70,7 @@ class Sender:
         return self._patched[task.name]
 
     def _publish_by_task(self, message: Message) -> None:
-        options = {name: each for name, each in message.options.items() if name != "reply_to"}
+        options = {name: value for name, value in message.options.items() if name != "reply_to"}
         message.target.apply_async(
             tuple(message.args),
             dict(message.kwargs),
@@ -85,17 +85,17 @@ class Sender:
         )
 
     def _publish_by_celery(self, message: Message) -> tuple[frozenset[str], Any]:
-        """Do what celery.app.base.Celery.send_task does, for a message without a clock.
+        """Do what celery.app.base.Celery.send_task does; return the headers and the queue.
 
-        Return its headers and its queue. send_task would make the run a child of the task in
-        progress here, and listen for its result.
+        send_task itself would also make the run a child of the task in progress, and listen for
+        its result.
         """
         amqp, target = self._app.amqp, message.target
         options = {**_declared(message), **message.options}
         callbacks, errbacks = options.pop("link", None), options.pop("link_error", None)
         carried = {name: options.pop(name) for name in _CARRIED & options.keys()}
         stamps = {name: options.pop(name, None) for name in carried.get("stamped_headers") or ()}
-        made = amqp.create_task_message(
+        task_message = amqp.create_task_message(
             message.id,
             message.task,
             tuple(message.args),
@@ -109,11 +109,11 @@ class Sender:
             **stamps,
         )
         route = amqp.router.route(options, message.task, message.args, message.kwargs, target)
-        headers = frozenset(made.headers) | message.headers.keys()
+        headers = frozenset(task_message.headers) | message.headers.keys()
         amqp.send_task_message(
             self._batch.producer,
             message.task,
-            made,
+            task_message,
             headers=dict(message.headers),
             retry=False,
             **route,

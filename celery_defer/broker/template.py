@@ -1,4 +1,4 @@
-"""A message written by hand, on the pattern of one that Celery has made of the same kind."""
+"""Messages written from a template: a message of the same kind that Celery has made."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from celery_defer.current import extension_of
 
 # Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
 _REPR_SIZE = 1024
-# And so many brackets deep (task_repr_maxlevels).
+# And down to this depth of brackets (task_repr_maxlevels).
 _REPR_LEVELS = 3
-# Options that two messages of a kind have in common. A message with others is Celery's to make.
+# The options that define a kind. Celery makes a message with any other.
 _OF_A_KIND = frozenset(
     {"retries", "reply_to", "replaced_task_nesting", "origin", "ignore_result", "priority"}
     | {"queue", "exchange", "routing_key", "time_limit", "soft_time_limit", "shadow"}
@@ -33,51 +33,51 @@ _PROPERTIES = frozenset(
     {"correlation_id", "reply_to", "delivery_mode", "delivery_info", "priority"}
     | {"body_encoding", "content_type", "content_encoding"}
 )
-# What JSON and Celery's JSON write alike.
+# Types that JSON and Celery's JSON write alike.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _EMBED = b',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
-# Queues may be named for tenants, or for days.
+# A limit, because queues may be named after tenants or days.
 _MOST_KINDS = 1_000
 _CELERYS_OWN = ("celery.app.task", "celery.app.base", "kombu.messaging")
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is known of an app's messages on one connection."""
+class _AppTemplates:
+    """The templates of an app on one connection."""
 
     default_queue: str
-    #: Whether the app's settings leave messages as Celery makes them by default.
+    #: Whether messages look as Celery makes them by default.
     is_usual: bool
-    #: By the kind of a message: one of that kind that Celery has made.
+    #: For each kind, a message that Celery has made.
     templates: dict[Hashable, Wire] = field(default_factory=dict)
 
 
 class TemplateSet:
-    """The templates that a batch's connection has; none where anybody would see a difference."""
+    """The templates of a batch's connection; none if a template could make a difference."""
 
     def __init__(self, app: Any, batch: Batch) -> None:
         self._batch = batch
-        self._known: _Known | None = None
+        self._shared: _AppTemplates | None = None
         if extension_of(app).settings.fast_messages and not _is_watched(batch):
             router = app.amqp.router
-            known = batch.templates.get(router)
-            if known is None:
-                known = _Known(app.conf.task_default_queue, _is_usual(app))
-                batch.templates[router] = known
-            self._known = known if known.is_usual else None
+            shared = batch.templates.get(router)
+            if shared is None:
+                shared = _AppTemplates(app.conf.task_default_queue, _is_usual(app))
+                batch.templates[router] = shared
+            self._shared = shared if shared.is_usual else None
 
     def kind_of(self, message: Message) -> Hashable | None:
-        """Return what messages share that differ in little; None where that is not known."""
+        """Return what a message has in common with its template; None if there can be none."""
         options, target = message.options, message.target
-        if self._known is None or not options.keys() <= _OF_A_KIND:
+        if self._shared is None or not options.keys() <= _OF_A_KIND:
             return None
         if target is not None and type(target).shadow_name is not Task.shadow_name:
             return None
-        if len(message.headers) > 1 and not _is_plain(message.headers):  # beside our own
+        if len(message.headers) > 1 and not _is_plain(message.headers):  # besides the package's
             return None
         with suppress(TypeError):  # an option that is neither text nor number
             return (
-                self._known.default_queue,
+                self._shared.default_queue,
                 message.task,
                 None if target is None else target.ignore_result,
                 frozenset(options.items()),
@@ -86,30 +86,29 @@ class TemplateSet:
         return None
 
     def find(self, kind: Hashable | None) -> Wire | None:
-        return self._known.templates.get(kind) if self._known is not None else None
+        return self._shared.templates.get(kind) if self._shared is not None else None
 
     def learn(self, kind: Hashable, message: Message, headers: Set[str], queue: Any) -> None:
-        """Keep what Celery has just made of *message*, if ours would be the same.
+        """Make a template of the message that Celery has just made, if ``write`` makes the same.
 
-        *headers* are those that Celery was to write: a tool may have added others, for each
-        message its own.
+        *headers* are those that Celery was to write; a tool may have added more.
         """
-        if self._known is None or not _is_one_queue(queue):
+        if self._shared is None or not _is_one_queue(queue):
             return
-        if len(self._known.templates) > _MOST_KINDS:
-            self._known.templates.clear()
-        with suppress(Exception):  # this one has gone; the next goes the same way then
+        if len(self._shared.templates) > _MOST_KINDS:
+            self._shared.templates.clear()
+        with suppress(Exception):  # the message is sent; the next is then made by Celery too
             wire = self._batch.last()
             if wire is None or wire.headers.keys() != headers:
                 return
             if wire.properties.keys() <= _PROPERTIES and _is_same(wire, write(message, wire)):
-                self._known.templates[kind] = wire
+                self._shared.templates[kind] = wire
 
 
 def write(message: Message, template: Wire) -> Wire:
-    """Write *message* by hand: the one place that knows how Celery's messages look.
+    """Write *message*: the one place that has the format of Celery's messages.
 
-    celery.app.amqp.AMQP.as_task_v2 is what it does over.
+    It does what celery.app.amqp.AMQP.as_task_v2 does.
     """
     payload = message.payload.rstrip() or dumps((message.args, message.kwargs)).encode()
     size = len(payload)
@@ -127,7 +126,7 @@ def write(message: Message, template: Wire) -> Wire:
 
 
 def is_replaced(method: Any) -> bool:
-    """Whether a method of Celery's or kombu's is another than its own."""
+    """Whether a method of Celery or kombu was replaced or wrapped."""
     return method.__module__ not in _CELERYS_OWN or hasattr(method, "__wrapped__")
 
 
@@ -138,43 +137,43 @@ def _is_usual(app: Any) -> bool:
         # Some apps hide arguments, or show more of them.
         and amqp.argsrepr_maxsize == amqp.kwargsrepr_maxsize == _REPR_SIZE
         and (conf.get("task_repr_maxlevels") or _REPR_LEVELS) == _REPR_LEVELS
-        # Another rule may look at a message's arguments.
+        # Other rules may read the arguments.
         and all(isinstance(rule, MapRoute) for rule in amqp.router.routes)
     )
 
 
 def _is_watched(batch: Batch) -> bool:
-    """Whether anybody watches how Celery publishes, or has a hand in it."""
+    """Whether other code watches or changes what Celery publishes."""
     signals = before_task_publish, after_task_publish, task_sent
     return any(signal.receivers for signal in signals) or is_replaced(type(batch.producer).publish)
 
 
 def _is_one_queue(queue: Any) -> bool:
-    """Whether a message for *queue* goes into that one alone, and needs it declared only once."""
+    """Whether a message goes to this one queue, which needs to be declared only once."""
     exchange = getattr(queue, "exchange", None)
     is_direct = getattr(exchange, "type", None) == "direct"
     return is_direct and bool(getattr(queue, "can_cache_declaration", False))
 
 
 def _is_same(one: Wire, other: Wire) -> bool:
-    """Whether two messages are equal; not if one is compressed, or no JSON."""
+    """Whether two messages are equal; not if one is compressed, or not JSON."""
     return replace(one, body=b"") == replace(other, body=b"") and (
         from_json(one.body) == from_json(other.body)
     )
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a header is JSON, so that no transport writes it in a way of its own."""
+    """Whether a header is plain JSON, which all transports write alike."""
     if isinstance(value, Mapping):
         return all(map(_is_plain, value.values()))
     return all(map(_is_plain, value)) if type(value) is list else type(value) in _PLAIN
 
 
 def _shown(value: tuple[Any, ...] | Mapping[str, Any], size: int) -> str:
-    """Return what Flower shows of arguments whose JSON has *size* bytes.
+    """Return the text by which Flower shows arguments whose JSON has *size* bytes.
 
-    celery.utils.saferepr takes fifteen times as long as ``repr``, and differs from it in what is
-    long, deep or quoted alone.
+    celery.utils.saferepr takes fifteen times as long as ``repr``, and differs from it only in long,
+    deep or quoted values.
     """
     if size < _REPR_SIZE:
         text = repr(value)

@@ -1,8 +1,7 @@
-"""The moment that decides: a run's result and what it has deferred become one fact.
+"""How a run's result and its calls are committed together.
 
-Where results and messages are kept by one Redis server, Celery's result and the messages go in
-one transaction. Elsewhere the calls are staged before Celery stores the result, and published
-after it.
+If one Redis server has the results and the messages, both are written in one transaction. If not,
+the calls are staged before Celery stores the result, and published after it.
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ from celery_defer.store import Leased
 
 logger = logging.getLogger(__name__)
 
-# What goes with a result is built and sent before a client can see that: so not without bounds.
+# Messages that go with a result delay it, so there is a limit.
 _MOST_CALLS = 1_000
 _MOST_BYTES = 256 * 1024
 
 
 class State(Enum):
-    """What has become of a run's calls."""
+    """The state of a run's calls."""
 
     #: To be published once the result is stored.
     WAITING = auto()
-    #: They are to go with the result.
-    RIDING = auto()
-    #: They are at the broker, and the result is stored.
+    #: To be published in one transaction with the result.
+    WITH_RESULT = auto()
+    #: The messages are at the broker, and the result is stored.
     COMMITTED = auto()
-    #: Another attempt has succeeded, whose calls stand.
+    #: Another attempt has succeeded, and its calls are the valid ones.
     SUPERSEDED = auto()
 
 
 class Commit:
-    """How the calls of one attempt leave."""
+    """The calls of one attempt, on their way to the broker."""
 
     def __init__(self, run: Scope, record: DeferredCalls, links: list[Call]) -> None:
         self.run = run
@@ -58,7 +57,7 @@ class Commit:
         self._links = links
 
     def stage(self, *, replaces: bool = False) -> None:
-        """Stage the calls; an error is logged, for it must not change what the body achieved."""
+        """Stage the calls; an error is logged, because it must not fail the run."""
         run = self.run
         if run.store is None or run.is_eager or not self.record.calls:
             return
@@ -66,7 +65,7 @@ class Commit:
             self.state = State.SUPERSEDED
             return
         due = self.record.at + run.settings.grace
-        # Known before the store replies: a soft time limit may strike when it has the record.
+        # Set before the store replies: a soft time limit may come after it has the record.
         lease = self.lease = stage.lease_of(run.run.id, self.record)
         is_staged = False
         with guard.logged(
@@ -86,34 +85,34 @@ class Commit:
             self.lease = None
 
     def store_result(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
-        """Let *store_result*, which is given the backend, store the SUCCESS of the run."""
+        """Store the SUCCESS of the run by *store_result*, which takes a backend."""
         with linked(self.run, self._links):
             if server_of_results(backend) is None:
                 return store_result(backend)
             return self._transact(backend, store_result)
 
     def _transact(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
-        # Celery looks for a SUCCESS first, and keeps that. In JSON the transaction can see to it,
-        # which spares a round trip, and leaves no moment between looking and storing.
+        # Celery keeps a stored SUCCESS. In JSON the script checks that, which saves a round trip, and
+        # leaves no time between the check and the write.
         is_json = backend.serializer == "json" and not getattr(backend, "compression", None)
         key = backend.get_key_for_task(self.run.run.id)
         result = commands_of(backend, store_result, looks=not is_json)
         if result is None:
             self._conclude(is_ours=False)
             return None
-        messages = self._messages() if self.state is State.RIDING else None
-        if messages is None and self.state is State.RIDING:
+        messages = self._messages() if self.state is State.WITH_RESULT else None
+        if messages is None and self.state is State.WITH_RESULT:
             self.state = State.WAITING
             self.stage()
         try:
-            # celery.backends.redis.RedisBackend.set: what Celery tries again is tried again.
+            # celery.backends.redis.RedisBackend.set: with Celery's own retries.
             stored = backend.ensure(
                 lambda: store.commit(backend.client, key, result, messages, keeps_success=is_json),
                 (),
             )
         except (SoftTimeLimitExceeded, *backend.connection_errors):
             raise
-        except Exception as error:  # refused: rights, memory, a script that is not allowed
+        except Exception as error:  # Redis refuses it: rights, memory, scripts not allowed
             logger.warning(
                 "run %s: messages could not go with its result, and follow it: %s",
                 self.run.run.id,
@@ -135,9 +134,9 @@ class Commit:
         return None
 
     def _conclude(self, *, is_ours: bool) -> None:
-        """Note what the transaction came to; a lost reply makes Celery store the same twice."""
+        """Set the state after the transaction; it may be repeated after a lost reply."""
         if is_ours:
-            self.state = State.COMMITTED if self.state is State.RIDING else self.state
+            self.state = State.COMMITTED if self.state is State.WITH_RESULT else self.state
         elif self.run.is_redelivered and self.lease is None:
             self.state = State.SUPERSEDED
         else:  # the body may have stored the SUCCESS itself
@@ -147,27 +146,27 @@ class Commit:
 
 
 def commit(run: Scope) -> None:
-    """Prepare what the run has deferred for the result that Celery stores next."""
+    """Prepare the run's calls for the result that Celery stores next."""
     published = [call for call in run.journal.calls() if _is_published(call)] if run.journal else []
     record = stage.record_of(run, None if run.keeps_result else Outcome.SUCCESS)
     links = [call for call in record.calls if Outcome.SUCCESS.starts(call.options.when)]
     pending = run.ending.commit = Commit(run, record, [*published, *links])
-    if _may_ride(run, record):
-        pending.state = State.RIDING
+    if _may_go_with_result(run, record):
+        pending.state = State.WITH_RESULT
     else:
         pending.stage()
-    _meet_result(run, [*published, *links])
+    _hook_result(run, [*published, *links])
 
 
 def commit_failure(run: Scope) -> None:
-    """Stage what waits for the run's failure, before Celery stores that."""
+    """Stage the calls that wait for the run's failure, before Celery stores it."""
     record = stage.record_of(run, None if run.keeps_result else Outcome.FAILURE)
     pending = run.ending.commit = Commit(run, record, [])
     pending.stage()
 
 
-def _may_ride(run: Scope, record: DeferredCalls) -> bool:
-    """Whether messages may go with the result, as far as that is known without making them."""
+def _may_go_with_result(run: Scope, record: DeferredCalls) -> bool:
+    """Whether messages may go with the result, as far as the calls show."""
     if run.settings.commit != "result" or not run.keeps_result or run.is_eager:
         return False
     calls = record.calls
@@ -179,7 +178,7 @@ def _may_ride(run: Scope, record: DeferredCalls) -> bool:
 
 
 def _is_of(result: Commands, stored: bytes) -> bool:
-    """Whether it is this *result* that is stored, for its first reply was lost."""
+    """Whether the stored result is this one, written before a reply was lost."""
     words = (word for row in result.rows for word in row)
     return stored in (word.encode() if isinstance(word, str) else word for word in words)
 
@@ -188,10 +187,10 @@ def _is_published(call: Call) -> bool:
     return call.state is CallState.PUBLISHED
 
 
-def _meet_result(run: Scope, links: list[Call]) -> None:
-    """Be there when Celery stores the run's SUCCESS.
+def _hook_result(run: Scope, links: list[Call]) -> None:
+    """Hook into the storing of the run's SUCCESS.
 
-    celery.backends.base.Backend.store_result calls `_store_result` of all backends but rpc://.
+    celery.backends.base.Backend.store_result calls `_store_result` in all backends but rpc://.
     """
     backend = run.task.backend
     if run.is_eager or not hasattr(backend, "_store_result"):
@@ -203,9 +202,9 @@ def _meet_result(run: Scope, links: list[Call]) -> None:
     store_result = backend._store_result
 
     def _store_result(task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
-        own = find()
-        pending = own.ending.commit if own is not None else None
-        if own is None or pending is None or state != SUCCESS or own.run.id != task_id:
+        scope = find()
+        pending = scope.ending.commit if scope is not None else None
+        if scope is None or pending is None or state != SUCCESS or scope.run.id != task_id:
             return store_result(task_id, result, state, *args, **kwargs)
         return pending.store_result(
             backend,

@@ -29,7 +29,7 @@ def publish(parent: Scope, outcome: Outcome) -> None:
     if pending is not None and pending.record.calls:
         if parent.is_eager:
             _run_inline(parent, pending.record, outcome)
-        elif pending.state in (State.WAITING, State.RIDING):
+        elif pending.state in (State.WAITING, State.WITH_RESULT):
             _deliver_and_settle(parent, pending, outcome)
     report_without_run(parent)
 
@@ -123,9 +123,9 @@ def _calls(record: DeferredCalls, ids: frozenset[RunId]) -> tuple[Call, ...]:
 
 def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> None:
     id, store, record, lease = parent.run.id, parent.store, pending.record, pending.lease
-    if outcome is Outcome.FAILURE and pending.state is State.RIDING:
+    if outcome is Outcome.FAILURE and pending.state is State.WITH_RESULT:
         return  # the result could not be stored, so no message was sent with it
-    if pending.state is State.RIDING:
+    if pending.state is State.WITH_RESULT:
         pending.stage()  # there was no result to send the messages with
         lease = pending.lease
     if outcome is Outcome.FAILURE and stage.has_succeeded(parent):

@@ -1,4 +1,4 @@
-"""A Lua script, called in half the time that redis-py's own takes for a call."""
+"""A Lua script, called in half the time of redis-py's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redis import ConnectionPool
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import NoScriptError, ResponseError
 
-# redis-py before 5.3 wants a command's name, and later ones warn of it.
+# redis-py before 5.3 requires a command's name; later versions deprecate it.
 _COMMAND = (
     ["EVALSHA"]
     if signature(ConnectionPool.get_connection).parameters["command_name"].default
@@ -22,7 +22,7 @@ _COMMAND = (
 class Script:
     """A script of one client.
 
-    redis-py sees to a connection that is lost, and to a server that does not know the script.
+    redis-py handles a lost connection, and a server that does not have the script.
     """
 
     def __init__(self, client: Any, source: str) -> None:
@@ -47,7 +47,7 @@ class Script:
         except ResponseError:  # which is a reply
             raise
         except BaseException:
-            # The reply may still come, and would be taken for that of the next command.
+            # A late reply would be taken for that of the next command.
             connection.disconnect()
             raise
         finally:
