@@ -80,7 +80,7 @@ class _Thread:
 
     def _tick(self) -> int:
         try:
-            listeners.note(_sends_events(self._worker))
+            _note_listeners(self._worker)
             self._revoked.look()
             return self._relay.tick(self._clock())
         except Exception:  # the store or the backend is away; nothing is lost
@@ -99,11 +99,13 @@ class _Thread:
             until = until if due is None else min(until, due)
 
 
-def _sends_events(worker: Any) -> bool:
-    """Whether the worker sends task events, which ``celery control`` turns on and off."""
+def _note_listeners(worker: Any) -> None:
+    """Note whether the worker sends task events, which ``celery control`` turns on and off."""
     events = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
-    # celery.worker.consumer.events.Events: without -E it sends heartbeats only.
-    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
+    if events is None:  # it connects: celery.worker.consumer.events.Events makes one then
+        return
+    # Without -E it sends heartbeats only.
+    listeners.note(bool(events.enabled and (not events.groups or "task" in events.groups)))
 
 
 def _warn_of_no_store() -> None:
