@@ -59,7 +59,7 @@ def _on_child(**_: Any) -> None:
 
 def _die_now_and_then(moment: str) -> None:
     own = find()
-    if _is_child and own and own.calls and _dice.random() < _RISK:
+    if _is_child and own and own.has_deferred and _dice.random() < _RISK:
         tell(Event("killed", moment))
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -216,5 +216,10 @@ def _put_and_tell(self: Any, queue: str, message: Any, **kwargs: Any) -> Any:
     return _put(self, queue, message, **kwargs)
 
 
-if "SOAK_RISK" in os.environ:  # in a worker of the soak, not in a test that imports this
+def tell_publications() -> None:
+    """Tell of each publication of this process: a worker, or who sends events to runs."""
     Channel._put = _put_and_tell
+
+
+if "SOAK_RISK" in os.environ:  # in a worker of the soak, not in a test that imports this
+    tell_publications()

@@ -18,7 +18,7 @@ from redis import Redis
 
 from celery_defer import send_event
 from celery_defer.store import RedisStore
-from tests.worker.soak.app import PREFIX, QUEUE, app, journey, teller
+from tests.worker.soak.app import PREFIX, QUEUE, app, journey, tell_publications, teller
 from tests.worker.soak.events import EVENTS, Event, Plan, draw, kinds
 from tests.worker.soak.journeys import (
     EVENT,
@@ -95,6 +95,7 @@ def soak(url: str, seed: int, size: Size, keep_logs: Path | None = None) -> Repo
     """Load and kill workers on the empty Redis database at *url*; judge what came of it."""
     random = Random(seed)
     app.conf.update(broker_url=url, result_backend=url)
+    tell_publications()  # who sends an event publishes the wake-ups
     with Redis.from_url(url) as client:
         with fleet(url, random, keep_logs) as workers:
             load = Load(random)
