@@ -138,7 +138,8 @@ def _returned(run: Scope) -> None:
     if came_again and not has_calls:
         # Calls that an earlier attempt staged, and could not publish, are out of date.
         forget(run)
-    # A run that was claimed has its result stored in one round trip, for the one that cost.
+    # Without calls too, a commit stores the result in one round trip, where Celery needs two. A
+    # run that was claimed has had one more.
     if has_calls or run.is_claimed:
         with guard.logged(
             logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task

@@ -22,7 +22,7 @@ from celery_defer.outbox import stage
 from celery_defer.outbox.links import link, linked
 from celery_defer.outbox.messages import messages_of
 from celery_defer.outbox.records import DeferredCalls
-from celery_defer.run import Scope, commands_of, find, server_of_results
+from celery_defer.run import Scope, commands_of, find, hook_results, server_of_results
 from celery_defer.store import Leased
 
 logger = logging.getLogger(__name__)
@@ -188,29 +188,31 @@ def _is_published(call: Call) -> bool:
 
 
 def _hook_result(run: Scope, links: list[Call]) -> None:
-    """Hook into the storing of the run's SUCCESS.
-
-    celery.backends.base.Backend.store_result calls `_store_result` in all backends but rpc://.
-    """
     backend = run.task.backend
-    if run.is_eager or not hasattr(backend, "_store_result"):
-        with guard.logged(logger, "run %s: its links are not stored", run.run.id):
-            link(run, links)
+    if not run.is_eager and hasattr(backend, "_store_result"):
+        hook_results(backend, _store_result)
         return
-    if "_store_result" in vars(backend):
-        return
-    store_result = backend._store_result
+    with guard.logged(logger, "run %s: its links are not stored", run.run.id):
+        link(run, links)
 
-    def _store_result(task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
-        scope = find()
-        pending = scope.ending.commit if scope is not None else None
-        if scope is None or pending is None or state != SUCCESS or scope.run.id != task_id:
-            return store_result(task_id, result, state, *args, **kwargs)
-        return pending.store_result(
-            backend,
-            lambda to: (store_result if to is backend else to._store_result)(
-                task_id, result, state, *args, **kwargs
-            ),
-        )
 
-    backend._store_result = _store_result
+def _store_result(
+    backend: Any,
+    store_result: Callable[..., Any],
+    task_id: str,
+    result: Any,
+    state: str,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Store a result; the SUCCESS of the run in progress goes with its calls."""
+    scope = find()
+    pending = scope.ending.commit if scope is not None else None
+    if scope is None or pending is None or state != SUCCESS or scope.run.id != task_id:
+        return store_result(task_id, result, state, *args, **kwargs)
+    return pending.store_result(
+        backend,
+        lambda to: (store_result if to is backend else to._store_result)(
+            task_id, result, state, *args, **kwargs
+        ),
+    )

@@ -4,7 +4,7 @@ from celery_defer.run.arguments import takes_steps
 from celery_defer.run.ending import Phase
 from celery_defer.run.headers import WAKE, DeferHeader, WakeHeader
 from celery_defer.run.memo import NOTHING, Failure, Memo
-from celery_defer.run.results import commands_of, server_of_results
+from celery_defer.run.results import commands_of, hook_results, server_of_results
 from celery_defer.run.scope import Scope, current, current_run, enter, find, leave
 from celery_defer.run.state import (
     announce_waiting,
@@ -32,6 +32,7 @@ __all__ = [
     "current_run",
     "enter",
     "find",
+    "hook_results",
     "leave",
     "lifetime",
     "report_revoked",

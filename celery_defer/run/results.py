@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.backends.redis import RedisBackend
@@ -15,12 +16,33 @@ _STORING = ("store_result", "_store_result", "_set_with_state", "set", "_set")
 
 
 def server_of_results(backend: Any) -> Server | None:
-    """Return the Redis server of *backend*; None for other backends, and behind sentinels."""
+    """Return the Redis server of *backend*; None for other backends, and behind sentinels.
+
+    None also if a subclass, or another extension, has changed how results are stored.
+    """
     if not isinstance(backend, RedisBackend) or any(
         getattr(type(backend), name) is not getattr(RedisBackend, name) for name in _STORING
     ):
         return None
+    of_instance = (vars(backend).get(name) for name in _STORING)
+    if any(method and not getattr(method, "replaces_celerys", False) for method in of_instance):
+        return None
     return server_of(backend.client.connection_pool.connection_kwargs)
+
+
+def hook_results(backend: Any, hook: Callable[..., Any]) -> None:
+    """Have *backend* store results by *hook*: of the backend, its ``_store_result``, and Celery's
+    arguments for that.
+
+    celery.backends.base.Backend.store_result calls `_store_result` in all backends but rpc://. For
+    a backend that has the hook this does nothing.
+    """
+    if "_defer_hook" in vars(backend):
+        return
+    own: Any = partial(hook, backend, backend._store_result)
+    # Another extension may have replaced it before.
+    own.replaces_celerys = "_store_result" not in vars(backend)
+    backend._defer_hook = backend._store_result = own
 
 
 def commands_of(

@@ -142,16 +142,13 @@ def test_6_1_a_thousand_calls_go_with_the_result_and_are_linked(
     assert len(result.children) == 1_000
 
 
-@pytest.mark.parametrize("serializer", ["pickle", "yaml"])
-def test_a_result_that_redis_cannot_read_is_looked_for_by_celery(
-    server: Server, serializer: str
-) -> None:
+def test_a_result_that_redis_cannot_read_is_looked_for_by_celery(server: Server) -> None:
     server.client().flushall()
     app = app_on(
         server,
-        result_serializer=serializer,
-        result_accept_content=[serializer],
-        accept_content=["json", serializer],
+        result_serializer="pickle",
+        result_accept_content=["pickle"],
+        accept_content=["json", "pickle"],
     )
     ship = ship_of(app)
     result, asked = perform_watched(
@@ -321,6 +318,28 @@ def test_a_backend_that_stores_results_in_its_own_way_does_so(
     assert [each.verb for each in asked if each.verb in ("ZADD", "MULTI")] == ["ZADD", "MULTI"]
     assert result.get() == 7
     assert lengths(server) == [2]
+    assert staged(app) == 0
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+@pytest.mark.parametrize("method", ["_store_result", "set"])
+def test_another_extension_that_stores_results_in_its_own_way_does_so(
+    server: Server, app: Celery, parent: Any, method: str, comes: str
+) -> None:
+    if comes == "after":
+        perform_watched(server, app, parent)
+    calls, celerys = [], getattr(app.backend, method)
+
+    def own(*args: Any, **kwargs: Any) -> Any:
+        calls.append(method)
+        return celerys(*args, **kwargs)
+
+    setattr(app.backend, method, own)
+    result, asked = perform_watched(server, app, parent)
+
+    assert calls == [method] * 2
+    assert [each.verb for each in asked if each.verb in ("ZADD", "MULTI")] == ["ZADD", "MULTI"]
+    assert (result.get(), len(result.children)) == (7, 1)
     assert staged(app) == 0
 
 

@@ -269,7 +269,6 @@ def test_a_body_that_stores_its_success_itself_has_its_calls_published(
 
 WAYS: dict[str, dict[str, Any]] = {
     "pickle": {"result_serializer": "pickle", "accept_content": ["json", "pickle"]},
-    "yaml": {"result_serializer": "yaml", "accept_content": ["json", "yaml"]},
     "compressed": {"result_compression": "zlib"},
     "extended": {"result_extended": True},
     "started": {"task_track_started": True},

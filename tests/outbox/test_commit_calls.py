@@ -122,7 +122,7 @@ def test_calls_of_any_options_go_with_the_result_as_celery_writes_them(
 @pytest.mark.parametrize(
     "options",
     [
-        {"serializer": "yaml"},
+        {"serializer": "pickle"},
         {"compression": "zlib"},
         {"time_limit": 5, "soft_time_limit": 4, "ignore_result": True},
         {"expires": 60},

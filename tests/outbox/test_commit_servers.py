@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from celery_defer import defer
 from tests.support.inside import Worker, parent_of, ship_of
@@ -222,6 +222,25 @@ def test_a_user_who_may_not_write_to_a_queue_loses_no_call(
     assert_arrived(app, result, calls=2)
 
 
+@pytest.mark.parametrize("rights", ["resetchannels", "-setex"])
+def test_a_result_that_may_not_be_stored_holds_back_the_messages(
+    server: Server, rights: str
+) -> None:
+    url = user(server)
+    app = app_on(server, broker=f"{url}/3", backend=f"{url}/4")
+    worker, parent = Worker(app), parent_on(app)
+    worker.perform(parent)  # declares the queues
+    worker.published()
+    server.client(db=4).flushdb()
+    user(server, rights)
+    # As without calls: Celery cannot store the failure either.
+    with pytest.warns(RuntimeWarning), pytest.raises(NoPermissionError):
+        worker.perform(parent)
+
+    assert lengths(server) == [0]
+    assert server.client(db=4).keys("celery-task-meta-*") == []
+
+
 # -- what a server refuses -----------------------------------------------------------------
 
 
@@ -229,8 +248,10 @@ def test_what_redis_refuses_as_one_goes_one_after_the_other_and_is_no_secret(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, seen = app_on(server), list[int]()
-    server.client(db=3).set("celery", "no list")
     worker, parent = Worker(app), parent_on(app)
+    worker.perform(parent)  # declares the queue
+    server.client(db=3).delete("celery")
+    server.client(db=3).set("celery", "no list")
     with first_at_success(lambda **_: seen.append(staged(app))):
         result = worker.perform(parent)
 

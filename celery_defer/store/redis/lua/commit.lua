@@ -3,26 +3,35 @@
 --       messages, then the commands that publish and the commands that store: their number, and each
 --       as its number of words and the words
 -- Returns the stored SUCCESS, and does nothing, if there is one to keep; else nothing.
--- Messages go first: if one is refused, no result is stored.
+-- Redis does not roll back a script, so the rights of its user are checked before the first write.
+-- Messages go first: if one is refused all the same, no result is stored.
 local stored = ARGV[1] == '1' and redis.call('GET', KEYS[1])
 local meta = stored and cjson.decode(stored) -- raises if it is not JSON; Celery reads it then
 if type(meta) == 'table' and meta.status == 'SUCCESS' then
   return stored
 end
-local at = 4
-local function execute()
+local function each(at, handle) -- returns where the next commands begin
   local count = tonumber(ARGV[at])
   at = at + 1
   for _ = 1, count do
-    redis.call(unpack(ARGV, at + 1, at + ARGV[at]))
+    handle(unpack(ARGV, at + 1, at + ARGV[at]))
     at = at + ARGV[at] + 1
   end
+  return at
+end
+if redis.acl_check_cmd then -- since Redis 7
+  local function check(name, ...)
+    if not redis.acl_check_cmd(name, ...) then
+      error('no permission to run ' .. name)
+    end
+  end
+  each(each(4, check), check)
 end
 if ARGV[3] ~= ARGV[2] then
   redis.call('SELECT', ARGV[3])
 end
-execute()
+local results = each(4, redis.call)
 if ARGV[3] ~= ARGV[2] then
   redis.call('SELECT', ARGV[2])
 end
-execute()
+each(results, redis.call)
