@@ -18,11 +18,6 @@ class Commands:
     database: int
     rows: Sequence[Sequence[Any]]
 
-    @property
-    def size(self) -> int:
-        """The characters of all arguments that are text or bytes."""
-        return sum(len(word) for row in self.rows for word in row if isinstance(word, str | bytes))
-
 
 def server_of(connection: Mapping[str, Any]) -> Server | None:
     """Return the server of redis-py's connection arguments; None behind sentinels."""

@@ -60,7 +60,7 @@ def test_messages_become_commands_that_somebody_else_sends(server: Server, app: 
         pytest.param(object(), None, id="a message that no broker takes"),
     ],
 )
-def test_what_cannot_ride_along_is_known_before_it_is_sent(
+def test_what_cannot_go_with_a_result_is_known_before_it_is_sent(
     server: Server, app: Celery, header: object, place: Any
 ) -> None:
     messages = [a_message(app, "one"), a_message(app, "two", header)]
