@@ -16,7 +16,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.states import SUCCESS
 
 from celery_defer import broker, guard, store
-from celery_defer.commands import Commands
+from celery_defer.commands import Commands, Server
 from celery_defer.model import Call, CallState, Outcome
 from celery_defer.outbox import stage
 from celery_defer.outbox.links import link, linked
@@ -87,11 +87,12 @@ class Commit:
     def store_result(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
         """Store the SUCCESS of the run by *store_result*, which takes a backend."""
         with linked(self.run, self._links):
-            if server_of_results(backend) is None:
+            server = server_of_results(backend)
+            if server is None:
                 return store_result(backend)
-            return self._transact(backend, store_result)
+            return self._transact(backend, server, store_result)
 
-    def _transact(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
+    def _transact(self, backend: Any, server: Server, store_result: Callable[[Any], Any]) -> Any:
         # Celery keeps a stored SUCCESS. In JSON the script checks that, which saves a round trip
         # and leaves no time between the check and the write.
         is_json = backend.serializer == "json" and not getattr(backend, "compression", None)
@@ -100,7 +101,7 @@ class Commit:
         if result is None:
             self._conclude(is_ours=False)
             return None
-        messages = self._messages() if self.state is State.WITH_RESULT else None
+        messages = self._messages(server) if self.state is State.WITH_RESULT else None
         if messages is None and self.state is State.WITH_RESULT:
             self.state = State.WAITING
             self.stage()
@@ -124,12 +125,12 @@ class Commit:
         self._conclude(is_ours=stored is None or _is_of(result, stored))
         return None
 
-    def _messages(self) -> Commands | None:
-        """Return the commands that publish the calls, if that Redis has the results too."""
-        run, server = self.run, server_of_results(self.run.task.backend)
+    def _messages(self, server: Server) -> Commands | None:
+        """Return the commands that publish the calls, if *server* has the messages too."""
+        run = self.run
         with guard.logged(logger, "run %s: no message could be made", run.run.id):
             messages = messages_of(run.app, self.record, Outcome.SUCCESS, uuid4().hex)
-            if server is not None and len(messages) == len(self.record.calls):
+            if len(messages) == len(self.record.calls):
                 return broker.capture(run.app, messages, server)
         return None
 
