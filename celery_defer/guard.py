@@ -6,11 +6,13 @@ An ``except Exception`` would swallow it, and the task would run on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from logging import Logger
-from typing import TypeGuard, TypeVar, overload
+from functools import partial
+from traceback import print_exc
+from typing import Any, TypeGuard, TypeVar, overload
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
@@ -18,6 +20,16 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _Errors = type[Exception] | tuple[type[Exception], ...]
+
+
+def logger(name: str) -> logging.Logger:
+    """Return the logger with this name, whose handlers may raise without ending its caller.
+
+    They are the project's: one that sends warnings over the network, say.
+    """
+    own: Any = logging.getLogger(name)
+    own.handle = partial(_handle, own.handle)  # logging.Logger.handle: its filters and handlers
+    return own  # type: ignore[no-any-return]
 
 
 @overload
@@ -35,7 +47,7 @@ def attempt(make: Callable[[], T], default: D | None = None) -> T | D | None:
 
 
 def logged(
-    logger: Logger, message: str, *args: object, unless: _Errors = ()
+    logger: logging.Logger, message: str, *args: object, unless: _Errors = ()
 ) -> AbstractContextManager[None, bool]:
     """Log an error of the block with its traceback, and go on after the block.
 
@@ -62,7 +74,7 @@ def translated(
 
 @dataclass(frozen=True, slots=True)
 class _Logged:
-    logger: Logger
+    logger: logging.Logger
     message: str
     args: tuple[object, ...]
     unless: _Errors
@@ -87,6 +99,16 @@ class _Translated:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if _is_handled(error, self.unless):
             raise self.make_error(error) from error
+
+
+def _handle(handle: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:
+    try:
+        handle(record)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        if logging.raiseExceptions:  # as logging.Handler.handleError does
+            print_exc()
 
 
 def _is_handled(error: BaseException | None, unless: _Errors) -> TypeGuard[Exception]:

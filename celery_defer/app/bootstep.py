@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any
 
 from celery import bootsteps
 
+from celery_defer import guard
 from celery_defer.app.revoked import Revoked
 from celery_defer.broker import MainConnections
 from celery_defer.current import extension_of
@@ -15,7 +15,7 @@ from celery_defer.outbox import Relay
 from celery_defer.run import listeners
 from celery_defer.store import Store
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 # How long a worker that stops may wait for its relay.
 _LONGEST_REST = 1.0

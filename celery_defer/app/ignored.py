@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
@@ -11,7 +10,9 @@ from celery.app import trace
 from celery.exceptions import Ignore
 from celery.states import IGNORED
 
-logger = logging.getLogger(__name__)
+from celery_defer import guard
+
+logger = guard.logger(__name__)
 
 
 class Ignored(Ignore):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -16,7 +15,7 @@ from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_c
 from celery_defer.steps import load_steps, restore, suspended
 from celery_defer.store import Claim, Store
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 # The transports that mark redeliveries; kombu's others do not.
 _MARKING = frozenset(

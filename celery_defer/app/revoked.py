@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery.worker import state
 
+from celery_defer import guard
 from celery_defer.ids import RunId
 from celery_defer.outbox import cancel_run
 from celery_defer.store import Store
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 
 class Revoked:

@@ -6,7 +6,6 @@ changes it. Decision 22 lists the modules that rely on other parts of Celery.
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
 from celery_defer.run import find as find_run
 from celery_defer.steps import report_to_invoker
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 # Re-entrant: finding a declaration may finalize the app, whose handlers may run a task.
 _wrapping = threading.RLock()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from celery_defer.broker.sender import Sender
 from celery_defer.commands import Commands, Server
 from celery_defer.ids import RunId
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 _Errors = tuple[type[Exception], ...]
 

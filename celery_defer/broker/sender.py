@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery_defer import guard
@@ -11,7 +10,7 @@ from celery_defer.broker.message import Message
 from celery_defer.broker.template import TemplateSet, is_replaced, write
 from celery_defer.current import extension_of
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 # The parameters of celery.app.amqp.AMQP.as_task_v2 that are written into the message. The other
 # publishing options say where it goes.

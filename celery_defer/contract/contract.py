@@ -20,8 +20,10 @@ from celery_defer.contract.arguments import Arguments, Layout, SchemaLayout, Sig
 from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import ContractError, PayloadError
 
-# With fewer brackets, nothing is nested too deep for a JSON reader.
+# With fewer brackets nothing is nested too deep for a JSON reader, and with fewer characters no
+# number has too many digits.
 _DEEP = 100
+_LONG = 4_300
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class Contract:
             lambda error: PayloadError(f"payload of {self.task} is not JSON: {error}")
         ):
             json = self.payload.dump(value, warnings="warn")
-            if json.count("[") + json.count("{") > _DEEP:
-                from_json(json)  # pydantic writes what is nested deeper than it reads
+            if len(json) > _LONG or json.count("[") + json.count("{") > _DEEP:
+                from_json(json)  # pydantic writes what it does not read
             return self.layout.carry(json.encode())
 
     def unpack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:

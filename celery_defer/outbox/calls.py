@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from celery_defer import ids
+from celery_defer import guard, ids
 from celery_defer.contract import Deferrable, P, deferrable, name_of
 from celery_defer.errors import (
     DeferError,
@@ -18,12 +17,13 @@ from celery_defer.errors import (
     NotDeferredError,
 )
 from celery_defer.model import Call, CallState, Options
+from celery_defer.outbox import records
 from celery_defer.outbox.cancel import abort_from
 from celery_defer.outbox.publish import publish_now
 from celery_defer.run import Scope, current
 from celery_defer.text import safe_repr
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -129,7 +129,10 @@ def _checked(
             f"the payload has {len(payload)} bytes; "
             f"defer_max_payload_bytes = {parent.settings.max_payload_bytes} is the limit"
         )
-    return Call(id, function.contract.task, payload, parent.now(), function.options)
+    call = Call(id, function.contract.task, payload, parent.now(), function.options)
+    if call.options.model_fields_set:
+        records.check(call)
+    return call
 
 
 def _used(call: Call) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery.app.task import Context
@@ -18,7 +17,7 @@ from celery_defer.outbox.parked import ParkedRun
 from celery_defer.run import Scope, report_revoked
 from celery_defer.store import Store
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 #: The owner of aborted runs; no publication has this token.
 NOBODY = "aborted"

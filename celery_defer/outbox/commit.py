@@ -6,7 +6,6 @@ the calls are staged before Celery stores the result, and published after it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
@@ -25,7 +24,7 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope, commands_of, find, hook_results, server_of_results
 from celery_defer.store import Leased
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 # Messages that go with a result delay it, so there is a limit.
 _MOST_CALLS = 1_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from celery_defer import broker, guard
@@ -17,7 +16,7 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope, report_without_run
 from celery_defer.store import Leased, Store
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 
 def publish(parent: Scope, outcome: Outcome) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from celery_defer.errors import RecordError, UnknownRecordError
+from celery_defer import guard
+from celery_defer.errors import OptionError, RecordError, UnknownRecordError
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Outcome
 from celery_defer.outbox import parked
@@ -86,6 +87,14 @@ def unpack(id: RunId, body: bytes) -> Record:
     if tag[:1] in _KINDS and len(tag) > 1:
         raise UnknownRecordError
     raise RecordError(f"the record cannot be read: it begins with {body[:20]!r}")
+
+
+def check(call: Call) -> None:
+    """Raise OptionError for a call that would make its whole record unreadable."""
+    with guard.translated(
+        lambda error: OptionError(f"the options of {call.task} are not JSON: {error}")
+    ):
+        from_json(to_json({"calls": [call.as_json()]}))  # nested as in the record
 
 
 def is_parked(body: bytes) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from celery.states import FAILURE
 
+from celery_defer import guard
 from celery_defer.broker import is_there
 from celery_defer.current import extension_of
 from celery_defer.errors import RecordError
@@ -31,7 +31,7 @@ from celery_defer.outbox.wake import wake
 from celery_defer.settings import Settings
 from celery_defer.store import Leased, SentEvent, Store
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 #: How many records a tick leases, and for how many seconds.
 LIMIT = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Scope
 from celery_defer.store import Leased
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 _DAY = 86_400.0
 

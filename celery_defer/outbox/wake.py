@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from celery_defer.outbox.messages import wake_up
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.store import Leased, Store
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 #: Seconds that the holder of a lease has to publish a parked run; then a relay does.
 LEASE = 10.0

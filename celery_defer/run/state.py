@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -20,7 +19,7 @@ from celery_defer.run import listeners
 from celery_defer.run.results import commands_of, server_of_results
 from celery_defer.run.scope import Scope
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 _EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}
 # A run with thousands of refused calls has made one mistake, not thousands.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celery_defer import ids
+from celery_defer import guard, ids
 from celery_defer.contract import JsonType, returns
 from celery_defer.errors import EventError, IdError, NotDeferredError, PayloadError, StepError
 from celery_defer.run import Failure, Memo, Phase, Scope, current, find
@@ -19,7 +18,7 @@ from celery_defer.steps.replay import Note, Replay
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 _MOST_DETOURS = 3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any
@@ -38,7 +37,7 @@ from celery_defer.store import (
     match,
 )
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 _OF_THE_MESSAGE = frozenset(
     {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,21 @@ def test_a_time_limit_a_suspension_and_an_interrupt_always_get_through(
 
     assert raised.value is error
     assert not caplog.records
+
+
+def test_every_logger_of_the_package_is_guarded() -> None:
+    package = Path(guard.__file__).parent
+    own = [path.name for path in package.rglob("*.py") if "getLogger" in path.read_text()]
+
+    assert own == ["guard.py"]
+
+
+def test_a_soft_time_limit_in_a_log_handler_gets_through() -> None:
+    def handle(record: logging.LogRecord) -> bool:
+        raise SoftTimeLimitExceeded
+
+    log = guard.logger("limited")
+    log.addFilter(handle)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        log.warning("it takes too long")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -9,8 +10,17 @@ import pytest
 from celery import Celery
 from pydantic import BaseModel
 
-from celery_defer import Defer, DeferError, IdError, NotDeferredError, PayloadError, defer, deferred
-from tests.support.inside import Worker, parent_of
+from celery_defer import (
+    Defer,
+    DeferError,
+    IdError,
+    NotDeferredError,
+    PayloadError,
+    defer,
+    deferred,
+    run_id,
+)
+from tests.support.inside import WatchedStore, Worker, ids_of, parent_of
 
 
 def test_a_payload_nested_too_deep_for_json_readers_is_skipped(
@@ -31,6 +41,69 @@ def test_a_payload_nested_too_deep_for_json_readers_is_skipped(
     assert good is None
     assert "is not JSON" in bad
     assert len(worker.published()) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, -(10**5000), [1, [10**5000]], {"n": 10**5000}],
+    ids=["number", "negative", "nested", "named"],
+)
+def test_a_number_of_too_many_digits_does_not_take_the_other_calls_with_it(
+    value: Any, run: Any, app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    @deferred(app)
+    def take(value: Any) -> None: ...
+
+    def body() -> Any:
+        return [defer("good", take, 1).skipped, defer("bad", take, value).skipped]
+
+    good, bad = run(body).get()
+
+    assert good is None
+    assert "is not JSON" in bad
+    assert ids_of(worker.published()) == ["good"]
+    assert store.quarantined() == []
+
+
+@pytest.mark.parametrize(
+    "headers", [{"n": 10**5000}, {"name": "\ud800"}, {"\ud800": 1}], ids=["number", "value", "key"]
+)
+def test_a_header_that_is_not_json_does_not_take_the_other_calls_with_it(
+    headers: Any, run: Any, receipt: Any, worker: Worker, store: WatchedStore
+) -> None:
+    def body() -> Any:
+        defer("good", receipt, 1)
+        return defer("bad", receipt.with_options(headers=headers), 2).skipped
+
+    result = run(body)
+
+    assert "are not JSON" in result.get()
+    assert ids_of(worker.published()) == ["good"]
+    assert worker.app.AsyncResult(run_id(result.id, "bad")).state == "SKIPPED"
+
+
+class RudeHandler(logging.Handler):
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise OSError("the log server is away")
+
+
+def test_a_log_handler_that_raises_does_not_fail_the_parent(
+    run: Any, receipt: Any, worker: Worker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> Any:
+        defer("good", receipt, 1)
+        return defer("bad", receipt, "no number").skipped
+
+    handler, ours = RudeHandler(), logging.getLogger("celery_defer")
+    ours.addHandler(handler)
+    try:
+        result = run(body)
+    finally:
+        ours.removeHandler(handler)
+
+    assert "order_id" in result.get()
+    assert ids_of(worker.published()) == ["good"]
+    assert "the log server is away" in capsys.readouterr().err
 
 
 def test_many_bad_calls_do_not_wait_for_a_broker_one_by_one() -> None:
