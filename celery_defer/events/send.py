@@ -77,4 +77,4 @@ def _event(
         )
     head = to_json({"id": event_id, "name": name, "at": now}).decode()
     result = f'{head[:-1]},"data":{json}}}'
-    return SentEvent(unique, name, now, Memo(result).pack(), id is not None)
+    return SentEvent(unique, name, now, Memo(result, kind="wait_for_event").pack(), id is not None)

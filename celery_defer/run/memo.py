@@ -27,15 +27,22 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """A step's outcome, and the calls that its function deferred; ``result`` is JSON."""
+    """A step's outcome, and the calls that its function deferred; ``result`` is JSON.
+
+    ``kind`` is the method of ``step`` that it is the memo of; a call that a body published at once
+    has none, and earlier versions of the package wrote none.
+    """
 
     result: str = "null"
     failure: Failure | None = None
     calls: tuple[Call, ...] = ()
+    kind: str = ""
 
     def pack(self) -> bytes:
         """Return the memo as JSON."""
         fields: dict[str, Any] = {"result": self.result}
+        if self.kind:
+            fields["kind"] = self.kind
         if self.failure:
             fields["failure"] = asdict(self.failure)
         if self.calls:
@@ -54,4 +61,4 @@ class Memo:
 _adapter = TypeAdapter(Memo)
 
 #: The memo of a wait that has timed out.
-NOTHING = Memo()
+NOTHING = Memo(kind="wait_for_event")

@@ -57,10 +57,10 @@ class Steps:
         >>> charge = step.run("charge", gateway.charge, order.id, retries=3)
         """
         retries = kwargs.pop("retries", 0)
-        one = begin(id)
+        one = begin(id, "run")
         check(one, fn, retries)
         kind = returns.of_function(fn)
-        memo = one.memo() or attempt(one, partial(fn, *args, **kwargs), kind, retries)
+        memo = one.memo or attempt(one, partial(fn, *args, **kwargs), kind, retries)
         return one.result(memo, kind)  # type: ignore[no-any-return]
 
     def sleep(self, id: str, duration: Duration) -> None:
@@ -68,7 +68,7 @@ class Steps:
 
         >>> step.sleep("a week", "7d")
         """
-        one = begin(id)
+        one = begin(id, "sleep")
         _sleep_until(one, one.scope.now() + durations.seconds(id, duration))
 
     def sleep_until(self, id: str, at: datetime) -> None:
@@ -76,7 +76,7 @@ class Steps:
 
         >>> step.sleep_until("opening", datetime(2030, 1, 1, 9, tzinfo=timezone.utc))
         """
-        one = begin(id)
+        one = begin(id, "sleep")
         _sleep_until(one, durations.moment(id, at, one.scope.now()))
 
     @overload
@@ -108,7 +108,7 @@ class Steps:
         ...     "purchase", purchase, timeout="7d", match={"order_id": order.id}
         ... )
         """
-        return wait_for_event(begin(id), event, timeout, match)
+        return wait_for_event(begin(id, "wait_for_event"), event, timeout, match)
 
     @overload
     def send_event(self, id: str, event: Event[T], data: T) -> int: ...
@@ -121,7 +121,7 @@ class Steps:
 
         >>> step.send_event("shipped", "order/shipped", {"order_id": order.id})
         """
-        one = begin(id)
+        one = begin(id, "send_event")
         unique = ids.run_id(one.scope.run.id, f"event:{one.key}")
 
         def send() -> int:
@@ -132,7 +132,7 @@ class Steps:
                 raise StoreAwayError(f"step {one.key!r}: {error}") from error
 
         kind = returns.of_function(send)
-        return int(one.result(one.memo() or attempt(one, send, kind), kind))
+        return int(one.result(one.memo or attempt(one, send, kind), kind))
 
     def invoke(self, id: str, task: Deferrable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a deferred function as a run of its own, wait for its end, and return its result.
@@ -142,7 +142,7 @@ class Steps:
 
         >>> invoice = step.invoke("invoice", make_invoice, order_id=order.id)
         """
-        return invoke(begin(id), task, args, kwargs)  # type: ignore[no-any-return]
+        return invoke(begin(id, "invoke"), task, args, kwargs)  # type: ignore[no-any-return]
 
 
 def _sleep_until(step: Step, at: float) -> None:

@@ -74,7 +74,7 @@ def _failed(step: Step, error: Exception, retries: int) -> Memo:
     if is_final:
         step.keep(Memo(failure=failure))
     else:  # stored with the next step, or when the run parks, if the body catches it
-        step.replay.pending[step.key] = Memo(failure=failure).pack()
+        step.replay.pending[step.key] = step.pack(Memo(failure=failure))
     if replayed is None:
         raise step.error(failure) from as_cause(error)
     if is_final:

@@ -23,8 +23,8 @@ logger = guard.logger(__name__)
 _MOST_DETOURS = 3
 
 
-def begin(id: str) -> Step:
-    """Begin the next step with this id in the run in progress."""
+def begin(id: str, kind: str) -> Step:
+    """Begin the next step with this id in the run in progress; *kind* is its method of ``step``."""
     scope = find()
     if scope is not None and scope.ending.phase is Phase.PARKED:
         raise suspended(scope)
@@ -39,7 +39,10 @@ def begin(id: str) -> Step:
         )
     if replay.is_cancelled:
         raise cancelled(run)
-    return Step(run, replay, replay.key(id))
+    key = replay.key(id)
+    memo = replay.memo(key)
+    _check_kind(run, key, kind, memo or replay.note(key))
+    return Step(run, replay, key, kind, memo)
 
 
 def _check_id(id: object) -> None:
@@ -51,16 +54,29 @@ def _check_id(id: object) -> None:
         ) from None
 
 
+def _check_kind(run: Scope, key: str, kind: str, before: Memo | Note | None) -> None:
+    """Raise StepError if an earlier turn, of another version of the body, had another step here.
+
+    What that one has left would be read as if this one had: a sleep that is over as the timeout of
+    a wait, an event as what a function has returned.
+    """
+    if before is not None and before.kind not in ("", kind):
+        raise StepError(
+            f"step {key!r} of run {run.run.id} is step.{kind} now, and was step.{before.kind} when "
+            "the run came to it before: give the new step an id of its own",
+            key,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a run, in this turn."""
+    """One step of a run, in this turn; with a *memo* it was finished before."""
 
     scope: Scope
     replay: Replay
     key: str
-
-    def memo(self) -> Memo | None:
-        return self.replay.memo(self.key)
+    kind: str
+    memo: Memo | None
 
     @property
     def note(self) -> Note | None:
@@ -77,9 +93,12 @@ class Step:
 
     def keep(self, memo: Memo) -> Memo:
         """Store the step's memo; return it, or an earlier memo of the step if there is one."""
-        body = self._remember({**self.replay.pending, self.key: memo.pack()})
+        body = self._remember({**self.replay.pending, self.key: self.pack(memo)})
         self.replay.memos[self.key] = body
         return Memo.unpack(body)
+
+    def pack(self, memo: Memo) -> bytes:
+        return replace(memo, kind=self.kind).pack()
 
     def result(self, memo: Memo, kind: JsonType, prefix: str = "") -> Any:
         """Return the step's result, or raise its failure, with *prefix* in the message."""
@@ -105,9 +124,10 @@ class Step:
     def park(self, wait: Wait) -> bytes:
         """Park the run until *wait* is over, or return the memo of an event sent before."""
         self.check_waits()
-        wait = replace(wait, detours=self._detours())
+        attempt, turn, detours = self.scope.run.attempt, self.replay.turn, self._detours()
         self.keep_pending()
-        memo = park(self.scope, self.key, wait)
+        note = Note(wait.tries, attempt, turn, detours, self.kind)
+        memo = park(self.scope, self.key, wait, note)
         self.replay.memos[self.key] = memo
         return memo
 

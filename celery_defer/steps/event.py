@@ -21,7 +21,7 @@ def wait_for_event(
     with step.named():
         (name, kind), match = typed(event), wanted(event, values)
     longest = seconds(step.key, timeout)
-    memo = step.memo()
+    memo = step.memo
     if memo is None and step.note is not None:
         memo = _give_up(step, name, match)
     if memo is None:

@@ -37,7 +37,7 @@ def invoke(step: Step, task: object, args: Sequence[Any], kwargs: Mapping[str, A
     with step.named():
         name = deferrable(task).contract.task
         kind = returns.of_function(run.app.tasks[name].run)
-    child, memo = (run_id(run.run.id, _defer_id(step.key)), name), step.memo()
+    child, memo = (run_id(run.run.id, _defer_id(step.key)), name), step.memo
     if memo is None and step.note is None:
         step.check_waits()
         with step.named():
@@ -115,9 +115,10 @@ def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
     # The invoker's link to the run.
     link = Call(_defer_id(step), task, b"", run.now(), _PLAIN, CallState.PUBLISHED, step=step)
     if result.successful():
-        return Memo(returns.pack(step, returns.ANYTHING, result.result), calls=(link,))
+        json = returns.pack(step, returns.ANYTHING, result.result)
+        return Memo(json, calls=(link,), kind="invoke")
     error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
-    return Memo(failure=failure_of(error, is_final=True), calls=(link,))
+    return Memo(failure=failure_of(error, is_final=True), calls=(link,), kind="invoke")
 
 
 def _defer_id(step: str) -> str:

@@ -44,14 +44,14 @@ _OF_THE_MESSAGE = frozenset(
 )
 
 
-def park(run: Scope, step: str, wait: Wait) -> bytes:
-    """Park the run until *wait* is over.
+def park(run: Scope, step: str, wait: Wait, note: Note) -> bytes:
+    """Park the run until *wait* is over, with a *note* of the step.
 
     Raises Suspended, which ends the turn, or returns the memo of an event that was sent before.
     """
     check_chord(run, step, wait)
     store, replay = store_of(run), journal_of(run)
-    parking, report = _parking(run, replay, step, wait), _report(run, store, step, wait)
+    parking, report = _parking(run, replay, step, wait, note), _report(run, store, step, wait)
     arrival = _attempt(run, store, parking, wait, report)
     if arrival.verdict is Verdict.ARRIVED:
         if report is None:
@@ -117,7 +117,7 @@ def _attempt(
     return ask(run, parking.step, attempts)
 
 
-def _parking(run: Scope, replay: Replay, step: str, wait: Wait) -> Parking:
+def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> Parking:
     args, kwargs = run.arguments()
     record = ParkedRun(
         id=run.run.id,
@@ -144,7 +144,7 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait) -> Parking:
     return Parking(
         turn=replay.turn,
         step=step,
-        note=Note(wait.tries, run.run.attempt, replay.turn, wait.detours).pack(),
+        note=note.pack(),
         token=token_hex(4),  # unique in this run only
         body=body,
         due=due,

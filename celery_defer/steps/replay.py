@@ -17,17 +17,19 @@ from celery_defer.store import Recalled
 class Note:
     """What the store keeps, in JSON, of a step that parked its run.
 
-    How often the step was tried, in which attempt and turn of the run it parked, and how many
-    turns in a row the body had come to another step than the one that the run waited at.
+    How often the step was tried, in which attempt and turn of the run it parked, how many turns in
+    a row the body had come to another step than the one that the run waited at, and of which kind
+    the step is, as in its memo.
     """
 
     tries: int = 0
     attempt: int = 1
     turn: int = 0
     detours: int = 0
+    kind: str = ""
 
     def pack(self) -> bytes:
-        return to_json([self.tries, self.attempt, self.turn, self.detours])
+        return to_json([self.tries, self.attempt, self.turn, self.detours, self.kind])
 
     @classmethod
     def unpack(cls, body: bytes) -> Note:

@@ -23,7 +23,6 @@ class Wait:
     about: Mapping[str, Any] = field(default_factory=dict)
     #: How often the step was tried, if it is to be tried again.
     tries: int = 0
-    detours: int = 0
     subscription: Subscription | None = None
     child: tuple[str, str] | None = None
     look: float | None = None

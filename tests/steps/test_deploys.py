@@ -1,0 +1,112 @@
+"""What a changed body gets under the ids that an earlier version of it has used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_defer import StepError, step
+from celery_defer.run import Memo, find
+from celery_defer.steps import Note
+from celery_defer.testing import Simulation
+from tests.support.flaky import Declined, Flaky
+
+
+def double(n: int) -> int:
+    return 2 * n
+
+
+#: What the old version does under the id "x", and for how many seconds before it is replaced.
+OLD: dict[str, tuple[Callable[[Any], object], int]] = {
+    "run": (lambda _: step.run("x", double, 2), 0),
+    "run, to be tried again": (lambda _: step.run("x", Flaky(Declined()), retries=1), 0),
+    "sleep": (lambda _: step.sleep("x", 5), 0),
+    "sleep, over": (lambda _: step.sleep("x", 5), 9),
+    "wait_for_event": (lambda _: step.wait_for_event("x", "event", timeout="1h"), 0),
+    "wait_for_event, timed out": (lambda _: step.wait_for_event("x", "event", timeout=5), 9),
+    "send_event": (lambda _: step.send_event("x", "event"), 0),
+    "invoke": (lambda ship: step.invoke("x", ship, 1), 0),
+    "invoke, ended": (lambda ship: step.invoke("x", ship, 1), 9),
+}
+NEW: dict[str, Callable[[Any], object]] = {
+    "run": lambda _: step.run("x", double, 2),
+    "sleep": lambda _: step.sleep("x", 60),
+    "wait_for_event": lambda _: step.wait_for_event("x", "event", timeout=60),
+    "send_event": lambda _: step.send_event("x", "event"),
+    "invoke": lambda ship: step.invoke("x", ship, 1),
+}
+PAIRS = [(old, new) for old in OLD for new in NEW if old.partition(",")[0] != new]
+
+
+def deployed(app: Celery, sim: Simulation, old: Any, seconds: int, new: Any) -> Any:
+    """Run the old version for some seconds and then the new one to its end; return the run."""
+    versions = [old]
+
+    @app.task(name="parent", shared=False)
+    def parent() -> None:
+        versions[-1]()
+        step.sleep("until the deploy", "1d")
+
+    run = sim.run(parent)
+    if seconds:
+        sim.advance(seconds)
+    versions.append(new)
+    sim.send_event("event")
+    sim.advance("7d")
+    return run
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_an_id_that_becomes_another_kind_of_step_is_an_error_that_names_both(
+    app: Celery, sim: Simulation, ship: Any, old: str, new: str
+) -> None:
+    body, seconds = OLD[old]
+
+    run = deployed(app, sim, lambda: body(ship), seconds, lambda: NEW[new](ship))
+
+    assert type(run.exception) is StepError
+    assert run.exception.step == "x"
+    kinds = f"step 'x' of run {run.id} is step.{new} now, and was step.{old.partition(',')[0]}"
+    assert kinds in str(run.exception)
+
+
+@pytest.mark.parametrize("old", OLD)
+def test_an_id_that_stays_the_same_kind_of_step_goes_on(
+    app: Celery, sim: Simulation, ship: Any, old: str
+) -> None:
+    body, seconds = OLD[old]
+    new = NEW[old.partition(",")[0]]
+
+    run = deployed(app, sim, lambda: body(ship), seconds, lambda: new(ship))
+
+    assert run.state == "SUCCESS"
+
+
+def test_a_sleep_may_become_a_sleep_until(app: Celery, sim: Simulation) -> None:
+    opening = datetime(2100, 1, 1, tzinfo=timezone.utc)
+
+    run = deployed(app, sim, lambda: step.sleep("x", 5), 0, lambda: step.sleep_until("x", opening))
+
+    assert run.state == "SUCCESS"
+
+
+def test_what_a_release_before_has_left_is_read_and_is_of_any_kind(
+    app: Celery, sim: Simulation
+) -> None:
+    memo, note = Memo.unpack(b'{"result":"4"}'), Note.unpack(b"[2,1,0,0]")
+
+    assert (memo, note) == (Memo("4"), Note(tries=2))
+    run = deployed(app, sim, lambda: leave(memo), 0, lambda: step.run("x", double, 3))
+    assert run.state == "SUCCESS"
+
+
+def leave(memo: Memo) -> None:
+    """Store a memo as another release would."""
+    scope = find()
+    assert scope
+    assert scope.store
+    scope.store.remember(scope.run.id, {"x": memo.pack()}, 600)
