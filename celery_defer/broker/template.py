@@ -22,7 +22,8 @@ from celery_defer.current import extension_of
 _REPR_SIZE = 1024
 # And down to this depth of brackets (task_repr_maxlevels).
 _REPR_LEVELS = 3
-# The options that define a kind. Celery makes a message with any other.
+# The options that define a kind, but the address for replies, which is written for each message.
+# Celery makes a message with any other.
 _OF_A_KIND = frozenset(
     {"retries", "reply_to", "replaced_task_nesting", "origin", "ignore_result", "priority"}
     | {"queue", "exchange", "routing_key", "time_limit", "soft_time_limit", "shadow"}
@@ -80,7 +81,8 @@ class TemplateSet:
                 self._shared.default_queue,
                 message.task,
                 None if target is None else target.ignore_result,
-                frozenset(options.items()),
+                frozenset(option for option in options.items() if option[0] != "reply_to"),
+                "reply_to" in options,
                 frozenset(message.headers),
             )
         return None
@@ -122,6 +124,8 @@ def write(message: Message, template: Wire) -> Wire:
         **message.headers,
     }
     properties = {**template.properties, "correlation_id": message.id}
+    if "reply_to" in message.options:
+        properties["reply_to"] = message.options["reply_to"] or ""
     return Wire(payload[:-1] + _EMBED, headers, properties, template.route)
 
 

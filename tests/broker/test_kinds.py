@@ -70,6 +70,17 @@ def test_what_celery_has_made_is_the_template_of_the_next(app: Celery) -> None:
     assert other.route == "queue"
 
 
+def test_messages_with_other_addresses_for_replies_share_a_template(app: Celery) -> None:
+    message = a_message(options={"reply_to": "you"})
+    templates = TemplateSet(app, OneMessage(a_wire()))
+    templates.learn(templates.kind_of(a_message()), a_message(), a_wire().headers.keys(), QUEUE)
+
+    wire = templates.find(templates.kind_of(message))
+
+    assert wire is not None
+    assert write(message, wire).properties["reply_to"] == "you"
+
+
 @pytest.mark.parametrize(
     "wire",
     [
@@ -134,7 +145,7 @@ def test_a_message_with_more_than_a_place_to_go_to_is_of_no_kind(
         {"options": {**OPTIONS, "priority": 3}},
         {"options": {**OPTIONS, "queue": "slow"}},
         {"options": {**OPTIONS, "time_limit": 3}},
-        {"options": {"reply_to": "you"}},
+        {"options": {}},
     ],
 )
 def test_what_travels_otherwise_is_of_another_kind(app: Celery, changes: dict[str, Any]) -> None:
