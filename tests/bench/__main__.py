@@ -11,14 +11,18 @@ from pathlib import Path
 
 from tests.bench.figures import Figure
 from tests.bench.measures import FULL, MEASURES, QUICK, Size
-from tests.bench.site import Site, rabbitmq_sites, redis_site
+from tests.bench.site import Site, apart_site, rabbitmq_sites, redis_site
 from tests.bench.table import as_json, as_table
 
 
 def main() -> None:
     options = _options()
     with ExitStack() as stack:
-        sites = [stack.enter_context(redis_site()), *stack.enter_context(rabbitmq_sites())]
+        sites = [
+            stack.enter_context(redis_site()),
+            stack.enter_context(apart_site()),
+            *stack.enter_context(rabbitmq_sites()),
+        ]
         chosen = [site for site in sites if site.name.startswith(options.broker or "")]
         size = QUICK if options.quick else FULL
         figures = list(_measured(chosen, options.only or list(MEASURES), size))
@@ -35,7 +39,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute's worth, with few rounds")
     parser.add_argument("--only", action="append", choices=MEASURES, help="may be repeated")
-    parser.add_argument("--broker", choices=["redis", "rabbitmq"])
+    parser.add_argument("--broker", choices=["redis", "two redis", "rabbitmq"])
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="to FILE, or instead of the table"
     )

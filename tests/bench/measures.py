@@ -53,7 +53,7 @@ def costs(site: Site, size: Size) -> Iterator[Figure]:
     """What 1, 10 and 100 follow-ups take of their parent: in the body, and in all."""
     body, added = _costs(site, size.costs)
     on_redis = site.name == "redis"
-    targets = _TARGETS[site.name]
+    targets = _TARGETS.get(site.name, {})
     for count in COUNTS:
         target = at_most(1 / 50) if on_redis and count == 100 else None
         yield Figure.of(

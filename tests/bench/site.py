@@ -15,7 +15,7 @@ from kombu import Connection
 from tests.support.rabbitmq import RABBITMQ as LOCAL
 from tests.support.redis import durable, own_database, running
 
-__all__ = ["RABBITMQ", "Site", "own_site", "rabbitmq_sites", "redis_site"]
+__all__ = ["RABBITMQ", "Site", "apart_site", "own_site", "rabbitmq_sites", "redis_site"]
 
 RABBITMQ = os.environ.get("DEFER_RABBITMQ_URL", f"{LOCAL}//")
 _numbers = count(1)
@@ -37,10 +37,14 @@ class Site:
         """Answer a name that no other queue of the broker has."""
         return f"defer-bench-{os.getpid()}-{next(_numbers)}-{use}"
 
+    @property
+    def is_on_redis(self) -> bool:
+        return self.broker.startswith("redis")
+
     def purge(self, queue: str) -> None:
         """Drop the messages of *queue*."""
-        if self.broker == self.database:
-            with redis.Redis.from_url(self.database) as client:
+        if self.is_on_redis:
+            with redis.Redis.from_url(self.broker) as client:
                 client.delete(queue)
             return
         with Connection(self.broker) as connection:
@@ -48,7 +52,7 @@ class Site:
 
     def delete(self, queue: str) -> None:
         """Take *queue* and the exchange of its name away; Redis forgets them with the database."""
-        if self.broker == self.database:
+        if self.is_on_redis:
             return
         with Connection(self.broker) as connection:
             connection.channel().queue_delete(queue)
@@ -59,6 +63,13 @@ class Site:
 def redis_site() -> Iterator[Site]:
     with own_database() as database:
         yield Site("redis", database, database, database)
+
+
+@contextmanager
+def apart_site() -> Iterator[Site]:
+    """Start a second Redis for the messages; the results stay in the first."""
+    with own_database() as database, running() as server:
+        yield Site("two redis", f"{server.url}/0", database, database)
 
 
 @contextmanager
