@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery_defer import guard
-from celery_defer.contract import Contract
+from celery_defer.contract import Deferrable
 from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
 from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
@@ -79,16 +79,20 @@ def perform(
 
 
 def unpack(
-    run: Scope, contract: Contract, args: Sequence[Any], kwargs: Mapping[str, Any]
+    run: Scope,
+    read: Callable[[Any], Deferrable[..., Any]],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the function's arguments, parsed from those of the message; raise PayloadError.
 
-    A run that was not deferred, but sent by ``delay`` or by name, gets its arguments unchanged.
+    *read* returns what ``defer`` takes of a task, or raises ContractError. A run that was not
+    deferred, but sent by ``delay`` or by name, gets its arguments unchanged.
     """
     if run.is_unpacked or run.header is None:
         return args, kwargs
     run.is_unpacked = True
-    return contract.unpack(args, kwargs)
+    return read(run.task).contract.unpack(args, kwargs)
 
 
 def _claim(run: Scope, store: Store, token: str) -> Claim:

@@ -21,7 +21,7 @@ from celery_defer import guard
 from celery_defer.app import receive
 from celery_defer.app.ignored import Ignored, exception_info, ignored
 from celery_defer.contract import Deferrable, deferrable, find
-from celery_defer.errors import Cancelled, StoreAwayError, Suspended
+from celery_defer.errors import Cancelled, ContractError, StoreAwayError, Suspended
 from celery_defer.model import HEADER, Outcome
 from celery_defer.outbox import publish
 from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
@@ -172,7 +172,10 @@ def _wrap_function(task: Any) -> None:
     declaration = find(task)
     if declaration is None:
         return
-    contract = declaration.read(task).contract
+    try:
+        declaration.read(task)  # before the pool forks
+    except ContractError as error:
+        logger.warning("%s; each defer of it is skipped", error)
     attribute = "_orig_run" if hasattr(task, "_orig_run") else "run"
     function = getattr(task, attribute)
 
@@ -180,7 +183,9 @@ def _wrap_function(task: Any) -> None:
     def run(*args: Any, **kwargs: Any) -> Any:
         scope = find_run()
         if scope is not None and scope.task is task:
-            args, kwargs = receive.unpack(scope, contract, args, kwargs)  # type: ignore[assignment]
+            args, kwargs = receive.unpack(  # type: ignore[assignment]
+                scope, declaration.read, args, kwargs
+            )
         return function(*args, **kwargs)
 
     setattr(task, attribute, run)
