@@ -175,7 +175,7 @@ def _wrap_function(task: Any) -> None:
     try:
         declaration.read(task)  # before the pool forks
     except ContractError as error:
-        logger.warning("%s; each defer of it is skipped", error)
+        logger.warning("each defer of %s is skipped: %s", task.name, error)
     attribute = "_orig_run" if hasattr(task, "_orig_run") else "run"
     function = getattr(task, attribute)
 

@@ -9,7 +9,14 @@ from typing import Any
 
 from celery_defer import guard, ids
 from celery_defer.contract import JsonType, returns
-from celery_defer.errors import EventError, IdError, NotDeferredError, PayloadError, StepError
+from celery_defer.errors import (
+    EventError,
+    IdError,
+    LimitError,
+    NotDeferredError,
+    PayloadError,
+    StepError,
+)
 from celery_defer.run import Failure, Memo, Phase, Scope, current, find
 from celery_defer.steps.failure import exception_of
 from celery_defer.steps.park import cancelled, park, suspended
@@ -87,7 +94,7 @@ class Step:
         """Put the step's id into errors about its arguments."""
         try:
             yield
-        except (EventError, NotDeferredError, PayloadError) as error:
+        except (EventError, LimitError, NotDeferredError, PayloadError) as error:
             error.args = (f"step {self.key!r}: {error}", *error.args[1:])
             raise
 
