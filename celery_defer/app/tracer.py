@@ -79,10 +79,10 @@ def _wrap_build_tracer(build: Any, extension_of: ExtensionOf) -> Callable[..., A
         if extension is None:
             return build(name, task, *args, **kwargs)
         with _wrapping:
-            if "_defer_wrapped" not in vars(task):
-                _wrap_function(task)
+            if "_defer_has_contract" not in vars(task):
+                has_contract = _wrap_function(task)
                 _wrap_body(task)
-                task._defer_wrapped = True
+                task._defer_has_contract = has_contract
         return _wrap_trace_task(build(name, task, *args, **kwargs), task, extension)
 
     build_tracer._defer_wrapped = True  # type: ignore[attr-defined]
@@ -94,9 +94,12 @@ def _wrap_trace_task(
 ) -> Callable[..., Any]:
     """Open a scope for each run: celery.app.trace.build_tracer.<locals>.trace_task."""
     settings, store = extension.settings, extension.store
+    has_contract = task._defer_has_contract
 
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         facts = request if request and "id" in request else {**(request or {}), "id": uuid}
+        if not has_contract and HEADER in facts:  # not ours: nobody can defer this task
+            facts = {name: fact for name, fact in facts.items() if name != HEADER}
         scope = Scope(task, facts, settings, store)
         scope.is_claimed = HEADER in facts or WAKE in facts
         if scope.is_claimed and receive.is_duplicate(scope):
@@ -163,15 +166,15 @@ def _retry(scope: Scope, error: Exception) -> Any:
     return scope.task.retry(exc=error, countdown=backoff, max_retries=retries + 1)
 
 
-def _wrap_function(task: Any) -> None:
-    """Call `receive.unpack` before the function of a deferred task.
+def _wrap_function(task: Any) -> bool:
+    """Call `receive.unpack` before the function of a deferred task; return whether it is one.
 
     It is the innermost wrapper: celery.app.autoretry.add_autoretry_behaviour keeps the function
     as `_orig_run` and retries what it raises, so `autoretry_for` holds for a PayloadError too.
     """
     declaration = find(task)
     if declaration is None:
-        return
+        return False
     try:
         declaration.read(task)  # before the pool forks
     except ContractError as error:
@@ -189,6 +192,7 @@ def _wrap_function(task: Any) -> None:
         return function(*args, **kwargs)
 
     setattr(task, attribute, run)
+    return True
 
 
 def _with_options(self: Any, **options: Any) -> Deferrable[..., Any]:

@@ -173,7 +173,7 @@ class Step:
         if run.is_eager or store is None:
             memo = memos[self.key]
         else:
-            keeps = run.settings.claim_keeps
+            keeps = run.settings.run_keeps
             memo = ask(run, self.key, lambda: store.remember(run.run.id, memos, keeps))
         if not memo:
             raise cancelled(run)

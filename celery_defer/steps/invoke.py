@@ -59,7 +59,7 @@ def report_to_invoker(run: Scope) -> None:
     # By the time the invoker looks, the result may have expired.
     memo = _outcome(run, step, (run.run.id, run.task.name))
     if memo is not None:
-        run.store.remember(id, {step: memo.pack()}, run.settings.claim_keeps)
+        run.store.remember(id, {step: memo.pack()}, run.settings.run_keeps)
     lease = run.store.arrive(id, step, now, now + LEASE)
     if lease is not None:
         wake(run.app, run.store, [lease])
