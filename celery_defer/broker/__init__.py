@@ -1,7 +1,6 @@
 """Messages to Celery's broker, many at once."""
 
 from celery_defer.broker.delivery import Delivery
-from celery_defer.broker.encoding import dumps, loads
 from celery_defer.broker.message import Message
 from celery_defer.broker.pool import MainConnections
 from celery_defer.broker.publish import capture, is_there, send
@@ -11,8 +10,6 @@ __all__ = [
     "MainConnections",
     "Message",
     "capture",
-    "dumps",
     "is_there",
-    "loads",
     "send",
 ]

@@ -14,9 +14,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from celery_defer import guard
 from celery_defer.broker.batch import Batch
-from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Wire
 from celery_defer.commands import Commands, database_of, server_of
+from celery_defer.encoding import dumps
 
 
 class Capture(Batch):

@@ -14,9 +14,9 @@ from celery.utils.saferepr import saferepr
 from pydantic_core import from_json
 
 from celery_defer.broker.batch import Batch
-from celery_defer.broker.encoding import dumps
 from celery_defer.broker.message import Message, Wire
 from celery_defer.current import extension_of
+from celery_defer.encoding import dumps
 
 # Celery shows arguments up to this length (celery.app.amqp.AMQP.argsrepr_maxsize).
 _REPR_SIZE = 1024

@@ -11,10 +11,12 @@ from typing import Any, Protocol
 from pydantic_core import from_json, to_json
 from typing_extensions import is_typeddict
 
-from celery_defer.contract.fit import fits
 from celery_defer.errors import ContractError, PayloadError
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+
+#: Annotations that say no more than none.
+ANYTHING = (Any, object)
 
 
 class Layout(Protocol):
@@ -26,11 +28,16 @@ class Layout(Protocol):
     def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Return the payload value of a message; raise PayloadError."""
 
-    def spread(self, value: Any) -> Arguments:
-        """Return the arguments that pass *value* to the function."""
+    @property
+    def untyped(self) -> frozenset[str]:
+        """The parts of a payload that may be anything, so that nothing is checked or changed."""
         ...
 
-    def carry(self, value: bytes) -> bytes:
+    def spread(self, value: Any, count: int) -> Arguments:
+        """Return the arguments that pass *value* to the function, *count* of them by position."""
+        ...
+
+    def carry(self, value: bytes, count: int) -> bytes:
         """Return ``[args, kwargs]`` of a message as JSON, from the JSON of a value."""
         ...
 
@@ -43,27 +50,18 @@ class SchemaLayout:
     schema: str
     fields: frozenset[str] | None
     keyword: str | None
+    untyped: frozenset[str] = frozenset()
 
     @classmethod
-    def of(
-        cls, task: str, schema: Any, parameters: Sequence[Parameter], hints: Mapping[str, Any]
-    ) -> SchemaLayout:
-        name = getattr(schema, "__name__", str(schema))
+    def of(cls, task: str, schema: Any, parameters: Sequence[Parameter]) -> SchemaLayout:
         required = [p for p in parameters if p.default is Parameter.empty] or parameters[:1]
         if len(required) != 1 or required[0].kind is Parameter.VAR_KEYWORD:
             names = ", ".join(p.name for p in parameters) or "none"
             raise ContractError(
                 f"{task} has a schema, so its function takes one payload parameter; it has: {names}"
             )
-        payload = required[0]
-        annotation = hints.get(payload.name, Any)
-        if payload.kind is not Parameter.VAR_POSITIONAL and not fits(annotation, schema):
-            raise ContractError(
-                f"{task} has the schema {name}, but its parameter is {payload}: annotate it as "
-                f"{payload.name}: {name}, or leave the schema out"
-            )
-        keyword = payload.name if payload.kind is Parameter.KEYWORD_ONLY else None
-        return cls(task, name, _field_names(schema), keyword)
+        keyword = required[0].name if required[0].kind is Parameter.KEYWORD_ONLY else None
+        return cls(task, getattr(schema, "__name__", str(schema)), _field_names(schema), keyword)
 
     def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if args:
@@ -85,10 +83,10 @@ class SchemaLayout:
             return args[0]
         raise PayloadError(f"message of {self.task} does not carry one {self.schema}")
 
-    def spread(self, value: Any) -> Arguments:
+    def spread(self, value: Any, count: int) -> Arguments:  # noqa: ARG002  # there is but one
         return ((), {self.keyword: value}) if self.keyword else ((value,), {})
 
-    def carry(self, value: bytes) -> bytes:
+    def carry(self, value: bytes, count: int) -> bytes:  # noqa: ARG002
         if self.keyword:
             return b"[[],{%b:%b}]" % (to_json(self.keyword), value)
         return b"[[%b],{}]" % value
@@ -99,6 +97,7 @@ class SignatureLayout:
     """The caller passes the function's own arguments; the payload maps each name to its value.
 
     Values of ``*args`` and ``**kwargs`` are under these two keys, which no parameter can have.
+    What was passed by position arrives by position, because a task's own ``__call__`` may read it.
     """
 
     VAR_POSITIONAL = "*args"
@@ -110,9 +109,12 @@ class SignatureLayout:
     names: frozenset[str]
     has_var_positional: bool
     has_var_keyword: bool
+    untyped: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, task: str, parameters: Sequence[Parameter]) -> SignatureLayout:
+    def of(
+        cls, task: str, parameters: Sequence[Parameter], hints: Mapping[str, Any]
+    ) -> SignatureLayout:
         kinds = [parameter.kind for parameter in parameters]
         only, either = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
         return cls(
@@ -124,26 +126,39 @@ class SignatureLayout:
             ),
             has_var_positional=Parameter.VAR_POSITIONAL in kinds,
             has_var_keyword=Parameter.VAR_KEYWORD in kinds,
+            untyped=frozenset(cls.key(p) for p in parameters if hints.get(p.name, Any) in ANYTHING),
         )
 
+    @classmethod
+    def key(cls, parameter: Parameter) -> str:
+        """Return the key under which the payload has the value of a parameter."""
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            return cls.VAR_POSITIONAL
+        return cls.VAR_KEYWORD if parameter.kind is Parameter.VAR_KEYWORD else parameter.name
+
     def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if self.positional_only and not self.has_var_keyword:
+            self._check_positional_only(kwargs)
         value = dict(kwargs) if not self.has_var_keyword else self._with_extra(kwargs)
         return {**value, **self._positional(args, kwargs)} if args else value
 
     sent = called
 
-    def spread(self, value: Any) -> Arguments:
+    def spread(self, value: Any, count: int) -> Arguments:
         named = dict(value)
         extra = named.pop(self.VAR_KEYWORD, {})
         rest = named.pop(self.VAR_POSITIONAL, [])
-        count = len(self.positional) if rest else self.positional_only
         args = [named.pop(name) for name in self.positional[:count] if name in named]
         return [*args, *rest], {**named, **extra}
 
-    def carry(self, value: bytes) -> bytes:
-        if self.positional_only or self.has_var_positional or self.has_var_keyword:
-            return to_json(self.spread(from_json(value)))
+    def carry(self, value: bytes, count: int) -> bytes:
+        if count or self.has_var_keyword:
+            return to_json(self.spread(from_json(value), count))
         return b"[[],%b]" % value
+
+    def _check_positional_only(self, kwargs: Mapping[str, Any]) -> None:
+        if named := [name for name in self.positional[: self.positional_only] if name in kwargs]:
+            raise PayloadError(f"{self.task} takes {', '.join(named)} by position only")
 
     def _with_extra(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         named = {key: item for key, item in kwargs.items() if key in self.names}

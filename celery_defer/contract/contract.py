@@ -6,9 +6,7 @@ import inspect
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from inspect import Parameter
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +16,15 @@ from pydantic_core import from_json, to_json
 from typing_extensions import NotRequired, TypedDict
 
 from celery_defer import guard
-from celery_defer.contract.arguments import Arguments, Layout, SchemaLayout, SignatureLayout
+from celery_defer.contract.arguments import (
+    ANYTHING,
+    Arguments,
+    Layout,
+    SchemaLayout,
+    SignatureLayout,
+)
 from celery_defer.contract.json_type import JsonType
+from celery_defer.encoding import TAG, loads, tagged, without_lazy
 from celery_defer.errors import ContractError, PayloadError
 
 # With fewer brackets nothing is nested too deep for a JSON reader, and with fewer characters no
@@ -43,33 +48,52 @@ class Contract:
         Raises ContractError where pydantic cannot check a parameter, and where the function
         does not take exactly the one payload of a schema.
         """
-        with _named(task):
+        with guard.translated(
+            lambda error: ContractError(f"{task} cannot be deferred: {error}"),
+            unless=ContractError,
+        ):
             parameters = list(inspect.signature(function).parameters.values())
             if schema is not None:
-                layout: Layout = schema_layout(task, function, parameters, schema)
+                layout: Layout = SchemaLayout.of(task, schema, parameters)
                 return cls(task, layout, _json_type(task, schema))
             hints = _hints(function, parameters)
-            with guard.translated(
-                partial(_unreadable, task, parameters, hints), unless=ContractError
-            ):
-                payload = _json_type(task, _payload_type(parameters, hints))
-            return cls(task, SignatureLayout.of(task, parameters), payload)
+            payload_type = _payload_type(parameters, hints)
+            layout = SignatureLayout.of(task, parameters, hints)
+            return cls(task, layout, _json_type(task, payload_type))
 
     def pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Check a call and return ``[args, kwargs]`` of its message as JSON; raise PayloadError."""
-        value = self._checked(self.payload.check, self.layout.called(args, kwargs))
+        value = self._checked(self._check, self.layout.called(args, kwargs))
         with guard.translated(
             lambda error: PayloadError(f"payload of {self.task} is not JSON: {error}")
         ):
             json = self.payload.dump(value, warnings="warn")
             if len(json) > _LONG or json.count("[") + json.count("{") > _DEEP:
                 from_json(json)  # pydantic writes what it does not read
-            return self.layout.carry(json.encode())
+            if TAG in json:
+                loads(json)  # as a worker does, before the package has a say
+            return self.layout.carry(json.encode(), len(args))
 
     def unpack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
         """Return what the function takes, from the JSON of a message; raise PayloadError."""
-        sent = to_json(self.layout.sent(args, kwargs))
-        return self.layout.spread(self._checked(self.payload.load, sent))
+        sent = self.layout.sent(args, kwargs)
+        # The task's own `__call__` may have put objects in their place.
+        untyped = {name: sent[name] for name in self.layout.untyped if name in sent}
+        typed = {**sent, **dict.fromkeys(untyped)} if untyped else sent
+        value = self._checked(self._load, typed)
+        return self.layout.spread({**value, **untyped} if untyped else value, len(args))
+
+    def _check(self, value: Any) -> Any:
+        try:
+            return self.payload.check(value)
+        except ValidationError:
+            plain = without_lazy(value)
+            if plain is value:
+                raise
+            return self.payload.check(plain)
+
+    def _load(self, sent: Any) -> Any:
+        return self.payload.load(to_json(tagged(sent) if self.payload.is_open else sent))
 
     def _checked(self, check: Callable[[Any], Any], value: object) -> Any:
         with guard.translated(self._refusal, unless=PayloadError):
@@ -80,44 +104,6 @@ class Contract:
             return PayloadError(f"payload of {self.task}: {error!r}")
         problems = list(_problems(error))
         return PayloadError(f"payload of {self.task}: {'; '.join(problems)}", problems)
-
-
-def schema_layout(
-    task: str, function: Callable[..., Any], parameters: Sequence[Parameter], schema: Any
-) -> SchemaLayout:
-    """Return how *function* takes a schema; raise ContractError if it does not."""
-    with _named(task):
-        # An annotation that nobody can read yet is not compared.
-        hints = guard.attempt(lambda: _hints(function, parameters), {})
-        return SchemaLayout.of(task, schema, parameters, hints)
-
-
-def _named(task: str) -> AbstractContextManager[None]:
-    """Raise ContractError with the task's name for any other error of the block."""
-    return guard.translated(
-        lambda error: ContractError(f"{task} cannot be deferred: {_line(error)}"),
-        unless=ContractError,
-    )
-
-
-def _unreadable(
-    task: str, parameters: Sequence[Parameter], hints: Mapping[str, Any], error: Exception
-) -> ContractError:
-    refused = (p for p in parameters if _is_refused(hints.get(p.name, Any)))
-    if parameter := next(refused, None):
-        return ContractError(
-            f"{task} cannot be deferred: pydantic cannot check its parameter {parameter}; "
-            "annotate it with what callers send, such as an id"
-        )
-    return ContractError(f"{task} cannot be deferred: {_line(error)}")
-
-
-def _is_refused(annotation: Any) -> bool:
-    return guard.attempt(lambda: TypeAdapter(annotation)) is None
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def _hints(function: Callable[..., Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
@@ -134,7 +120,7 @@ def _hints(function: Callable[..., Any], parameters: Sequence[Parameter]) -> dic
 
 def _json_type(task: str, payload_type: Any) -> JsonType:
     adapter: TypeAdapter[Any] = TypeAdapter(payload_type)
-    json_type = JsonType(adapter)
+    json_type = JsonType.of_celery(adapter)
     _check_no_secret(task, adapter)
     return json_type
 
@@ -171,14 +157,13 @@ def _payload_type(parameters: Sequence[Parameter], hints: Mapping[str, Any]) -> 
 def _fields(parameters: Sequence[Parameter], hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for parameter in parameters:
         annotation: Any = hints.get(parameter.name, Any)
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            yield SignatureLayout.VAR_POSITIONAL, NotRequired[list[annotation]]
-        elif parameter.kind is Parameter.VAR_KEYWORD:
-            yield SignatureLayout.VAR_KEYWORD, NotRequired[dict[str, annotation]]
-        elif parameter.default is Parameter.empty:
-            yield parameter.name, annotation
-        else:
-            yield parameter.name, NotRequired[annotation]
+        key = SignatureLayout.key(parameter)
+        is_optional = key != parameter.name or parameter.default is not Parameter.empty
+        if parameter.kind is Parameter.VAR_POSITIONAL and annotation not in ANYTHING:
+            annotation = list[annotation]
+        elif parameter.kind is Parameter.VAR_KEYWORD and annotation not in ANYTHING:
+            annotation = dict[str, annotation]
+        yield key, NotRequired[annotation] if is_optional else annotation
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
+
+from celery_defer.encoding import TAG, tagged, untagged
 
 # JSON has neither bytes nor infinities; a value must arrive equal to what was sent.
 _JSON: CoreConfig = {
@@ -28,10 +31,21 @@ class JsonType:
     Its methods raise what pydantic raises, and what a validator or serializer of the user raises.
     """
 
-    __slots__ = ("__weakref__", "_serializer", "_validator")
+    __slots__ = ("__weakref__", "_reader", "_serializer", "_validator")
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
         self._build(core_schema(adapter), _JSON)
+
+    @classmethod
+    def of_celery(cls, adapter: TypeAdapter[Any]) -> JsonType:
+        """Return a JSON type in which values without a type are written by Celery's own JSON."""
+        json_type = cls(adapter)
+        schema = core_schema(adapter)
+        opened = _opened(schema)
+        if opened is not schema:
+            json_type._serializer = SchemaSerializer(opened, _JSON, **_ANEW)
+            json_type._reader = SchemaValidator(opened, _JSON, **_ANEW)
+        return json_type
 
     @classmethod
     def of_part(cls, schema: Any, config: CoreConfig | None) -> JsonType:
@@ -39,6 +53,11 @@ class JsonType:
         part = cls.__new__(cls)
         part._build(schema, config or _JSON)
         return part
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a part without a type, which Celery's JSON writes."""
+        return self._reader is not None
 
     def check(self, value: Any) -> Any:
         """Return *value* as the type has it."""
@@ -51,11 +70,15 @@ class JsonType:
 
     def load(self, json: str | bytes) -> Any:
         """Return the value of *json*."""
-        return self._validator.validate_json(json, by_alias=True, by_name=True)
+        reader = self._validator
+        if self._reader and TAG in (json if isinstance(json, str) else json.decode()):
+            reader = self._reader
+        return reader.validate_json(json, by_alias=True, by_name=True)
 
     def _build(self, schema: Any, config: CoreConfig) -> None:
         self._validator = SchemaValidator(schema, config, **_ANEW)
         self._serializer = SchemaSerializer(schema, config, **_ANEW)
+        self._reader: SchemaValidator | None = None
 
 
 def core_schema(adapter: TypeAdapter[Any]) -> Any:
@@ -79,3 +102,37 @@ def _configured(node: Any) -> Any:
         own = schema.get("config") or {}
         schema["config"] = own if own.keys() & _JSON.keys() else {**_JSON, **own}
     return schema
+
+
+# What stands for a value without a type: as it is in Python, by Celery's JSON in JSON.
+_OPEN: Any = {
+    "type": "json-or-python",
+    "python_schema": {"type": "any"},
+    "json_schema": {
+        "type": "function-after",
+        "function": {"type": "no-info", "function": untagged},
+        "schema": {"type": "any"},
+    },
+    "serialization": {"type": "function-plain", "function": tagged, "when_used": "json"},
+}
+
+
+# The keys of an object are text; a default is no schema.
+_CLOSED = frozenset({"keys_schema", "default", "metadata"})
+
+
+def _opened(node: Any) -> Any:
+    """Return a core schema with `_OPEN` in place of each type that may be anything.
+
+    It is the same object if there is no such type.
+    """
+    if isinstance(node, list | tuple):
+        items = [_opened(item) for item in node]
+        is_same = all(map(operator.is_, items, node))
+        return node if is_same else type(node)(items)
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") == "any" and "serialization" not in node:
+        return _OPEN
+    parts = {key: part if key in _CLOSED else _opened(part) for key, part in node.items()}
+    return node if all(parts[key] is node[key] for key in node) else parts

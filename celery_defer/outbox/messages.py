@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import from_json
-
+from celery_defer import encoding
 from celery_defer.broker import Message
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import HEADER, Call, Options, Outcome
@@ -59,7 +58,7 @@ def wake_up(run: ParkedRun, token: str) -> Message:
 
 
 def _message(app: Any, record: DeferredCalls, call: Call, task: Any, token: str) -> Message:
-    args, kwargs = from_json(call.payload)
+    args, kwargs = encoding.read(call.payload)
     inherited = record.inherited
     if task.priority is not None:  # the task's own precedes its parent's
         inherited = {name: value for name, value in inherited.items() if name != "priority"}

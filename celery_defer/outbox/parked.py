@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from celery_defer import guard
-from celery_defer.broker import dumps, loads
+from celery_defer.encoding import dumps, loads
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER

@@ -14,7 +14,7 @@ from traceback import format_exception
 from typing import Any
 
 from celery_defer import guard
-from celery_defer.broker import dumps, loads
+from celery_defer.encoding import dumps, loads
 from celery_defer.run.memo import Failure
 from celery_defer.text import text_of
 

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
 from celery.states import FAILURE, SUCCESS
-from pydantic_core import from_json
 
+from celery_defer import encoding
 from celery_defer.contract import SchemaLayout, deferrable
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Options
@@ -193,7 +193,7 @@ class DeferredCall:
         if not self._call.payload:
             return None
         contract = deferrable(self._runs.app.tasks[self.task]).contract
-        args, kwargs = contract.unpack(*from_json(self._call.payload))
+        args, kwargs = contract.unpack(*encoding.read(self._call.payload))
         if isinstance(contract.layout, SchemaLayout):
             return next(iter([*args, *kwargs.values()]))
         return dict(contract.layout.sent(args, kwargs))

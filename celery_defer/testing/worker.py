@@ -14,8 +14,8 @@ from celery.app.task import Context
 from celery.app.trace import IGNORE_STATES
 from celery.exceptions import NotRegistered
 from celery.states import FAILURE, RETRY, REVOKED, SUCCESS
-from pydantic_core import to_json
 
+from celery_defer.encoding import dumps
 from celery_defer.ids import RunId
 from celery_defer.model import WAITING, Call, Options
 from celery_defer.outbox import cancel_run
@@ -110,7 +110,7 @@ def _with_body(task: Any, act: Callable[[], Any]) -> Any:
     """Return a copy of a task with another body."""
     other = object.__new__(type(task))  # celery.app.task.Task.__reduce__ prevents a copy
     # Not copied: the function, and what is wrapped around it.
-    own = ("run", "_orig_run", "_defer_has_contract")
+    own = ("run", "_orig_run", "_defer_wrapped")
     vars(other).update({name: value for name, value in vars(task).items() if name not in own})
     other.run = lambda *_, **__: act()
     add_autoretry_behaviour(other)
@@ -119,7 +119,7 @@ def _with_body(task: Any, act: Callable[[], Any]) -> Any:
 
 def _call(message: Message, header: DeferHeader) -> Call:
     """Return the call that a message was published for."""
-    payload = to_json([message.args, message.kwargs])
+    payload = dumps([message.args, message.kwargs]).encode()
     options = Options(when=header.when)
     return Call(header.defer_id, message.task, payload, header.at, options)
 

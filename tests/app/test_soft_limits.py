@@ -49,7 +49,7 @@ class LateToCarry:
     def __init__(self, layout: Any) -> None:
         self.called = layout.called
 
-    def carry(self, _: bytes) -> bytes:
+    def carry(self, _: bytes, count: int) -> bytes:
         raise SoftTimeLimitExceeded
 
 

@@ -26,7 +26,7 @@ from redis import Redis
 
 from celery_defer import Defer, broker, defer, deferred
 from celery_defer.broker import Delivery, Message, template
-from celery_defer.broker.encoding import dumps
+from celery_defer.encoding import dumps
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER, Call, Options, Outcome
 from celery_defer.outbox import DeferredCalls, ParkedRun, pack, unpack

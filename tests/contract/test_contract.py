@@ -20,6 +20,7 @@ from pydantic_core import from_json
 from typing_extensions import NotRequired, TypedDict
 
 from celery_defer.contract import Contract, returns
+from celery_defer.encoding import loads
 from celery_defer.errors import ContractError, PayloadError
 
 
@@ -94,7 +95,7 @@ everything = st.builds(
 def arrive(function: Any, *args: Any, schema: Any = None, **kwargs: Any) -> Any:
     """Send a call through the wire and answer what the function is called with."""
     agreed = Contract.of("task", function, schema)
-    sent_args, sent_kwargs = from_json(agreed.pack(args, kwargs))
+    sent_args, sent_kwargs = loads(agreed.pack(args, kwargs))  # as a worker does
     return agreed.unpack(sent_args, sent_kwargs)
 
 
@@ -108,7 +109,7 @@ def take_schema(order: Any) -> None: ...
 def test_every_value_arrives_equal_to_what_was_sent(value: Everything) -> None:
     args, kwargs = arrive(take_one, value)
 
-    assert (list(args), kwargs) == ([], {"value": value})
+    assert (list(args), kwargs) == ([value], {})
 
 
 @given(everything)
@@ -146,7 +147,7 @@ def test_every_kind_of_parameter_arrives_as_it_was_given(args: Any, kwargs: Any)
 def test_json_is_made_of_what_was_validated_not_of_what_was_given() -> None:
     def take(count: int, price: Decimal) -> None: ...
 
-    assert arrive(take, "7", price="0.10") == ([], {"count": 7, "price": Decimal("0.10")})
+    assert arrive(take, "7", price="0.10") == ([7], {"price": Decimal("0.10")})
 
 
 def test_a_later_change_does_not_reach_the_payload() -> None:
@@ -156,7 +157,7 @@ def test_a_later_change_does_not_reach_the_payload() -> None:
     payload = Contract.of("task", take).pack([items], {})
     items.append(2)
 
-    assert from_json(payload) == [[], {"items": [1]}]
+    assert from_json(payload) == [[[1]], {}]
 
 
 class Aliased(BaseModel):
@@ -238,7 +239,7 @@ def test_a_union_arrives_as_the_member_it_was() -> None:
 
     take.__annotations__["pet"] = Annotated[Cat | Dog, Field(discriminator="kind")]
 
-    assert arrive(take, Dog(tricks=[b"x"])) == ([], {"pet": Dog(tricks=[b"x"])})
+    assert arrive(take, Dog(tricks=[b"x"])) == ([Dog(tricks=[b"x"])], {})
 
 
 def needs(order_id: int, raw: bytes) -> None: ...
@@ -341,7 +342,7 @@ def test_a_type_without_a_json_schema_may_be_taken() -> None:
 
     take.__annotations__["value"] = Annotated[int, PlainValidator(int)]
 
-    assert arrive(take, 7) == ([], {"value": 7})
+    assert arrive(take, 7) == ([7], {})
 
 
 @pytest.mark.parametrize(

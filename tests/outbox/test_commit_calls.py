@@ -143,7 +143,7 @@ def test_calls_of_a_task_of_any_options_go_with_the_result_as_celery_writes_them
 
 
 def assert_written_as_celery_does(worker: Worker, ship: Any, result: Any, options: Any) -> None:
-    theirs = ship.apply_async(kwargs={"n": 1}, task_id=run_id(result.id, "ship"), **options)
+    theirs = ship.apply_async((1,), task_id=run_id(result.id, "ship"), **options)
     *_, ours, sent = worker._received(options.get("queue"))
     assert _body_of(ours) == _body_of(sent)
     own = {"celery_defer", "id", "eta", "expires", "parent_id", "root_id"}

@@ -38,7 +38,7 @@ def test_3_7_a_payload_over_the_limit_is_refused(run: Any, app: Celery, worker: 
     @deferred(app)
     def take(text: str) -> None: ...
 
-    fits = "x" * (100 - len('[[],{"text":""}]'))
+    fits = "x" * (100 - len('[[""],{}]'))
 
     def parent() -> Any:
         return [defer("small", take, fits).skipped, defer("large", take, f"{fits}x").skipped]

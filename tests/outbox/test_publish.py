@@ -98,7 +98,7 @@ def test_celerys_publish_signals_are_sent_for_each(app: Celery, worker: Worker, 
 
     def before(headers: Any, body: Any, **_: Any) -> None:
         headers["traced"] = True
-        seen.append(("before", headers["id"], body[1]))
+        seen.append(("before", headers["id"], body[0]))
 
     def after(headers: Any, **_: Any) -> None:
         seen.append(("after", headers["id"]))
@@ -109,9 +109,9 @@ def test_celerys_publish_signals_are_sent_for_each(app: Celery, worker: Worker, 
     ids = [run_id(result.id, f"call-{n}") for n in (0, 1)]
 
     assert seen == [
-        ("before", ids[0], {"n": 1}),
+        ("before", ids[0], (1,)),
         ("after", ids[0]),
-        ("before", ids[1], {"n": 2}),
+        ("before", ids[1], (2,)),
         ("after", ids[1]),
     ]
     assert all(message.headers["traced"] for message in worker.published())
@@ -119,14 +119,14 @@ def test_celerys_publish_signals_are_sent_for_each(app: Celery, worker: Worker, 
 
 def test_routes_hold(app: Celery, worker: Worker, ship: Any) -> None:
     def by_argument(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> Any:
-        return {"queue": f"ships-{kwargs['n']}"} if name == "ship" else None
+        return {"queue": f"ships-{args[0]}"} if name == "ship" else None
 
     app.conf.task_routes = (by_argument,)
     worker.run(parent_of(app, (ship, 1), (ship, 2)))
 
     for n in (1, 2):
         (message,) = worker._received(f"ships-{n}")
-        assert message.payload[1] == {"n": n}
+        assert message.payload[0] == [n]
 
 
 def test_6_1_the_first_thousand_are_listed(app: Celery, worker: Worker, ship: Any) -> None:
