@@ -134,9 +134,10 @@ def _returned(run: Scope) -> None:
     run.ending.phase = Phase.RETURNED
     has_calls = run.has_deferred and bool(run.buffer.waiting())
     has_calls = has_calls or bool(run.journal and any(run.journal.calls()))
-    if came_again and not has_calls:
-        # Calls that an earlier attempt staged, and could not publish, are out of date.
-        forget(run)
+    # Calls that an earlier attempt staged, and could not publish, are out of date.
+    if came_again and not has_calls and not forget(run):
+        run.drop()
+        return
     # Without calls too, a commit stores the result in one round trip, where Celery needs two. A
     # run that was claimed has had one more.
     if has_calls or run.is_claimed:
@@ -150,16 +151,16 @@ def _raised(run: Scope) -> None:
     """Stage the calls that wait for a failure, unless an earlier attempt has succeeded."""
     if run.came_again:
         _restore(run)
-    starts = any(Outcome.FAILURE.starts(call.options.when) for call in run.buffer.waiting())
     if run.came_again and has_succeeded(run):
         run.drop()
-    elif starts:
-        run.ending.phase = Phase.RAISED
+        return
+    run.ending.phase = Phase.RAISED
+    if run.has_deferred:
+        run.buffer.drop_unless(Outcome.FAILURE)
+    if run.has_deferred and run.buffer.waiting():
         commit_failure(run)
-    else:
-        run.drop()
-        if run.came_again:
-            forget(run)
+    elif run.came_again:
+        forget(run)
 
 
 def _restore(run: Scope) -> None:

@@ -215,12 +215,14 @@ def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
     _report_to_invoker(scope)
     if scope.ending.phase not in (Phase.RETURNED, Phase.RAISED):
         return
+    if scope.ending.commit is None and not scope.has_deferred:
+        return
     scope.ending.result = exception
     try:
         with guard.logged(logger, _UNPUBLISHED, scope.run.id, scope.run.task):
             publish(scope, Outcome.FAILURE)
     finally:
-        scope.drop()
+        scope.ending.phase = Phase.DROPPED
 
 
 def _on_received(sender: Any, request: Any, **_: Any) -> None:

@@ -99,9 +99,8 @@ def _buffer(parent: Scope, call: Call) -> None:
     # Another thread of the run may have used the id, or the body may have ended.
     if not parent.ending.is_open:
         raise NoRunError(f"run {parent.run.id} ({parent.run.task}) has left its body")
-    calls = parent.buffer.calls
-    if calls.setdefault(call.id, call) is not call:
-        raise IdError(_used(calls[call.id]))
+    if not parent.buffer.add(call):
+        raise IdError(_used(parent.buffer.calls[call.id]))
 
 
 def _checked(

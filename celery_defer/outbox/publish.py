@@ -21,6 +21,8 @@ logger = guard.logger(__name__)
 
 def publish(parent: Scope, outcome: Outcome) -> None:
     """Publish the calls that wait for *outcome*, unless that is done."""
+    if outcome is Outcome.FAILURE and not parent.is_eager and stage.has_succeeded(parent):
+        return  # another attempt has succeeded; a relay publishes its calls if need be
     pending: Commit | None = parent.ending.commit
     if pending is None and parent.buffer.waiting():  # what prevented the commit is logged
         pending = Commit(parent, stage.record_of(parent, outcome), [])
@@ -30,7 +32,8 @@ def publish(parent: Scope, outcome: Outcome) -> None:
             _run_inline(parent, pending.record, outcome)
         elif pending.state in (State.WAITING, State.WITH_RESULT):
             _deliver_and_settle(parent, pending, outcome)
-    report_without_run(parent)
+    if pending is None or pending.state is not State.SUPERSEDED:
+        report_without_run(parent)
 
 
 def publish_now(parent: Scope, call: Call) -> CallState:
@@ -127,8 +130,6 @@ def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> Non
     if pending.state is State.WITH_RESULT:
         pending.stage()  # there was no result to send the messages with
         lease = pending.lease
-    if outcome is Outcome.FAILURE and stage.has_succeeded(parent):
-        return  # another attempt has succeeded; a relay publishes its calls if need be
     token = lease.token if lease else stage.lease_of(id, record).token
     delivery = deliver(parent.app, record, outcome, token, is_durable=lease is not None)
     if lease is None or store is None:

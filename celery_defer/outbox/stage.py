@@ -48,12 +48,18 @@ def stage(parent: Scope, lease: Leased, *, due: float, replaces: bool = True) ->
     return parent.store.stage(lease.id, lease.token, lease.body, due, keep, replaces=replaces)
 
 
-def forget(parent: Scope) -> None:
-    """Remove the record that a crashed attempt has left, unless that attempt succeeded."""
-    if parent.store is None or parent.is_eager or has_succeeded(parent):
-        return
+def forget(parent: Scope) -> bool:
+    """Remove the record that a crashed attempt has left; return False if that attempt succeeded.
+
+    Where no result is kept, the record is the only proof of how that attempt ended, and stays.
+    """
+    if parent.store is None or parent.is_eager or not parent.keeps_result:
+        return True
+    if has_succeeded(parent):
+        return False
     with guard.logged(logger, "run %s: the record of an earlier attempt stays", parent.run.id):
         parent.store.settle(parent.run.id, None)
+    return True
 
 
 def has_succeeded(parent: Scope) -> bool:

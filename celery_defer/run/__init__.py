@@ -1,12 +1,14 @@
 """The run in progress: its scope, its headers, its memos, its reported states."""
 
 from celery_defer.run.arguments import takes_steps
+from celery_defer.run.buffer import Buffer
 from celery_defer.run.ending import Phase
 from celery_defer.run.headers import WAKE, DeferHeader, WakeHeader
 from celery_defer.run.memo import NOTHING, Failure, Memo
 from celery_defer.run.results import commands_of, hook_results, server_of_results
 from celery_defer.run.scope import Scope, current, current_run, enter, find, leave
 from celery_defer.run.state import (
+    MOST_WITHOUT_RUN,
     announce_waiting,
     lifetime,
     report_revoked,
@@ -18,8 +20,10 @@ from celery_defer.run.state import (
 )
 
 __all__ = [
+    "MOST_WITHOUT_RUN",
     "NOTHING",
     "WAKE",
+    "Buffer",
     "DeferHeader",
     "Failure",
     "Memo",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from celery_defer.model import Call, CallState
+from celery_defer.model import Call, CallState, Outcome
+from celery_defer.run.memo import Memo
 
 
 @dataclass(eq=False, slots=True)
@@ -14,8 +15,16 @@ class Buffer:
 
     calls: dict[str, Call] = field(default_factory=dict)
     skipped: list[Call] = field(default_factory=list)
+    #: Ids that finished steps have aborted; the body may make these calls again.
+    aborted: set[str] = field(default_factory=set)
     #: Ids of calls published at once in earlier turns; the body makes them again in this one.
     republished: set[str] = field(default_factory=set)
+
+    def add(self, call: Call) -> bool:
+        """Add a call; return False if its id is in use."""
+        if call.id in self.aborted and call.state is CallState.BUFFERED:
+            call = call.to(CallState.ABORTED)
+        return self.calls.setdefault(call.id, call) is call
 
     def waiting(self) -> list[Call]:
         """Return the calls to be published when the run ends as they ask."""
@@ -27,10 +36,15 @@ class Buffer:
         refused = [call for call in self.skipped if call.id not in self.calls]
         return [*aborted, *refused]
 
-    def recall(self, calls: Iterable[Call], republished: Iterable[str]) -> None:
-        """Add the calls of finished steps, and the ids that earlier turns published at once."""
-        for call in calls:
-            self.calls.setdefault(call.id, call)
+    def recall(self, memos: Iterable[Memo], republished: Iterable[str]) -> None:
+        """Add what finished steps have done, and the ids that earlier turns published at once."""
+        for memo in memos:
+            self.skipped += memo.skipped
+            self.aborted.update(memo.aborted)
+            for call in memo.calls:
+                self.calls.setdefault(call.id, call)
+        for id in self.aborted:
+            self.abort(id, may_change=True)
         self.republished = set(republished)
 
     def abort(self, defer_id: str, *, may_change: bool) -> bool:
@@ -39,6 +53,12 @@ class Buffer:
         if may_change and call is not None and call.state is CallState.BUFFERED:
             call = self.calls[defer_id] = call.to(CallState.ABORTED)
         return call is not None and call.state is CallState.ABORTED
+
+    def drop_unless(self, outcome: Outcome) -> None:
+        """Drop the calls that do not wait for *outcome*."""
+        for call in self.waiting():
+            if not outcome.starts(call.options.when):
+                self.calls[call.id] = call.to(CallState.DROPPED)
 
     def clear(self) -> None:
         """Drop all calls: the attempt has failed, is retried, or is parked."""

@@ -27,16 +27,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """A step's outcome, and the calls that its function deferred; ``result`` is JSON.
+    """A step's outcome, and what its function did to the run's calls; ``result`` is JSON.
 
-    ``kind`` is the method of ``step`` that it is the memo of; a call that a body published at once
-    has none, and earlier versions of the package wrote none.
+    ``calls`` are those that it deferred, ``skipped`` those that were refused, and ``aborted`` the
+    ids of calls that were made outside of it. ``kind`` is the method of ``step`` that it is the
+    memo of; what a body has done by itself has none, and earlier versions of the package wrote
+    none.
     """
 
     result: str = "null"
     failure: Failure | None = None
     calls: tuple[Call, ...] = ()
     kind: str = ""
+    skipped: tuple[Call, ...] = ()
+    aborted: tuple[str, ...] = ()
 
     def pack(self) -> bytes:
         """Return the memo as JSON."""
@@ -46,7 +50,11 @@ class Memo:
         if self.failure:
             fields["failure"] = asdict(self.failure)
         if self.calls:
-            fields["calls"] = [{**call.as_json(), "state": call.state.value} for call in self.calls]
+            fields["calls"] = [_with_state(call) for call in self.calls]
+        if self.skipped:
+            fields["skipped"] = [_with_state(call) for call in self.skipped]
+        if self.aborted:
+            fields["aborted"] = self.aborted
         return to_json(fields)
 
     @classmethod
@@ -56,6 +64,11 @@ class Memo:
             return _adapter.validate_json(body)
         except ValidationError as error:
             raise StoreError(f"the memo of a step cannot be read: {error}") from error
+
+
+def _with_state(call: Call) -> dict[str, Any]:
+    fields = {**call.as_json(), "state": call.state.value}
+    return {**fields, "reason": call.reason} if call.reason else fields
 
 
 _adapter = TypeAdapter(Memo)

@@ -22,8 +22,8 @@ from celery_defer.run.scope import Scope
 logger = guard.logger(__name__)
 
 _EVENTS = {CallState.SKIPPED: "task-skipped", CallState.ABORTED: "task-aborted"}
-# A run with thousands of refused calls has made one mistake, not thousands.
-_MOST_WITHOUT_RUN = 100
+#: A run with thousands of refused calls has made one mistake, not thousands.
+MOST_WITHOUT_RUN = 100
 _CANCELLED = "cancelled"
 
 
@@ -98,7 +98,7 @@ def report_without_run(parent: Scope) -> None:
 
     It stops at the first error, because each further try would block the worker as long.
     """
-    calls = parent.buffer.without_run()[:_MOST_WITHOUT_RUN]
+    calls = parent.buffer.without_run()[:MOST_WITHOUT_RUN]
     if not calls:
         return
     id, task = parent.run.id, parent.run.task

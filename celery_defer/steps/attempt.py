@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from random import uniform
 from typing import Any
 
@@ -15,8 +16,8 @@ from celery_defer import durations
 from celery_defer.contract import JsonType, returns
 from celery_defer.current import extension_of
 from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayError
-from celery_defer.model import Call
-from celery_defer.run import Memo
+from celery_defer.model import Call, CallState
+from celery_defer.run import MOST_WITHOUT_RUN, Buffer, Memo
 from celery_defer.steps.base import Step
 from celery_defer.steps.failure import as_cause, as_replayed, failure_of
 from celery_defer.steps.wait import Wait
@@ -49,8 +50,9 @@ def check(step: Step, fn: object, retries: object) -> None:
 
 def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
     """Call the step's function, and return the step's memo."""
+    changes = _Changes.begin(step.scope.buffer)
     try:
-        with _collected(step) as calls:
+        with _inside(step, changes):
             value = extension_of(step.scope.app).call_step(step.key, call)
             retries = 0  # the function has had its effect: do not repeat it
             result = returns.pack(step.key, kind, value)
@@ -58,11 +60,11 @@ def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 
     except _PASSING:
         raise
     except Exception as error:
-        return _failed(step, error, retries)
-    return step.keep(Memo(result, calls=tuple(calls)))
+        return _failed(step, error, retries, changes)
+    return step.keep(changes.memo(result=result))
 
 
-def _failed(step: Step, error: Exception, retries: int) -> Memo:
+def _failed(step: Step, error: Exception, retries: int, changes: _Changes) -> Memo:
     tries = (step.note.tries if step.note else 0) + 1
     if not isinstance(error, NonRetriable) and tries <= retries:
         at = step.scope.now() + _backoff(step, error, tries)
@@ -71,10 +73,11 @@ def _failed(step: Step, error: Exception, retries: int) -> Memo:
     is_final = retries > 0 or isinstance(error, NonRetriable)
     failure = failure_of(error, is_final=is_final)
     replayed = as_replayed(error, failure)
+    memo = changes.memo(failure=failure)
     if is_final:
-        step.keep(Memo(failure=failure))
+        step.keep(memo)
     else:  # stored with the next step, or when the run parks, if the body catches it
-        step.replay.pending[step.key] = step.pack(Memo(failure=failure))
+        step.replay.pending[step.key] = step.pack(memo)
     if replayed is None:
         raise step.error(failure) from as_cause(error)
     if is_final:
@@ -99,18 +102,44 @@ def _check_size(step: Step, result: str) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What a step's function does to the calls of its run."""
+
+    buffer: Buffer
+    before: Mapping[str, Call]
+    skips: int
+
+    @classmethod
+    def begin(cls, buffer: Buffer) -> _Changes:
+        return cls(buffer, dict(buffer.calls), len(buffer.skipped))
+
+    def revert(self) -> None:
+        """Remove what the function deferred, and what it aborted; the refused calls stay."""
+        self.buffer.calls.clear()
+        self.buffer.calls.update(self.before)
+
+    def memo(self, **outcome: Any) -> Memo:
+        """Return the memo of the step with this outcome."""
+        after, before = self.buffer.calls, self.before
+        made = tuple(call for id, call in after.items() if id not in before)
+        aborted = tuple(id for id, call in before.items() if _is_aborted(after[id], call))
+        skipped = tuple(self.buffer.skipped[self.skips : self.skips + MOST_WITHOUT_RUN])
+        return Memo(**outcome, calls=made, skipped=skipped, aborted=aborted)
+
+
+def _is_aborted(after: Call, before: Call) -> bool:
+    return after.state is CallState.ABORTED is not before.state
+
+
 @contextmanager
-def _collected(step: Step) -> Iterator[list[Call]]:
-    """Collect the calls that the step's function defers; if it fails, remove them."""
-    deferred, calls = step.scope.buffer.calls, list[Call]()
-    before = set(deferred)
+def _inside(step: Step, changes: _Changes) -> Iterator[None]:
+    """Mark the step as the one in progress; if its function fails, revert what it did."""
     step.replay.step = step.key
     try:
-        yield calls
-        calls += [call for id, call in deferred.items() if id not in before]
+        yield
     except BaseException:
-        for id in deferred.keys() - before:
-            del deferred[id]
+        changes.revert()
         raise
     finally:
         step.replay.step = None

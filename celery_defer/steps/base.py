@@ -13,7 +13,7 @@ from celery_defer.errors import EventError, IdError, NotDeferredError, PayloadEr
 from celery_defer.run import Failure, Memo, Phase, Scope, current, find
 from celery_defer.steps.failure import exception_of
 from celery_defer.steps.park import cancelled, park, suspended
-from celery_defer.steps.recall import ask, journal_of, published, recall
+from celery_defer.steps.recall import ask, journal_of, lasting, recall
 from celery_defer.steps.replay import Note, Replay
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr
@@ -156,8 +156,8 @@ class Step:
         return detours
 
     def keep_pending(self) -> None:
-        """Store what has no step to go with: caught failures, and calls published at once."""
-        pending = {**self.replay.pending, **published(self.scope, self.replay)}
+        """Store what has no step to go with: caught failures, and what the body did for good."""
+        pending = {**self.replay.pending, **lasting(self.scope, self.replay)}
         if pending:
             self._remember(pending)
 

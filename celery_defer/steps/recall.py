@@ -15,8 +15,8 @@ from celery_defer.text import text_of
 
 T = TypeVar("T")
 
-# Prefix of the id of a call that a body published at once; no step's key begins with it.
-_NOW = "\0"
+# Prefix of the id of a call about which the body did something; no step's key begins with it.
+_OF_BODY = "\0"
 _GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
 
 
@@ -52,8 +52,9 @@ def load_steps(run: Scope, recalled: Recalled) -> None:
     replay = Replay.of(recalled)
     replay.lost_store = run.journal.lost_store if run.journal else None
     run.journal = replay
-    published = (key[len(_NOW) :] for key in replay.memos if key.startswith(_NOW))
-    run.buffer.recall(replay.calls(), published)
+    of_body = [Memo.unpack(memo) for key, memo in replay.memos.items() if key[0] == _OF_BODY]
+    published = (call.id for memo in of_body for call in memo.calls)
+    run.buffer.recall(replay.deferring(), published)
 
 
 def restore(run: Scope) -> None:
@@ -86,17 +87,27 @@ def recall(run: Scope, step: str) -> Replay:
     return journal_of(run)
 
 
-def published(run: Scope, replay: Replay) -> dict[str, bytes]:
-    """Return memos of the calls that the body published with ``when="now"`` in this turn."""
+def lasting(run: Scope, replay: Replay) -> dict[str, bytes]:
+    """Return memos of what the body has done in this turn for good.
+
+    It published calls at once, and aborted calls of finished steps.
+    """
     calls = run.buffer.calls.values()
     if all(call.state is CallState.BUFFERED for call in calls):
         return {}
     remembered = {call.id for call in replay.calls()}
-    return {
-        f"{_NOW}{call.id}": Memo(calls=(call,)).pack()
+    published = {
+        call.id: Memo(calls=(call,))
         for call in calls
         if call.state in _GONE and call.id not in remembered
     }
+    # The body makes and aborts its own calls again, but not those of a finished step.
+    aborted = {
+        call.id: Memo(aborted=(call.id,))
+        for call in calls
+        if call.state is CallState.ABORTED and call.id in remembered - run.buffer.aborted
+    }
+    return {f"{_OF_BODY}{id}": memo.pack() for id, memo in {**published, **aborted}.items()}
 
 
 def check_current(run: Scope, recalled: Recalled) -> None:

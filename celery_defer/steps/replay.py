@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from pydantic_core import from_json, to_json
 from celery_defer.model import Call
 from celery_defer.run import Memo
 from celery_defer.store import Recalled
+
+_DEFERS = re.compile(rb'"(calls|skipped|aborted)":').search
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,11 @@ class Replay:
 
     def calls(self) -> Iterator[Call]:
         """Return the calls that finished steps deferred."""
+        for memo in self.deferring():
+            yield from memo.calls
+
+    def deferring(self) -> Iterator[Memo]:
+        """Return the memos of finished steps that deferred, skipped or aborted a call."""
         for body in self.memos.values():
-            if b'"calls":' in body:  # others are parsed when their step needs them
-                yield from Memo.unpack(body).calls
+            if _DEFERS(body):  # others are parsed when their step needs them
+                yield Memo.unpack(body)

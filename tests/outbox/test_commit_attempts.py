@@ -173,6 +173,23 @@ def test_an_attempt_that_fails_after_one_that_has_succeeded_erases_nothing(
     assert ids_of(attempts.worker.later(60)) == ["ship"]
 
 
+@BOTH
+@pytest.mark.parametrize("end", ["returns", "returns without calls", "fails"])
+def test_a_bad_call_of_an_attempt_after_one_that_has_succeeded_is_not_recorded(
+    attempts: Attempts, end: str
+) -> None:
+    def body(_: Any) -> None:
+        if end == "returns":
+            defer("other", attempts.ship, 1)
+        defer("ship", attempts.ship, "no number")
+        if end == "fails":
+            raise ValueError("no")
+
+    attempts.run(attempts.defers("ship"), body)
+
+    assert attempts.app.AsyncResult(run_id(attempts.result.id, "ship")).state == "PENDING"
+
+
 # -- an attempt during which another has succeeded -------------------------------------------
 
 

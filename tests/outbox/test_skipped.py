@@ -242,6 +242,20 @@ def test_3_5_a_skipped_call_is_recorded_under_its_id(run: Any, receipt: Any, app
     assert not parent_result.children
 
 
+def test_a_bad_call_for_a_failure_is_recorded_when_its_parent_fails(
+    run: Any, receipt: Any, app: Celery
+) -> None:
+    def parent() -> None:
+        defer("alarm", receipt.with_options(when="failure"), order_id="no")
+        raise ValueError("no")
+
+    result = run(parent)
+    record = app.AsyncResult(run_id(result.id, "alarm"))
+
+    assert (result.state, record.state) == ("FAILURE", "SKIPPED")
+    assert "order_id" in record.info["reason"]
+
+
 def test_a_plain_task_is_named_when_it_is_deferred(run: Any, app: Celery) -> None:
     @app.task(name="shop.plain")
     def plain() -> None: ...

@@ -187,6 +187,29 @@ def test_a_redelivered_parent_takes_back_what_a_killed_attempt_has_staged(
     assert len(store.records()) == kept
 
 
+def test_a_redelivered_parent_that_returns_early_takes_back_no_call_of_a_run_without_result(
+    app: Celery, worker: Worker, store: WatchedStore, ship: Any
+) -> None:
+    orders: list[str] = []
+
+    @app.task(name="parent", ignore_result=True)
+    def parent() -> None:
+        if not orders:
+            orders.append("order")
+            defer("ship", ship, 1)
+
+    store.away = {"settle"}  # as if it had been killed
+    parent.apply_async()
+    (message,) = worker.published()
+    worker.trace(message)
+    worker.published()
+    store.away = set()
+    message.delivery_info["redelivered"] = True
+    worker.trace(message)
+
+    assert ids_of(worker.later(60)) == ["ship"]
+
+
 def test_a_parent_that_defers_nothing_asks_the_store_nothing(
     app: Celery, worker: Worker, store: WatchedStore
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import defer, step
+from celery_defer import defer, run_id, step
 from celery_defer.testing import Simulation
 from tests.support.flaky import Declined, Flaky
 
@@ -155,6 +155,62 @@ def test_a_call_that_a_step_aborts_stays_aborted(app: Celery, ship: Any, shipped
         defer("in-step", ship, 2)
 
     assert shipped(parent) == []
+
+
+def test_a_step_that_aborts_and_then_fails_has_aborted_nothing(
+    app: Celery, ship: Any, shipped: Any
+) -> None:
+    @app.task
+    def parent() -> None:
+        handle = defer("in-body", ship, 1)
+
+        def undo() -> None:
+            handle.abort()
+            raise Declined
+
+        with suppress(Declined):
+            step.run("undo", undo)
+        step.sleep("nap", 5)
+
+    assert shipped(parent) == ["in-body"]
+
+
+def test_an_id_that_a_step_has_aborted_is_used_up_on_a_replay_as_well(
+    app: Celery, ship: Any, sim: Simulation
+) -> None:
+    turns = []
+
+    @app.task
+    def parent() -> None:
+        first = defer("in-body", ship, 1)
+        step.run("undo", first.abort)
+        turns.append((first.skipped, defer("in-body", ship, 2).skipped))
+        step.sleep("nap", 5)
+
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert turns == [(None, "defer id 'in-body' was aborted in this run, which is final")] * 2
+    assert run.deferred["in-body"].state == "ABORTED"
+
+
+def test_a_bad_call_in_a_step_that_fails_is_recorded(
+    app: Celery, ship: Any, sim: Simulation
+) -> None:
+    def order() -> None:
+        defer("bad", ship, "no number")
+        raise Declined
+
+    @app.task
+    def parent() -> None:
+        with suppress(Declined):
+            step.run("a", order)
+        step.sleep("nap", 5)
+
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert app.AsyncResult(run_id(run.id, "bad")).state == "SKIPPED"
 
 
 def test_the_payload_of_a_step_is_that_of_its_first_pass(
