@@ -37,6 +37,7 @@ class Settings(BaseModel):
     # The store sends alarms only for what is due within a minute.
     relay_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     result_expires: Seconds = _DAY
+    claim_expires: Seconds = _DAY
     event_retention: Seconds = _DAY
     #: "signal" forces the general way: publication from Celery's ``task_success``.
     commit: Literal["result", "signal"] = "result"
@@ -56,8 +57,8 @@ class Settings(BaseModel):
         return max(self.result_expires, 7 * _DAY)
 
     @property
-    def claim_keeps(self) -> float:
-        """Seconds for which a second message of a started run is acknowledged without running."""
+    def run_keeps(self) -> float:
+        """Seconds for which the steps of a run are kept after its last turn."""
         return max(self.result_expires, _DAY)
 
     @classmethod

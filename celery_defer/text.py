@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_defer import guard
+from celery_defer.errors import DeferError
 
 # In characters.
 _LONGEST = 2_000
@@ -16,8 +17,9 @@ def safe_repr(value: object) -> str:
 def text_of(error: BaseException) -> str:
     """Return an exception's class and text, of at most 2,000 characters."""
     name, text = type(error).__qualname__, safe_repr(error)
-    # The repr of some errors of redis-py does not say what happened.
-    if f"{type(error).__name__}(" not in text:
+    # The repr of some errors of redis-py does not say what happened; that of ours may have another
+    # one in it, whose quotes would be escaped once more by each.
+    if f"{type(error).__name__}(" not in text or isinstance(error, DeferError):
         text = guard.attempt(lambda: str(error)) or text
     whole = text if name in text else f"{name}: {text}"
     # A lone surrogate could not be stored.

@@ -59,7 +59,7 @@ class _Thread:
         self._interval = extension.settings.relay_interval
         self._worker = worker
         self._relay = Relay(extension.app, store, extension.settings)
-        self._revoked = Revoked(extension.app, store, extension.settings.claim_keeps)
+        self._revoked = Revoked(extension.app, store, extension.settings.run_keeps)
         self._alarm = store.alarm()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="celery-defer-relay", daemon=True)

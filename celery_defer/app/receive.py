@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from celery_defer import guard
-from celery_defer.contract import Contract
+from celery_defer.contract import Deferrable
 from celery_defer.errors import Suspended
 from celery_defer.model import Outcome
 from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
 from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
 from celery_defer.steps import load_steps, restore, suspended
-from celery_defer.store import Claim, Store
+from celery_defer.store import Claim, Store, is_of_one_message, owner_of
 
 logger = guard.logger(__name__)
 
@@ -35,13 +34,14 @@ def is_duplicate(run: Scope) -> bool:
     header = run.wake or run.header
     if header is None:
         return False
+    owner = owner_of(run.task.name, header.token)
     claim = Claim("", is_mine=True)
     # A soft time limit here makes the pool report a failure, as before Celery's tracer begins.
     with guard.logged(logger, "run %s: the store is away, so it starts unclaimed", run.run.id):
-        claim = _claim(run, run.store, header.token)
+        claim = _claim(run, run.store, owner)
     if claim.is_mine:
         return False
-    if claim.owner.partition("/")[0] != header.token:
+    if not is_of_one_message(claim.owner, owner):
         return True
     return _marks_redelivery(run.app) and not run.came_again
 
@@ -79,24 +79,26 @@ def perform(
 
 
 def unpack(
-    run: Scope, contract: Contract, args: Sequence[Any], kwargs: Mapping[str, Any]
+    run: Scope,
+    read: Callable[[Any], Deferrable[..., Any]],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the function's arguments, parsed from those of the message; raise PayloadError.
 
-    A run that was not deferred, but sent by ``delay`` or by name, gets its arguments unchanged.
+    *read* returns what ``defer`` takes of a task, or raises ContractError. A run that was not
+    deferred, but sent by ``delay`` or by name, gets its arguments unchanged.
     """
     if run.is_unpacked or run.header is None:
         return args, kwargs
     run.is_unpacked = True
-    return contract.unpack(args, kwargs)
+    return read(run.task).contract.unpack(args, kwargs)
 
 
-def _claim(run: Scope, store: Store, token: str) -> Claim:
-    # A new owner each time, so that a claim whose reply was lost can be repeated.
-    owner, keep = f"{token}/{uuid4().hex}", run.settings.claim_keeps
+def _claim(run: Scope, store: Store, owner: str) -> Claim:
     if run.wake is None:
-        return store.claim(run.run.id, owner, keep)
-    return _resume(run, store, run.wake, owner, keep)
+        return store.claim(run.run.id, owner, run.settings.claim_expires)
+    return _resume(run, store, run.wake, owner, run.settings.run_keeps)
 
 
 def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float) -> Claim:

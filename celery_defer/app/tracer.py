@@ -21,7 +21,7 @@ from celery_defer import guard
 from celery_defer.app import receive
 from celery_defer.app.ignored import Ignored, exception_info, ignored
 from celery_defer.contract import Deferrable, deferrable, find
-from celery_defer.errors import Cancelled, StoreAwayError, Suspended
+from celery_defer.errors import Cancelled, ContractError, StoreAwayError, Suspended
 from celery_defer.model import HEADER, Outcome
 from celery_defer.outbox import publish
 from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
@@ -79,10 +79,10 @@ def _wrap_build_tracer(build: Any, extension_of: ExtensionOf) -> Callable[..., A
         if extension is None:
             return build(name, task, *args, **kwargs)
         with _wrapping:
-            if "_defer_wrapped" not in vars(task):
-                _wrap_function(task)
+            if "_defer_has_contract" not in vars(task):
+                has_contract = _wrap_function(task)
                 _wrap_body(task)
-                task._defer_wrapped = True
+                task._defer_has_contract = has_contract
         return _wrap_trace_task(build(name, task, *args, **kwargs), task, extension)
 
     build_tracer._defer_wrapped = True  # type: ignore[attr-defined]
@@ -94,9 +94,12 @@ def _wrap_trace_task(
 ) -> Callable[..., Any]:
     """Open a scope for each run: celery.app.trace.build_tracer.<locals>.trace_task."""
     settings, store = extension.settings, extension.store
+    has_contract = task._defer_has_contract
 
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         facts = request if request and "id" in request else {**(request or {}), "id": uuid}
+        if not has_contract and HEADER in facts:  # not ours: nobody can defer this task
+            facts = {name: fact for name, fact in facts.items() if name != HEADER}
         scope = Scope(task, facts, settings, store)
         scope.is_claimed = HEADER in facts or WAKE in facts
         if scope.is_claimed and receive.is_duplicate(scope):
@@ -163,16 +166,19 @@ def _retry(scope: Scope, error: Exception) -> Any:
     return scope.task.retry(exc=error, countdown=backoff, max_retries=retries + 1)
 
 
-def _wrap_function(task: Any) -> None:
-    """Call `receive.unpack` before the function of a deferred task.
+def _wrap_function(task: Any) -> bool:
+    """Call `receive.unpack` before the function of a deferred task; return whether it is one.
 
     It is the innermost wrapper: celery.app.autoretry.add_autoretry_behaviour keeps the function
     as `_orig_run` and retries what it raises, so `autoretry_for` holds for a PayloadError too.
     """
     declaration = find(task)
     if declaration is None:
-        return
-    contract = declaration.read(task).contract
+        return False
+    try:
+        declaration.read(task)  # before the pool forks
+    except ContractError as error:
+        logger.warning("each defer of %s is skipped: %s", task.name, error)
     attribute = "_orig_run" if hasattr(task, "_orig_run") else "run"
     function = getattr(task, attribute)
 
@@ -180,10 +186,13 @@ def _wrap_function(task: Any) -> None:
     def run(*args: Any, **kwargs: Any) -> Any:
         scope = find_run()
         if scope is not None and scope.task is task:
-            args, kwargs = receive.unpack(scope, contract, args, kwargs)  # type: ignore[assignment]
+            args, kwargs = receive.unpack(  # type: ignore[assignment]
+                scope, declaration.read, args, kwargs
+            )
         return function(*args, **kwargs)
 
     setattr(task, attribute, run)
+    return True
 
 
 def _with_options(self: Any, **options: Any) -> Deferrable[..., Any]:

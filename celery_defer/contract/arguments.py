@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pydantic_core import from_json, to_json
 from typing_extensions import is_typeddict
 
+from celery_defer.contract.fit import fits
 from celery_defer.errors import ContractError, PayloadError
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
@@ -53,15 +54,25 @@ class SchemaLayout:
     untyped: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, task: str, schema: Any, parameters: Sequence[Parameter]) -> SchemaLayout:
+    def of(
+        cls, task: str, schema: Any, parameters: Sequence[Parameter], hints: Mapping[str, Any]
+    ) -> SchemaLayout:
+        name = getattr(schema, "__name__", str(schema))
         required = [p for p in parameters if p.default is Parameter.empty] or parameters[:1]
         if len(required) != 1 or required[0].kind is Parameter.VAR_KEYWORD:
             names = ", ".join(p.name for p in parameters) or "none"
             raise ContractError(
                 f"{task} has a schema, so its function takes one payload parameter; it has: {names}"
             )
-        keyword = required[0].name if required[0].kind is Parameter.KEYWORD_ONLY else None
-        return cls(task, getattr(schema, "__name__", str(schema)), _field_names(schema), keyword)
+        payload = required[0]
+        annotation = hints.get(payload.name, Any)
+        if payload.kind is not Parameter.VAR_POSITIONAL and not fits(annotation, schema):
+            raise ContractError(
+                f"{task} has the schema {name}, but its parameter is {payload}: annotate it as "
+                f"{payload.name}: {name}, or leave the schema out"
+            )
+        keyword = payload.name if payload.kind is Parameter.KEYWORD_ONLY else None
+        return cls(task, name, _field_names(schema), keyword)
 
     def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if args:

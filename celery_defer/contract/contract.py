@@ -6,7 +6,9 @@ import inspect
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from inspect import Parameter
 from types import SimpleNamespace
 from typing import Any
@@ -48,18 +50,17 @@ class Contract:
         Raises ContractError where pydantic cannot check a parameter, and where the function
         does not take exactly the one payload of a schema.
         """
-        with guard.translated(
-            lambda error: ContractError(f"{task} cannot be deferred: {error}"),
-            unless=ContractError,
-        ):
+        with _named(task):
             parameters = list(inspect.signature(function).parameters.values())
             if schema is not None:
-                layout: Layout = SchemaLayout.of(task, schema, parameters)
+                layout: Layout = schema_layout(task, function, parameters, schema)
                 return cls(task, layout, _json_type(task, schema))
             hints = _hints(function, parameters)
-            payload_type = _payload_type(parameters, hints)
-            layout = SignatureLayout.of(task, parameters, hints)
-            return cls(task, layout, _json_type(task, payload_type))
+            with guard.translated(
+                partial(_unreadable, task, parameters, hints), unless=ContractError
+            ):
+                payload = _json_type(task, _payload_type(parameters, hints))
+            return cls(task, SignatureLayout.of(task, parameters, hints), payload)
 
     def pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Check a call and return ``[args, kwargs]`` of its message as JSON; raise PayloadError."""
@@ -104,6 +105,44 @@ class Contract:
             return PayloadError(f"payload of {self.task}: {error!r}")
         problems = list(_problems(error))
         return PayloadError(f"payload of {self.task}: {'; '.join(problems)}", problems)
+
+
+def schema_layout(
+    task: str, function: Callable[..., Any], parameters: Sequence[Parameter], schema: Any
+) -> SchemaLayout:
+    """Return how *function* takes a schema; raise ContractError if it does not."""
+    with _named(task):
+        # An annotation that nobody can read yet is not compared.
+        hints = guard.attempt(lambda: _hints(function, parameters), {})
+        return SchemaLayout.of(task, schema, parameters, hints)
+
+
+def _named(task: str) -> AbstractContextManager[None]:
+    """Raise ContractError with the task's name for any other error of the block."""
+    return guard.translated(
+        lambda error: ContractError(f"{task} cannot be deferred: {_line(error)}"),
+        unless=ContractError,
+    )
+
+
+def _unreadable(
+    task: str, parameters: Sequence[Parameter], hints: Mapping[str, Any], error: Exception
+) -> ContractError:
+    refused = (p for p in parameters if _is_refused(hints.get(p.name, Any)))
+    if parameter := next(refused, None):
+        return ContractError(
+            f"{task} cannot be deferred: pydantic cannot check its parameter {parameter}; "
+            "annotate it with what callers send, such as an id"
+        )
+    return ContractError(f"{task} cannot be deferred: {_line(error)}")
+
+
+def _is_refused(annotation: Any) -> bool:
+    return guard.attempt(lambda: TypeAdapter(annotation)) is None
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _hints(function: Callable[..., Any], parameters: Sequence[Parameter]) -> dict[str, Any]:

@@ -72,7 +72,9 @@ def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> An
     ... def send_receipt(order_id: str) -> None: ...
 
     Raises OptionError for an unknown option or a schema that is none of these, and
-    ContractError for a target that is no task.
+    ContractError for a target that is no task, for an ``async def`` (unless the task's class
+    has a ``__call__`` that awaits it), and for a function that does not take the schema. An
+    annotation that pydantic cannot check is found at the first call: ``defer`` skips it.
     """
     if schema is not None:
         _check_schema(schema)

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
 from celery_defer import guard
-from celery_defer.contract.contract import Contract
+from celery_defer.contract.body import Body, evaluated, function_of, is_asleep
+from celery_defer.contract.contract import Contract, schema_layout
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
 
@@ -96,7 +97,8 @@ class _Declaration:
     def read(self, task: Any = None) -> Deferrable[..., Any]:
         """Return the contract; the first call reads it, from *task* or from the declared one."""
         if self._deferrable is None:
-            task = task or _evaluated(self.target)
+            task = task or evaluated(self.target)
+            Body(task.name, task.run, type(task)).check()
             self._deferrable = Deferrable(Contract.of(task.name, task.run, self.schema))
         return self._deferrable
 
@@ -111,9 +113,17 @@ _pending: list[_Declaration] = []
 
 
 def declare(target: Any, schema: Any = None) -> None:
-    """Remember that *target* is a deferred function; raise ContractError if it is one already."""
+    """Remember that *target* is a deferred function.
+
+    Raises ContractError if it is one already, and for a body that cannot be one; of a shared task
+    that is found out at its first call.
+    """
     if id(target) in _by_target:
         raise ContractError("@deferred is used twice on one task; remove one")
+    if body := Body.of(target):
+        body.check()
+        if schema is not None:
+            schema_layout(body.task, body.function, body.parameters, schema)
     declaration = _Declaration(target, schema)
     _by_target[id(target)] = declaration
     _pending.append(declaration)
@@ -126,7 +136,7 @@ def deferrable(function: object) -> Deferrable[..., Any]:
     if declaration := _by_target.get(id(function)):
         return declaration.read()
     if declaration := find(function):
-        return declaration.read(_evaluated(function))
+        return declaration.read(evaluated(function))
     raise NotDeferredError(
         f"{name_of(function)} is not a deferred function: put @deferred on top of it"
     )
@@ -136,7 +146,7 @@ def find(task: Any) -> _Declaration | None:
     """Return the declaration of *task*, whichever app's clone it is; None if there is none."""
     _pending[:] = [declaration for declaration in _pending if not _register(declaration)]
     try:
-        key = _key(_evaluated(task))
+        key = _key(evaluated(task))
     except (AttributeError, TypeError):  # not a task at all
         return None
     return _by_function.get(key) or _of_sleeping_app(key[1])
@@ -152,43 +162,23 @@ def name_of(function: object) -> str:
 
 def _register(declaration: _Declaration) -> bool:
     """Enter the declaration in `_by_function`; return whether its task is there already."""
-    if _is_asleep(declaration.target):
+    if is_asleep(declaration.target):
         return False
 
     def enter() -> bool:
-        _by_function[_key(_evaluated(declaration.target))] = declaration
+        _by_function[_key(evaluated(declaration.target))] = declaration
         return True
 
     # False for a task of another app that is not ready to make it yet.
     return guard.attempt(enter, default=False)
 
 
-def _is_asleep(target: Any) -> bool:
-    """Whether *target* is a lazy task that its own app has not made yet.
-
-    It is too early to make it here: the app's configuration may not be complete.
-    """
-    is_evaluated = getattr(type(target), "__evaluated__", None)  # celery.local.PromiseProxy
-    return is_evaluated is not None and not is_evaluated(target)
-
-
 def _of_sleeping_app(function: Any) -> _Declaration | None:
     """Return the declaration of a clone by its function, while the original is still asleep."""
     for declaration in _pending:
-        if _is_asleep(declaration.target) and _function_of(declaration.target) is function:
+        if is_asleep(declaration.target) and function_of(declaration.target) is function:
             return declaration
     return None
-
-
-def _function_of(target: Any) -> Any:
-    # celery.app.base.Celery.task passes the function to its PromiseProxy as the one argument.
-    return object.__getattribute__(target, "_Proxy__args")[0]
-
-
-def _evaluated(target: Any) -> Any:
-    # Celery's lazy tasks are proxies; `_get_current_object` of celery.local.Proxy returns the task.
-    proxy = getattr(type(target), "_get_current_object", None)
-    return proxy(target) if proxy else target
 
 
 def _key(task: Any) -> tuple[str, Any]:

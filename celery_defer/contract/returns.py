@@ -38,8 +38,11 @@ def of_type(annotation: Any) -> JsonType:
     return JsonType(TypeAdapter(annotation))
 
 
-def pack(step: str, kind: JsonType, value: Any) -> str:
-    """Return *value* as JSON; raise StepError where it has none, or is of another type."""
+def pack(step: str, kind: JsonType, value: Any, limit: int) -> str:
+    """Return *value* as JSON of at most *limit* bytes.
+
+    Raises StepError where it has no JSON, is of another type, or is too long.
+    """
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()  # else Python warns of it later, at some other line
@@ -51,7 +54,13 @@ def pack(step: str, kind: JsonType, value: Any) -> str:
     with guard.translated(lambda error: StepError(_refusal(step, kind, value, error), step)):
         json = kind.dump(value)
         kind.load(json)  # pydantic writes None for any type, and a replay could not read that
-        return json
+    if (size := len(json.encode())) > limit:
+        raise StepError(
+            f"step {step!r} returned {size} bytes; defer_max_payload_bytes = {limit} is the "
+            "limit: keep it elsewhere, and return where",
+            step,
+        )
+    return json
 
 
 def unpack(step: str, kind: JsonType, json: str) -> Any:

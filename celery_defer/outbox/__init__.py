@@ -1,6 +1,6 @@
 """The calls and runs to be published: committed, staged, published, settled, recovered."""
 
-from celery_defer.outbox.calls import DeferHandle, defer
+from celery_defer.outbox.calls import DeferHandle, call_of, defer, known
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.fanout import fan_out
@@ -19,6 +19,7 @@ __all__ = [
     "ParkedRun",
     "Relay",
     "abort_call",
+    "call_of",
     "cancel_run",
     "commit",
     "commit_failure",
@@ -27,6 +28,7 @@ __all__ = [
     "fan_out",
     "forget",
     "has_succeeded",
+    "known",
     "pack",
     "publish",
     "publish_durably",

@@ -95,6 +95,42 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
     return DeferHandle(parent, id)
 
 
+def known(parent: Scope, task: object) -> Deferrable[..., Any]:
+    """Return what *parent* may call; raise NotDeferredError for what its app does not know."""
+    function = deferrable(task)
+    if function.contract.task not in parent.app.tasks:
+        raise NotDeferredError(
+            f"{function.contract.task} belongs to another app than the run: {parent.app.main!r} "
+            "does not know it"
+        )
+    return function
+
+
+def call_of(
+    parent: Scope,
+    id: str,
+    function: Deferrable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Call:
+    """Return a call, checked and packed; raise PayloadError, and LimitError over a limit."""
+    settings = parent.settings
+    if parent.run.depth >= settings.max_depth:
+        raise DepthError(
+            f"the run is {parent.run.depth} deferred runs deep; defer_max_depth is the limit"
+        )
+    payload = function.contract.pack(args, kwargs)
+    if len(payload) > settings.max_payload_bytes:
+        raise LimitError(
+            f"the payload has {len(payload)} bytes; "
+            f"defer_max_payload_bytes = {settings.max_payload_bytes} is the limit"
+        )
+    call = Call(id, function.contract.task, payload, parent.now(), function.options)
+    if call.options.model_fields_set:
+        records.check(call)
+    return call
+
+
 def _buffer(parent: Scope, call: Call) -> None:
     # Another thread of the run may have used the id, or the body may have ended.
     if not parent.ending.is_open:
@@ -112,26 +148,7 @@ def _checked(
         raise IdError(_used(calls[id]))
     if len(calls) >= parent.settings.max_per_run:
         raise LimitError(f"the run has deferred {len(calls)} calls; defer_max_per_run is the limit")
-    if parent.run.depth >= parent.settings.max_depth:
-        raise DepthError(
-            f"the run is {parent.run.depth} deferred runs deep; defer_max_depth is the limit"
-        )
-    function = deferrable(task)
-    if function.contract.task not in parent.app.tasks:
-        raise NotDeferredError(
-            f"{function.contract.task} belongs to another app than the run: {parent.app.main!r} "
-            "does not know it"
-        )
-    payload = function.contract.pack(args, kwargs)
-    if len(payload) > parent.settings.max_payload_bytes:
-        raise LimitError(
-            f"the payload has {len(payload)} bytes; "
-            f"defer_max_payload_bytes = {parent.settings.max_payload_bytes} is the limit"
-        )
-    call = Call(id, function.contract.task, payload, parent.now(), function.options)
-    if call.options.model_fields_set:
-        records.check(call)
-    return call
+    return call_of(parent, id, known(parent, task), args, kwargs)
 
 
 def _used(call: Call) -> str:

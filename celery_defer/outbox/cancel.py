@@ -32,7 +32,7 @@ def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) 
     """
     extension = extension_of(app)
     until = extension.clock() + _LEASE
-    body = store.cancel(id, extension.settings.claim_keeps, until, only_parked=only_parked)
+    body = store.cancel(id, extension.settings.run_keeps, until, only_parked=only_parked)
     if body is None:
         return False
     run = records.unpack(id, body)

@@ -138,7 +138,8 @@ class Steps:
         """Run a deferred function as a run of its own, wait for its end, and return its result.
 
         Raises StepError if that run fails or is revoked, or keeps no result; PayloadError for
-        arguments that do not fit, and NotDeferredError for a task without ``@deferred``.
+        arguments that do not fit, LimitError if they are too large or the run is too deep, and
+        NotDeferredError for a task without ``@deferred``.
 
         >>> invoice = step.invoke("invoice", make_invoice, order_id=order.id)
         """

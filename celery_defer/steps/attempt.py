@@ -55,8 +55,8 @@ def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 
         with _inside(step, changes):
             value = extension_of(step.scope.app).call_step(step.key, call)
             retries = 0  # the function has had its effect: do not repeat it
-            result = returns.pack(step.key, kind, value)
-            _check_size(step, result)
+            limit = step.scope.settings.max_payload_bytes
+            result = returns.pack(step.key, kind, value, limit)
     except _PASSING:
         raise
     except Exception as error:
@@ -90,16 +90,6 @@ def _backoff(step: Step, error: Exception, tries: int) -> float:
         return durations.seconds(step.key, error.delay)
     longest = get_exponential_backoff_interval(1, tries - 1, _LONGEST_BACKOFF)
     return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
-
-
-def _check_size(step: Step, result: str) -> None:
-    limit, size = step.scope.settings.max_payload_bytes, len(result.encode())
-    if size > limit:
-        raise StepError(
-            f"step {step.key!r} returned {size} bytes; defer_max_payload_bytes = "
-            f"{limit} is the limit: keep it elsewhere, and return where",
-            step.key,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,14 @@ from typing import Any
 
 from celery_defer import guard, ids
 from celery_defer.contract import JsonType, returns
-from celery_defer.errors import EventError, IdError, NotDeferredError, PayloadError, StepError
+from celery_defer.errors import (
+    EventError,
+    IdError,
+    LimitError,
+    NotDeferredError,
+    PayloadError,
+    StepError,
+)
 from celery_defer.run import Failure, Memo, Phase, Scope, current, find
 from celery_defer.steps.failure import exception_of
 from celery_defer.steps.park import cancelled, park, suspended
@@ -87,7 +94,7 @@ class Step:
         """Put the step's id into errors about its arguments."""
         try:
             yield
-        except (EventError, NotDeferredError, PayloadError) as error:
+        except (EventError, LimitError, NotDeferredError, PayloadError) as error:
             error.args = (f"step {self.key!r}: {error}", *error.args[1:])
             raise
 
@@ -166,7 +173,7 @@ class Step:
         if run.is_eager or store is None:
             memo = memos[self.key]
         else:
-            keeps = run.settings.claim_keeps
+            keeps = run.settings.run_keeps
             memo = ask(run, self.key, lambda: store.remember(run.run.id, memos, keeps))
         if not memo:
             raise cancelled(run)

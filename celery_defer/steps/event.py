@@ -40,7 +40,7 @@ def _give_up(step: Step, name: str, match: Match) -> Memo:
     """End the wait, whose time is up; return its memo, which is NOTHING in most cases."""
     run, store = step.scope, store_of(step.scope)
     step.keep_pending()
-    wait, keep = _subscription(step, name, match), run.settings.claim_keeps
+    wait, keep = _subscription(step, name, match), run.settings.run_keeps
     memo = ask(
         run, step.key, lambda: store.give_up(run.run.id, step.key, wait, NOTHING.pack(), keep)
     )

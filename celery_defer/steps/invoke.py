@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
-from celery_defer.contract import deferrable, returns
+from celery_defer.contract import Deferrable, returns
 from celery_defer.errors import StepError
 from celery_defer.ids import run_id
 from celery_defer.model import Call, CallState, Options, When
-from celery_defer.outbox import LEASE, publish_durably, wake
+from celery_defer.outbox import LEASE, call_of, known, publish_durably, wake
 from celery_defer.run import Memo, Scope
 from celery_defer.steps.base import Step
 from celery_defer.steps.chord import chord_end
@@ -35,13 +36,14 @@ def invoke(step: Step, task: object, args: Sequence[Any], kwargs: Mapping[str, A
     """Return the result of the run that a step invokes, or raise its failure."""
     run = step.scope
     with step.named():
-        name = deferrable(task).contract.task
-        kind = returns.of_function(run.app.tasks[name].run)
+        function = known(run, task)
+    name = function.contract.task
+    kind = returns.of_function(run.app.tasks[name].run)
     child, memo = (run_id(run.run.id, _defer_id(step.key)), name), step.memo
     if memo is None and step.note is None:
         step.check_waits()
         with step.named():
-            call = _call(run, step.key, task, args, kwargs)
+            call = _call(run, step.key, function, args, kwargs)
         ask(run, step.key, lambda: publish_durably(run, call))
     if memo is None:
         memo = _ended(step, child)
@@ -57,28 +59,29 @@ def report_to_invoker(run: Scope) -> None:
     # By the time the invoker looks, the result may have expired.
     memo = _outcome(run, step, (run.run.id, run.task.name))
     if memo is not None:
-        run.store.remember(id, {step: memo.pack()}, run.settings.claim_keeps)
+        run.store.remember(id, {step: memo.pack()}, run.settings.run_keeps)
     lease = run.store.arrive(id, step, now, now + LEASE)
     if lease is not None:
         wake(run.app, run.store, [lease])
 
 
 def _call(
-    run: Scope, step: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
+    run: Scope,
+    step: str,
+    function: Deferrable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> Call:
     """Return the call that starts the invoked run."""
-    function = deferrable(task)
-    name = function.contract.task
-    target = run.app.tasks[name]
+    call = call_of(run, _defer_id(step), function, args, kwargs)
+    target = run.app.tasks[call.task]
     if target.ignore_result or isinstance(target.backend, DisabledBackend | RPCBackend):
         raise StepError(
-            f"step {step!r} cannot wait for {name}, which keeps no result: set result_backend, "
-            "and no ignore_result",
+            f"step {step!r} cannot wait for {call.task}, which keeps no result: set "
+            "result_backend, and no ignore_result",
             step,
         )
-    payload = function.contract.pack(args, kwargs)
-    options = function.options.model_copy(update={"when": _NOW})
-    return Call(_defer_id(step), name, payload, run.now(), options, step=step)
+    return replace(call, options=call.options.model_copy(update={"when": _NOW}), step=step)
 
 
 def _ended(step: Step, child: Child) -> Memo:
@@ -114,10 +117,14 @@ def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
         return None
     # The invoker's link to the run.
     link = Call(_defer_id(step), task, b"", run.now(), _PLAIN, CallState.PUBLISHED, step=step)
-    if result.successful():
-        json = returns.pack(step, returns.ANYTHING, result.result)
-        return Memo(json, calls=(link,), kind="invoke")
     error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
+    if result.successful():
+        limit = run.settings.max_payload_bytes
+        try:
+            json = returns.pack(step, returns.ANYTHING, result.result, limit)
+            return Memo(json, calls=(link,), kind="invoke")
+        except StepError as refusal:
+            error = refusal
     return Memo(failure=failure_of(error, is_final=True), calls=(link,), kind="invoke")
 
 

@@ -64,7 +64,7 @@ def restore(run: Scope) -> None:
     """
     is_recalled = run.journal is not None and run.journal.is_recalled
     if not is_recalled and run.store is not None and not run.is_eager:
-        recalled = run.store.recall(run.run.id, None, run.settings.claim_keeps)
+        recalled = run.store.recall(run.run.id, None, run.settings.run_keeps)
         check_current(run, recalled)
         load_steps(run, recalled)
 
@@ -79,7 +79,7 @@ def recall(run: Scope, step: str) -> Replay:
         raise StoreError(
             f"step {step!r} has no place to remember in: set defer_store_url = 'redis://…'"
         )
-    recalled = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.claim_keeps))
+    recalled = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.run_keeps))
     check_current(run, recalled)
     if recalled.turn < run.turn:
         raise StoreError(f"the store has forgotten the steps of run {run.run.id}")

@@ -2,6 +2,7 @@
 
 from celery_defer.store.match import Match, digests, match
 from celery_defer.store.memory import MemoryStore
+from celery_defer.store.owner import is_of_one_message, owner_of
 from celery_defer.store.protocol import Alarm, Store
 from celery_defer.store.redis import RedisStore, commit
 from celery_defer.store.values import (
@@ -41,5 +42,7 @@ __all__ = [
     "Verdict",
     "commit",
     "digests",
+    "is_of_one_message",
     "match",
+    "owner_of",
 ]

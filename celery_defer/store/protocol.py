@@ -91,7 +91,8 @@ class Store(Protocol):
     def claim(self, id: RunId, owner: str, keep: float) -> Claim:
         """Make *owner* the owner of the run if it has none; return the owner it has then.
 
-        Called again by the same owner, as after a lost reply, it returns the same. A run that has
+        Called again by the same owner, as after a lost reply, it returns the same. An owner of
+        another task does not count: whoever may send messages can give one any id. A run that has
         parked cannot be claimed.
         """
         ...

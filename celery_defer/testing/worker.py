@@ -110,7 +110,7 @@ def _with_body(task: Any, act: Callable[[], Any]) -> Any:
     """Return a copy of a task with another body."""
     other = object.__new__(type(task))  # celery.app.task.Task.__reduce__ prevents a copy
     # Not copied: the function, and what is wrapped around it.
-    own = ("run", "_orig_run", "_defer_wrapped")
+    own = ("run", "_orig_run", "_defer_has_contract")
     vars(other).update({name: value for name, value in vars(task).items() if name not in own})
     other.run = lambda *_, **__: act()
     add_autoretry_behaviour(other)

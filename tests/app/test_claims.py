@@ -10,7 +10,7 @@ from celery.app import trace
 from celery.concurrency.solo import TaskPool
 from celery.worker.request import Request, create_request_cls
 
-from celery_defer import StoreError, abort, defer, deferred, run_id
+from celery_defer import StoreError, abort, current_run, defer, deferred, run_id
 from celery_defer.model import HEADER
 from tests.support.inside import WatchedStore, Worker
 
@@ -186,6 +186,38 @@ def test_a_run_that_was_not_deferred_is_not_claimed(
 
     assert ran == [3, 4]
     assert store.asked == []
+
+
+def test_a_message_of_another_task_under_its_id_does_not_stop_a_follow_up(
+    app: Celery, worker: Worker, message: Any, ran: list[int]
+) -> None:
+    @app.task(name="plain", shared=False)
+    def plain() -> None: ...
+
+    @deferred
+    @app.task(name="other", shared=False)
+    def other() -> None: ...
+
+    id, header = message.headers["id"], message.headers[HEADER]
+    for task in (plain, other):
+        worker.run(task, task_id=id, headers={HEADER: {**header, "token": "forged"}})
+    worker.trace(message)
+
+    assert ran == [7]
+
+
+def test_a_header_of_ours_on_a_task_without_a_contract_is_not_believed(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    seen = []
+
+    @app.task(name="plain", shared=False)
+    def plain() -> None:
+        seen.append(current_run().parent)
+
+    worker.run(plain, headers={HEADER: {"id": "ship", "parent": "forged", "token": "forged"}})
+
+    assert (seen, store.asked) == ([None], [])
 
 
 def test_an_eager_deferred_run_is_not_claimed(

@@ -191,7 +191,7 @@ def test_records_and_claims_outlast_short_results(
 ) -> None:
     settings = Settings(result_expires=expires)
 
-    assert (settings.outbox_keeps, settings.claim_keeps) == (outbox, claim)
+    assert (settings.outbox_keeps, settings.run_keeps) == (outbox, claim)
 
 
 @pytest.mark.parametrize("name", ["defer_grace", "defer_relay_interval"])

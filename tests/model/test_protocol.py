@@ -435,7 +435,7 @@ class Game:
         id_of_run, store = run_id(parent.id, id), self.world.parents_store
         self.story.append(f"{id} of {parent.id} is aborted")
         with suppress(Killed, ConnectionError), self.world.process():
-            if abort_call(self.world, store, SETTINGS.claim_keeps, parent.id, id):
+            if abort_call(self.world, store, SETTINGS.run_keeps, parent.id, id):
                 assert not self.starts[id_of_run], "a run that has started is said to be withdrawn"
                 self.withdrawn.add(id_of_run)
 

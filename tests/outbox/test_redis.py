@@ -53,6 +53,19 @@ def parent_of(app: Celery, calls: int) -> Any:
     return parent
 
 
+def test_a_deferred_run_leaves_a_claim_of_few_bytes_for_as_long_as_the_setting_says(
+    server: Server, redis: Redis
+) -> None:
+    app = app_on(server, defer_store_url=f"{server.url}/2", defer_claim_expires=60)
+    worker = Worker(app)
+    worker.run(parent_of(app, 1))
+    [result] = worker.drain()
+
+    key = f"celery-defer:{{{result.id}}}:owner"
+    assert len(redis.get(key)) == 18  # type: ignore[arg-type]
+    assert 55 < redis.ttl(key) <= 60  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("calls", [1, 100])
 @pytest.mark.parametrize("options", [{}, {"global_keyprefix": "team:"}])
 def test_a_run_whose_result_and_messages_are_in_one_redis_asks_for_one_script(

@@ -95,3 +95,69 @@ def test_a_bad_invocation_names_its_step(app: Celery, make_invoice: Any, sim: Si
     assert "step 'invoice:1': " in unknown
     assert "is not a deferred function" in unknown
     assert len(problems[0]) == 1
+
+
+def test_3_10_a_function_that_invokes_itself_ends(app: Celery, sim: Simulation) -> None:
+    app.conf.defer_max_depth = 3
+
+    @deferred(app)
+    def again(n: int) -> int:
+        return step.invoke("again", again, n + 1)  # type: ignore[no-any-return]
+
+    @app.task
+    def parent() -> int:
+        return step.invoke("again", again, 1)
+
+    run = sim.run(parent)
+    sim.drain()
+
+    assert len(sim.runs_of(again)) == 3
+    assert str(run.exception).endswith(
+        "ended with DepthError: step 'again': the run is 3 deferred runs deep; "
+        "defer_max_depth is the limit"
+    )
+
+
+def test_a_payload_over_the_limit_is_not_sent(app: Celery, invoicing: Any, sim: Simulation) -> None:
+    app.conf.defer_max_payload_bytes = 100
+    run = sim.run(invoicing, "1." + "5" * 100)
+
+    assert "defer_max_payload_bytes = 100 is the limit" in str(run.exception)
+    assert sim.runs == [run]
+
+
+def test_a_result_over_the_limit_fails_the_step_that_waits_for_it(
+    app: Celery, sim: Simulation
+) -> None:
+    app.conf.defer_max_payload_bytes = 100
+
+    @deferred(app, name="child")
+    def child() -> str:
+        return "x" * 99
+
+    @app.task
+    def parent() -> str:
+        return step.invoke("child", child)
+
+    run = sim.run(parent)
+    sim.drain()
+
+    assert type(run.exception) is StepError
+    assert "step 'child' returned 101 bytes; defer_max_payload_bytes = 100" in str(run.exception)
+
+
+def test_a_task_of_another_app_cannot_be_invoked(app: Celery, sim: Simulation) -> None:
+    other = Celery("other", set_as_current=False)
+
+    @deferred
+    @other.task(name="elsewhere", shared=False)
+    def elsewhere() -> None: ...
+
+    @app.task
+    def parent() -> None:
+        step.invoke("elsewhere", elsewhere)
+
+    error = sim.run(parent).exception
+
+    assert isinstance(error, NotDeferredError)
+    assert "step 'elsewhere': elsewhere belongs to another app" in str(error)

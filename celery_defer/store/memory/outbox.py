@@ -10,6 +10,7 @@ from celery_defer.ids import RunId
 from celery_defer.store.memory.events import MemoryEvents
 from celery_defer.store.memory.runs import MemorySteps
 from celery_defer.store.memory.state import MemoryRecord
+from celery_defer.store.owner import is_of_other_task
 from celery_defer.store.values import Claim, Leased, Quarantined
 
 
@@ -69,5 +70,7 @@ class MemoryStore(MemorySteps, MemoryEvents):
         with self._lock:
             if id in self._runs and self._runs[id].turn:
                 return Claim("", is_mine=False)
+            if id in self._owners and is_of_other_task(self._owners[id], owner):
+                del self._owners[id]
             first = self._owners.setdefault(id, owner)
             return Claim(first, first == owner)

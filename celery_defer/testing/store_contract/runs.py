@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Claim, Recalled, Resumed, Store
+from celery_defer.store import Claim, Recalled, Resumed, Store, owner_of
 from celery_defer.testing.store_contract.shorthand import KEEP, RUN, park, stage
 
 
@@ -17,6 +17,21 @@ class RunContract:
         assert store.claim(RunId("run"), "second", KEEP) == Claim("first", is_mine=False)
         assert store.claim(RunId("run"), "first", KEEP) == Claim("first", is_mine=True)
         assert store.claim(RunId("other"), "second", KEEP) == Claim("second", is_mine=True)
+
+    def test_an_owner_of_another_task_does_not_count(self, store: Store) -> None:
+        forged, first, second = (owner_of(task, "token") for task in ("mail", "ship", "ship"))
+        store.claim(RUN, forged, KEEP)
+
+        assert store.claim(RUN, first, KEEP) == Claim(first, is_mine=True)
+        assert store.claim(RUN, second, KEEP) == Claim(first, is_mine=False)
+
+    def test_an_owner_without_a_task_counts_for_every_task(self, store: Store) -> None:
+        store.claim(RUN, "aborted", KEEP)
+        owner = owner_of("ship", "token")
+
+        assert store.claim(RUN, owner, KEEP) == Claim("aborted", is_mine=False)
+        store.claim(RunId("other"), owner, KEEP)
+        assert store.claim(RunId("other"), "aborted", KEEP) == Claim(owner, is_mine=False)
 
     def test_a_claim_leaves_the_record_of_the_run(self, store: Store) -> None:
         store.claim(RunId("run"), "owner", KEEP)

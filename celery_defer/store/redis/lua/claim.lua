@@ -1,10 +1,16 @@
 -- KEYS: the run's owner, the run
 -- ARGV: owner, seconds to keep
--- Returns {owner of the run, 1 if that is the caller}; a run that has parked has no owner here.
+-- Returns {owner of the run, 1 if that is the caller}; a run that has parked has no owner here. What an
+-- owner has before its first dot stands for its task: an owner of another task does not count.
 if redis.call('HEXISTS', KEYS[2], 'turn') == 1 then
   return {'', 0}
 end
-redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
 local owner = redis.call('GET', KEYS[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2]) -- after one duplicate there may be more
+local first, mine = (owner or ''):match('^[^.]*%.'), ARGV[1]:match('^[^.]*%.')
+if not owner or (first and mine and first ~= mine) then
+  owner = ARGV[1]
+  redis.call('SET', KEYS[1], owner, 'EX', ARGV[2])
+else
+  redis.call('EXPIRE', KEYS[1], ARGV[2]) -- after one duplicate there may be more
+end
 return {owner, owner == ARGV[1] and 1 or 0}

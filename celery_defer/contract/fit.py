@@ -1,0 +1,27 @@
+"""Whether a function's parameter takes the objects of a schema."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from typing_extensions import is_typeddict
+
+from celery_defer import guard
+
+
+def fits(annotation: Any, schema: type) -> bool:
+    """Whether a parameter with this annotation may take an object of *schema*.
+
+    True where that cannot be known: of a type variable, say, or of a generic type.
+    """
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return any(fits(member, schema) for member in typing.get_args(annotation))
+    if annotation is Any or not isinstance(annotation, type):  # Any is a class since Python 3.11
+        return annotation is not None
+    if is_typeddict(annotation):
+        return is_typeddict(schema)
+    kind = dict if is_typeddict(schema) else schema
+    # A protocol may refuse the question.
+    return guard.attempt(lambda: issubclass(kind, annotation), default=True)
