@@ -7,7 +7,7 @@ from typing import Any
 
 from celery_defer import guard
 from celery_defer.contract import Deferrable
-from celery_defer.errors import Suspended
+from celery_defer.errors import PayloadError, Suspended
 from celery_defer.model import Outcome
 from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
 from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
@@ -92,7 +92,18 @@ def unpack(
     if run.is_unpacked or run.header is None:
         return args, kwargs
     run.is_unpacked = True
-    return read(run.task).contract.unpack(args, kwargs)
+    contract = read(run.task).contract
+    try:
+        return contract.unpack(args, kwargs)
+    except PayloadError as error:
+        if run.wake is None:
+            raise
+        raise PayloadError(
+            f"run {run.run.id} has waited with a payload that {run.run.task} took when it began, "
+            f"and does not take now ({error}): as long as such runs wait, let new fields be "
+            "optional and old ones stay",
+            error.problems,
+        ) from error
 
 
 def _claim(run: Scope, store: Store, owner: str) -> Claim:

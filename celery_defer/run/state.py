@@ -154,7 +154,9 @@ def _commands(run: Scope, store: Callable[[Any], None]) -> Commands | None:
 
 
 def _store_waiting(run: Scope, backend: Any, meta: Mapping[str, Any]) -> None:
-    backend.store_result(run.run.id, dict(meta), WAITING, request=run.task.request)
+    # celery.result.AsyncResult would return the children of an unfinished run as plain lists.
+    request = Context(vars(run.task.request), _children=[])
+    backend.store_result(run.run.id, dict(meta), WAITING, request=request)
 
 
 def _outlive(run: Scope, until: float) -> None:

@@ -37,6 +37,12 @@ def begin(id: str, kind: str) -> Step:
         raise suspended(scope)
     run = current()
     _check_id(id)
+    if run.ending.phase is Phase.RECEIVED:
+        raise StepError(
+            f"step {id!r} of run {run.run.id} comes before the body, as in before_start, where a "
+            "run cannot wait: take it into the body",
+            id,
+        )
     replay = journal_of(run) if run.journal and run.journal.is_recalled else recall(run, id)
     if replay.step is not None:
         raise StepError(

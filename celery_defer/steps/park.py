@@ -42,6 +42,8 @@ logger = guard.logger(__name__)
 _OF_THE_MESSAGE = frozenset(
     {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}
 )
+# The tasks whose runs are lost in a kill, as this process has said.
+_warned: set[str] = set()
 
 
 def park(run: Scope, step: str, wait: Wait, note: Note) -> bytes:
@@ -63,6 +65,7 @@ def park(run: Scope, step: str, wait: Wait, note: Note) -> bytes:
     if arrival.verdict is Verdict.SUPERSEDED:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
     replay.waits_for = wait.about
+    _warn_of_loss(run)
     _check_over(run, store, step, wait)
     raise Suspended(f"run {run.run.id} waits at step {step!r} {wait.words}")
 
@@ -202,6 +205,18 @@ def _early(store: Store, wait: Subscription, before: float) -> list[SentEvent]:
 def _digest(event: SentEvent, wait: Subscription) -> str:
     data = from_json(Memo.unpack(event.memo).result)["data"]
     return digests(wait.name, data, [wait.shape])[wait.shape]
+
+
+def _warn_of_loss(run: Scope) -> None:
+    """Say once of a task in this process that a kill would lose its runs."""
+    name = run.task.name
+    if not run.task.acks_late and name not in _warned:
+        _warned.add(name)
+        logger.warning(
+            "%s waits without acks_late: a worker that is killed in one of its turns loses the run;"
+            " set acks_late and reject_on_worker_lost",
+            name,
+        )
 
 
 def _check_over(run: Scope, store: Store, step: str, wait: Wait) -> None:

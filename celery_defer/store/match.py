@@ -12,6 +12,8 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 
 from celery_defer.errors import EventError
 
+_MOST_DIGITS = 9
+
 
 class _Missing:
     """Stands for a value that an event's data does not have."""
@@ -64,11 +66,16 @@ def _at(data: Any, steps: Sequence[str]) -> Any:
     for step in steps:
         if isinstance(data, Mapping) and step in data:
             data = data[step]
-        elif isinstance(data, list) and step.isdecimal() and int(step) < len(data):
+        elif isinstance(data, list) and _is_place(step) and int(step) < len(data):
             data = data[int(step)]
         else:
             return _Missing
     return data
+
+
+def _is_place(step: str) -> bool:
+    # Python refuses to read thousands of digits, and no list is so long.
+    return step.isdecimal() and len(step) <= _MOST_DIGITS
 
 
 def _digest(name: str, shape: str, values: Sequence[Any]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from celery import Celery
+from pydantic import AfterValidator
 
-from celery_defer import StepError, step
+from celery_defer import PayloadError, StepError, defer, deferred, step
 from celery_defer.run import Memo, find
 from celery_defer.steps import Note
 from celery_defer.testing import Simulation
@@ -110,3 +111,36 @@ def leave(memo: Memo) -> None:
     assert scope
     assert scope.store
     scope.store.remember(scope.run.id, {"x": memo.pack()}, 600)
+
+
+def test_a_parked_run_whose_payload_does_not_fit_any_more_says_that_it_did(
+    app: Celery, sim: Simulation
+) -> None:
+    most = [100]
+
+    def few(count: int) -> int:
+        if count > most[-1]:
+            raise ValueError(f"at most {most[-1]}")
+        return count
+
+    def body(count: int) -> None:
+        step.sleep("nap", 5)
+
+    body.__annotations__["count"] = Annotated[int, AfterValidator(few)]
+    order = deferred(app.task(name="order", shared=False)(body))
+
+    @app.task
+    def parent() -> None:
+        defer("order", order, 70)
+
+    sim.run(parent)
+    sim.drain()
+    most.append(10)
+    sim.advance(5)
+    (run,) = sim.runs_of(order)
+
+    assert isinstance(run.exception, PayloadError)
+    assert run.exception.problems == ["count: Value error, at most 10"]
+    assert f"run {run.id} has waited with a payload that order took when it began" in str(
+        run.exception
+    )

@@ -85,6 +85,18 @@ def test_an_invoked_run_is_linked_to_its_invoker(app: Celery, sim: Simulation) -
     assert [each.id for each in app.AsyncResult(invoker.id).children] == [run.id]
 
 
+def test_the_children_of_a_waiting_run_are_no_raw_lists(
+    app: Celery, invoicing: Any, sim: Simulation
+) -> None:
+    """Celery reads children as results only of a run that has ended."""
+    run = sim.run(invoicing)
+    while_waiting = app.AsyncResult(run.id).children
+    sim.drain()
+
+    assert while_waiting == []
+    assert [child.id for child in app.AsyncResult(run.id).children] == [run.children[0].id]
+
+
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [

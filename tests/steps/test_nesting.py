@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -9,7 +10,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, Task
+from celery.signals import task_prerun
 
 from celery_defer import NoRunError, StepError, step
 from celery_defer.testing import Simulation
@@ -29,21 +31,62 @@ def test_steps_do_not_nest(app: Celery, sim: Simulation) -> None:
     assert error.step == "inner"
 
 
-@pytest.mark.parametrize("kind", ["sleep", "until", "wait", "send", "invoke"])
-def test_no_kind_of_step_nests(app: Celery, sim: Simulation, ship: Any, kind: str) -> None:
-    inner = {
-        "sleep": lambda: step.sleep("inner", 5),
-        "until": lambda: step.sleep_until("inner", datetime.now(timezone.utc)),
-        "wait": lambda: step.wait_for_event("inner", "event", timeout=5),
-        "send": lambda: step.send_event("inner", "event"),
-        "invoke": lambda: step.invoke("inner", ship, 1),
-    }
+KINDS: dict[str, Callable[[Any], object]] = {
+    "run": lambda _: step.run("inner", int),
+    "sleep": lambda _: step.sleep("inner", 5),
+    "until": lambda _: step.sleep_until("inner", datetime.now(timezone.utc)),
+    "wait": lambda _: step.wait_for_event("inner", "event", timeout=5),
+    "send": lambda _: step.send_event("inner", "event"),
+    "invoke": lambda ship: step.invoke("inner", ship, 1),
+}
 
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_step_nests(app: Celery, sim: Simulation, ship: Any, kind: str) -> None:
     @app.task
     def parent() -> None:
-        step.run("outer", inner[kind])
+        step.run("outer", KINDS[kind], ship)
 
     assert "steps do not nest" in str(sim.run(parent).exception)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_step_comes_before_the_body(
+    app: Celery, sim: Simulation, ship: Any, kind: str
+) -> None:
+    """A wait there would end a solo worker."""
+
+    class Early(Task):  # type: ignore[misc]
+        def before_start(self, *_: Any) -> None:
+            KINDS[kind](ship)
+
+    @app.task(base=Early)
+    def parent() -> None: ...
+
+    run = sim.run(parent)
+
+    assert type(run.exception) is StepError
+    assert "step 'inner' of run" in str(run.exception)
+    assert "comes before the body" in str(run.exception)
+
+
+def test_a_step_of_a_receiver_of_task_prerun_is_refused(app: Celery, sim: Simulation) -> None:
+    refused = []
+
+    def on_prerun(**_: Any) -> None:
+        try:
+            step.sleep("nap", 5)
+        except StepError as error:
+            refused.append(error.step)
+
+    @app.task
+    def parent() -> int:
+        return 7
+
+    task_prerun.connect(on_prerun, sender=app.tasks[parent.name])
+    run = sim.run(parent)
+
+    assert (run.result, refused) == (7, ["nap"])
 
 
 def test_a_step_after_a_step_that_failed_by_nesting_is_no_nested_one(

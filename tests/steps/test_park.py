@@ -192,3 +192,20 @@ def test_arguments_of_a_pickle_that_json_would_change_are_refused(
     assert run.state == "FAILURE"
     with pytest.raises(StepError, match=r"step 'nap' cannot park run .*serializer 'json'"):
         assert run.result
+
+
+@pytest.mark.parametrize("acks_late", [False, True])
+def test_a_task_that_waits_says_once_that_a_kill_loses_it_unless_acks_late(
+    app: Celery, sim: Simulation, caplog: pytest.LogCaptureFixture, acks_late: bool
+) -> None:
+    @app.task(name=f"waits, {acks_late=}", acks_late=acks_late)
+    def parent() -> None:
+        step.sleep("nap", 5)
+        step.sleep("another", 5)
+
+    sim.run(parent)
+    sim.run(parent)
+    sim.advance(60)
+    warnings = [text for text in caplog.messages if text.startswith("waits, acks_late=False waits")]
+
+    assert len(warnings) == (0 if acks_late else 1)

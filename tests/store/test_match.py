@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
@@ -89,6 +90,19 @@ def test_data_of_any_shape_may_be_asked(data: Any) -> None:
 
 def test_a_list_is_asked_by_position() -> None:
     assert matches(["a", ["b"]], {"0": "a", "1.0": "b"})
+
+
+@pytest.mark.parametrize("path", ["9" * 5_000, "lines." + "9" * 5_000, "0" * 5_000])
+def test_a_path_of_thousands_of_digits_is_no_place_in_a_list(path: str) -> None:
+    """It would make each send of such an event raise."""
+    assert not matches([1], {path: 1})
+    assert not matches(ORDER, {path: 1})
+
+
+@given(st.text(min_size=1), st.one_of(st.lists(st.integers()), st.text()))
+def test_no_path_makes_a_send_raise(path: str, data: Any) -> None:
+    with suppress(EventError):
+        matches(data, {path: 1})
 
 
 def test_another_name_is_no_match() -> None:
