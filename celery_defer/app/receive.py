@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery_defer import guard
+from celery_defer.broker import marks_redelivery
 from celery_defer.contract import Deferrable
 from celery_defer.errors import PayloadError, Suspended
 from celery_defer.model import Outcome
@@ -15,12 +16,6 @@ from celery_defer.steps import load_steps, restore, suspended
 from celery_defer.store import Claim, Store, is_of_one_message, owner_of
 
 logger = guard.logger(__name__)
-
-# The transports that mark redeliveries; kombu's others do not.
-_MARKING = frozenset(
-    {"amqp", "amqps", "pyamqp", "librabbitmq", "memory", "py-amqp"}
-    | {"redis", "rediss", "redis+socket", "sentinel"}
-)
 
 
 def is_duplicate(run: Scope) -> bool:
@@ -43,7 +38,7 @@ def is_duplicate(run: Scope) -> bool:
         return False
     if not is_of_one_message(claim.owner, owner):
         return True
-    return _marks_redelivery(run.app) and not run.came_again
+    return marks_redelivery(run.app) and not run.came_again
 
 
 def perform(
@@ -131,13 +126,6 @@ def _check_parked(run: Scope) -> None:
     if run.journal and run.journal.lost_store:
         run.drop()
         raise run.journal.lost_store
-
-
-def _marks_redelivery(app: Any) -> bool:
-    """Whether the broker marks redeliveries."""
-    broker = app.conf.broker_read_url
-    url = broker if isinstance(broker, str) else next(iter(broker or []), "")
-    return url.partition("://")[0] in _MARKING
 
 
 def _returned(run: Scope) -> None:

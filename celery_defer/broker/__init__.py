@@ -4,6 +4,7 @@ from celery_defer.broker.delivery import Delivery
 from celery_defer.broker.message import Message
 from celery_defer.broker.pool import MainConnections
 from celery_defer.broker.publish import capture, is_there, send
+from celery_defer.broker.redelivery import marks_redelivery
 
 __all__ = [
     "Delivery",
@@ -11,5 +12,6 @@ __all__ = [
     "Message",
     "capture",
     "is_there",
+    "marks_redelivery",
     "send",
 ]

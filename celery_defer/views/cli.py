@@ -1,7 +1,9 @@
-"""``celery -A app defer``: what is in the outbox."""
+"""``celery -A app defer``: what is in the outbox, and what is wrong with the app."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from time import time
 from typing import Any
 
@@ -11,6 +13,7 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 from celery_defer.current import extension_of
 from celery_defer.errors import StoreError
 from celery_defer.store import Store
+from celery_defer.views.check import check as find_problems
 
 
 @click.group(name="defer", help="Deferred calls: what waits, and what could not be published.")
@@ -42,10 +45,39 @@ def quarantine(ctx: Any) -> None:
         click.echo("nothing is in quarantine")
 
 
-def _store(ctx: Any) -> Store:
+@defer.command(cls=CeleryCommand)
+@click.option(
+    "--fail-level",
+    type=click.Choice(["error", "warning"]),
+    default="error",
+    help="The level of a problem from which on the exit status is 1.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, for scripts.")
+@click.pass_context
+@handle_preload_options
+def check(ctx: Any, fail_level: str, as_json: bool) -> None:
+    """Say what in the app would not work, or could lose work, and how to mend it."""
+    app = _extension(ctx).app
+    problems = find_problems(app)
+    if as_json:
+        click.echo(json.dumps([asdict(problem) for problem in problems], indent=2))
+    for problem in problems if not as_json else ():
+        click.echo(f"{problem.level}: {problem.subject}: {problem.text}")
+    if not (problems or as_json):
+        click.echo("no problems")
+    if any(problem.level in ("error", fail_level) for problem in problems):
+        ctx.exit(1)
+
+
+def _extension(ctx: Any) -> Any:
     extension = extension_of(ctx.obj.app)
     if extension is None:
         raise click.UsageError("this app has no Defer(app)")
+    return extension
+
+
+def _store(ctx: Any) -> Store:
+    extension = _extension(ctx)
     if extension.store is None:
         raise click.UsageError(str(StoreError()))
     store: Store = extension.store

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import time
+
 import pytest
 
 from celery_defer.store import RedisStore
@@ -48,3 +50,18 @@ def test_a_server_that_keeps_nothing_on_disk_is_a_risk() -> None:
 
 def test_each_risk_is_told() -> None:
     assert len(risks_of("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru")) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(7200, "7,200 seconds ahead of"), (-60, "60 seconds behind")]
+)
+def test_a_clock_that_differs_from_that_of_redis_is_a_risk(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
+) -> None:
+    with running(*KEEPS) as server:
+        store = RedisStore(server.client(), "defer:")
+        monkeypatch.setattr("celery_defer.store.redis.store.time", lambda: time() + seconds)
+
+        (risk,) = store.risks()
+
+    assert f"the clock of this machine is {words} the clock of Redis" in risk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import time
 from typing import Any
 
 from redis import Redis, exceptions
@@ -21,6 +22,8 @@ _TIMEOUTS = {
     "socket_timeout": 2.0,
 }
 _MANY = 2**16
+# How far two clocks may differ, in seconds, before somebody is told.
+_DRIFT = 5.0
 
 
 class RedisStore(RedisOutbox, RedisRuns, RedisEvents):
@@ -49,7 +52,19 @@ class RedisStore(RedisOutbox, RedisRuns, RedisEvents):
                 "Redis keeps nothing on disk, so a restart of it loses what waits in the outbox: "
                 "set appendonly yes"
             )
+        ahead = time() - self._time()
+        if abs(ahead) > _DRIFT:
+            risks.append(
+                f"the clock of this machine is {abs(ahead):,.0f} seconds "
+                f"{'ahead of' if ahead > 0 else 'behind'} the clock of Redis: "
+                "synchronize both, by NTP for example"
+            )
         return risks
+
+    def _time(self) -> float:
+        """Return the time by the clock of Redis."""
+        seconds, microseconds = self._client.time()
+        return int(seconds) + int(microseconds) / 1e6
 
     def _saves(self) -> bool:
         try:
