@@ -98,7 +98,7 @@ class RecordError(DeferError):
 
 
 class UnknownRecordError(RecordError):
-    """A record in the outbox was written by another version of the package."""
+    """A record in the outbox was written by a later version of the package."""
 
 
 class StoreError(DeferError):

@@ -70,6 +70,8 @@ Action = Publish | WakeRun | ContinueFanOut | Postpone | Drop | Quarantine
 
 def plan(now: float, lease: Leased, keep: float, state_of: StateOf) -> Action:
     """Decide what to do with a record that is kept for *keep* seconds."""
+    if not lease.token:
+        return Quarantine(f"the record cannot be read: its key holds {lease.body[:20]!r}")
     try:
         record = records.unpack(lease.id, lease.body)
     except UnknownRecordError:  # a worker of another release handles it

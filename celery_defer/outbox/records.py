@@ -46,9 +46,10 @@ class FanOut:
 
 Record = DeferredCalls | ParkedRun | FanOut
 
-# One byte for the kind, one for the version of its body. A relay leaves an unknown version alone:
-# while two releases of the package run side by side, workers of the other one handle it.
-_CALLS, _PARKED, _FAN_OUT = b"C\x01", b"P\x01", b"F\x01"
+# One byte for the kind, one for the version of its body. A relay leaves a later version alone:
+# while two releases of the package run side by side, workers of the later one handle it.
+_VERSION = b"\x01"
+_CALLS, _PARKED, _FAN_OUT = b"C" + _VERSION, b"P" + _VERSION, b"F" + _VERSION
 _KINDS = frozenset(tag[:1] for tag in (_CALLS, _PARKED, _FAN_OUT))
 
 _calls = TypeAdapter(DeferredCalls)
@@ -70,7 +71,7 @@ def pack(record: Record) -> bytes:
 def unpack(id: RunId, body: bytes) -> Record:
     """Read the record with this id.
 
-    Raises RecordError if ``pack`` did not write it, and UnknownRecordError for another version.
+    Raises RecordError if ``pack`` did not write it, and UnknownRecordError for a later version.
     """
     tag, rest = body[:2], body[2:]
     if tag == _PARKED:
@@ -84,7 +85,7 @@ def unpack(id: RunId, body: bytes) -> Record:
         problems = error.errors(include_url=False, include_input=False)
         reason = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
         raise RecordError(f"the record cannot be read: {reason}") from error
-    if tag[:1] in _KINDS and len(tag) > 1:
+    if tag[:1] in _KINDS and tag[1:] > _VERSION:
         raise UnknownRecordError
     raise RecordError(f"the record cannot be read: it begins with {body[:20]!r}")
 

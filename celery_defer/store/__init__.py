@@ -6,6 +6,7 @@ from celery_defer.store.owner import is_of_one_message, owner_of
 from celery_defer.store.protocol import Alarm, Store
 from celery_defer.store.redis import RedisStore, commit
 from celery_defer.store.values import (
+    MOST_BYTES,
     NO_SHAPE,
     Arrival,
     Claim,
@@ -22,6 +23,7 @@ from celery_defer.store.values import (
 )
 
 __all__ = [
+    "MOST_BYTES",
     "NO_SHAPE",
     "Alarm",
     "Arrival",

@@ -60,7 +60,10 @@ class Store(Protocol):
         ...
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
-        """Lease the *limit* records that have been due longest, until *until*."""
+        """Lease the *limit* records that have been due longest, until *until*.
+
+        Fewer, if their bodies would have more than ``MOST_BYTES``, but at least one.
+        """
         ...
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
@@ -179,8 +182,9 @@ class Store(Protocol):
 
         *digests* has the digest of the event's values for each shape that the sender knows, empty
         if the event lacks a value. Runs that begin to wait within *keep* seconds receive the event
-        too. If more than *limit* runs wait, call this again; *rest* is in the outbox then, leased
-        as the runs are. A named event whose id was sent to all in the last day does nothing.
+        too. If more than *limit* runs wait, or their records have more than ``MOST_BYTES``, call
+        this again; *rest* is in the outbox then, leased as the runs are. A named event whose id was
+        sent to all in the last day does nothing.
         """
         ...
 

@@ -12,13 +12,16 @@ from celery_defer.ids import RunId
 NO_SHAPE = "[]"
 #: Seconds by which the clocks of a system may differ.
 DRIFT = 60.0
+#: How large the bodies may be that are leased at a time; one record may be larger.
+MOST_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Leased:
     """A record that is due, leased to the caller; *tries* counts from 1.
 
-    It is 0 for a record that has vanished, as one that has expired.
+    It is 0 for a record that has vanished, as one that has expired. What is not a record has no
+    token.
     """
 
     id: RunId

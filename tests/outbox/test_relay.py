@@ -113,6 +113,12 @@ def test_a_verdict_is_good_however_old_the_record_is() -> None:
     )
 
 
+def test_what_the_store_cannot_read_is_quarantined() -> None:
+    action = plan(NOW, Leased(RunId("x"), "", b"other", 1), KEEP, lambda *_: "SUCCESS")
+
+    assert action == Quarantine("the record cannot be read: its key holds b'other'")
+
+
 def test_what_is_no_record_is_quarantined() -> None:
     action = plan(NOW, Leased(RunId("x"), "token", b"garbage", 1), KEEP, lambda *_: "SUCCESS")
 
@@ -332,6 +338,19 @@ def test_a_relay_leaves_a_record_of_a_later_version_where_it_is(
     assert (worker.published(), store.quarantined()) == ([], [])
     (lease,) = store.take(NOW + 20 * 60, NOW + 21 * 60, LIMIT)
     assert (lease.id, lease.token, lease.body) == ("later", "token", body)
+
+
+@pytest.mark.parametrize("record", OF_EACH_KIND)
+def test_a_record_of_a_version_that_nobody_reads_any_more_is_put_aside_and_not_dropped(
+    relay: Relay, store: WatchedStore, record: Record
+) -> None:
+    tag, _version, *rest = pack(record)
+    body = bytes([tag, 0, *rest])
+    store.stage(RunId("old"), "token", body, NOW, KEEP)
+
+    relay.tick(NOW)
+
+    assert [(entry.id, entry.body) for entry in store.quarantined()] == [("old", body)]
 
 
 def test_a_relay_puts_a_record_aside_whose_tag_is_not_known(

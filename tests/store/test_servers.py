@@ -73,7 +73,8 @@ def test_a_password_in_the_url() -> None:
 #: What our scripts and methods ask of a Redis; docs may copy it.
 RIGHTS = (
     "+select +info +config|get +evalsha +eval +script|load +hset +hdel +hget +hmget +hincrby "
-    "+hgetall +hexists +expire +ttl +zadd +zrem +zrangebyscore +zcount +get +set +del"
+    "+hgetall +hexists +expire +ttl +zadd +zrem +zrangebyscore +zcount +get +set +del "
+    "+getrange +setrange +strlen"
 )
 
 

@@ -8,14 +8,18 @@ from typing import Any
 
 __all__ = ["field_of", "put"]
 
-_RECORD = (files("celery_defer.store.redis") / "lua" / "record.lua").read_text()
-_FIELD = "return read(KEYS[1])[ARGV[1]]"
+_LUA = files("celery_defer.store.redis") / "lua"
+_RECORD = "".join((_LUA / name).read_text() for name in ("record.lua", "write.lua"))
+_FIELD = """
+local record = read(KEYS[1])
+return ARGV[1] == 'body' and body_of(KEYS[1], record) or record[ARGV[1]]
+"""
 _PUT = """
 local record = {}
 for i = 1, #ARGV, 2 do
   record[ARGV[i]] = ARGV[i + 1]
 end
-write(KEYS[1], record)
+write(KEYS[1], record, record.body or '')
 """
 
 

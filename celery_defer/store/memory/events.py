@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from celery_defer.ids import RunId
 from celery_defer.store.memory.state import MemoryRecord, MemoryState
-from celery_defer.store.values import NO_SHAPE, Emitted, Leased, Rest, SentEvent
+from celery_defer.store.values import MOST_BYTES, NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
 
 class MemoryEvents(MemoryState):
@@ -75,11 +75,13 @@ class MemoryEvents(MemoryState):
     ) -> tuple[list[RunId], bool]:
         """Give the event to at most *limit* runs; return these, and whether there are more."""
         woken: list[RunId] = []
+        size = 0
         for id in waiting:
-            if len(woken) == limit:
+            if len(woken) == limit or size >= MOST_BYTES:
                 return woken, True
             if self._receives(id, event):
                 woken.append(id)
+                size += len(self._outbox[id].body)
         return woken, False
 
     def _receives(self, id: RunId, event: SentEvent) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from celery_defer.ids import RunId
 from celery_defer.store.memory.events import MemoryEvents
 from celery_defer.store.memory.runs import MemorySteps
 from celery_defer.store.memory.state import MemoryRecord
 from celery_defer.store.owner import is_of_other_task
-from celery_defer.store.values import Claim, Leased, Quarantined
+from celery_defer.store.values import MOST_BYTES, Claim, Leased, Quarantined
 
 
 class MemoryStore(MemorySteps, MemoryEvents):
@@ -38,7 +39,9 @@ class MemoryStore(MemorySteps, MemoryEvents):
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         with self._lock:
             due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
-            return [self._lease(id, until) for _, id in sorted(due)[:limit]]
+            sizes = accumulate(len(self._outbox[id].body) for _, id in sorted(due))
+            count = max(1, sum(size <= MOST_BYTES for size in sizes))
+            return [self._lease(id, until) for _, id in sorted(due)[: min(limit, count)]]
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from typing import Any
 from celery_defer.commands import Commands, database_of, server_of
 from celery_defer.ids import RunId
 from celery_defer.store.redis.script import Script
+from celery_defer.store.values import MOST_BYTES, Leased
 
 _LUA = files("celery_defer.store.redis") / "lua"
 
@@ -40,6 +41,21 @@ class RedisClient:
         # Without a database there is no SELECT, which some users may not execute.
         database = "" if report.database == self._database else report.database
         return [len(report.rows), database, *words]
+
+    def _leased(self, row: list[Any]) -> Leased:
+        """Return the record that a script has leased; read a large body in parts."""
+        id, token, body, tries = row
+        run = RunId(id.decode())
+        if not isinstance(body, bytes):
+            body = self._read(self._record(run), body)
+        return Leased(run, token.decode(), body, tries)
+
+    def _read(self, key: str, start: int) -> bytes:
+        parts = []
+        while part := self._client.getrange(key, start, start + MOST_BYTES - 1):
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)
 
     def _record_keys(self, id: RunId) -> list[str]:
         return [self._record(id), self._due, self._waits]

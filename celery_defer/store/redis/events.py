@@ -7,8 +7,8 @@ from typing import Any
 
 from celery_defer.ids import RunId
 from celery_defer.store.redis.client import RedisClient, number, seconds
-from celery_defer.store.redis.replies import emitted, leased, sent
-from celery_defer.store.values import NO_SHAPE, Emitted, Leased, Rest, SentEvent
+from celery_defer.store.redis.replies import emitted, sent
+from celery_defer.store.values import MOST_BYTES, NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
 
 class RedisEvents(RedisClient):
@@ -16,8 +16,8 @@ class RedisEvents(RedisClient):
 
     def __init__(self, client: Any, prefix: str) -> None:
         super().__init__(client, prefix)
-        self._emit = self._script("record", "lease", "wake", "emit")
-        self._arrive = self._script("record", "lease", "arrive")
+        self._emit = self._script("record", "write", "lease", "wake", "emit")
+        self._arrive = self._script("record", "write", "lease", "arrive")
 
     def emit(
         self,
@@ -40,8 +40,9 @@ class RedisEvents(RedisClient):
         args = [event.id, event.memo, event.at, now - keep, seconds(keep), now, until, limit]
         args += [shapes, start, end, end_of_run, int(event.is_named)]
         args += [rest.id, rest.token, rest.body, seconds(rest.keep)] if rest else [""] * 4
+        args += [MOST_BYTES]
         args += [part for digest in matching for part in (digest, number(digest))]
-        return emitted(self._emit(keys, args))
+        return emitted(self._emit(keys, args), self._leased)
 
     def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
         rows = self._client.zrangebyscore(
@@ -51,4 +52,4 @@ class RedisEvents(RedisClient):
 
     def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:
         row = self._arrive(self._record_keys(id), [id, step, now, until])
-        return leased(row) if row else None
+        return self._leased(row) if row else None

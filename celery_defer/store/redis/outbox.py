@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from celery_defer import guard
 from celery_defer.ids import RunId
 from celery_defer.store.redis.client import RedisClient, seconds
 from celery_defer.store.redis.replies import quarantined
-from celery_defer.store.values import Claim, Leased, Quarantined
+from celery_defer.store.values import MOST_BYTES, Claim, Leased, Quarantined
+
+logger = logging.getLogger(__name__)
+
+_WEEK = 7 * 86_400.0
 
 
 class RedisOutbox(RedisClient):
@@ -17,10 +23,10 @@ class RedisOutbox(RedisClient):
 
     def __init__(self, client: Any, prefix: str) -> None:
         super().__init__(client, prefix)
-        self._stage = self._script("record", "stage")
+        self._stage = self._script("record", "write", "stage")
         self._settle = self._script("record", "settle")
-        self._take = self._script("record", "lease", "take")
-        self._postpone = self._script("record", "postpone")
+        self._take = self._script("record", "write", "lease", "take")
+        self._postpone = self._script("record", "write", "postpone")
         self._quarantine = self._script("record", "keep", "quarantine")
         self._claim = self._script("claim")
 
@@ -39,8 +45,9 @@ class RedisOutbox(RedisClient):
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         start, end = self._record(RunId("\0")).split("\0")
-        rows = self._take([self._due, self._waits], [now, until, limit, start, end])
-        return [Leased(RunId(id.decode()), token.decode(), body, n) for id, token, body, n in rows]
+        args = [now, until, limit, MOST_BYTES, start, end]
+        rows = self._take([self._due, self._waits], args)
+        return [self._leased(row) for row in rows if self._has_text(*row)]
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         self._postpone([self._record(id), self._due], [id, token, due, body or b""])
@@ -49,6 +56,16 @@ class RedisOutbox(RedisClient):
         # The body, which may have any bytes, follows the first byte 0.
         args = [id, token, reason.replace("\0", ""), seconds(keep)]
         self._quarantine([*self._record_keys(id), self._quarantined], args)
+
+    def _has_text(self, id: bytes, token: bytes, *_: object) -> bool:
+        """Whether an id in the index is text; put into quarantine what is not of this package."""
+        if guard.attempt(id.decode) is not None:
+            return True
+        logger.error("the outbox has an id that is not text: %r is put into quarantine", id)
+        start, end = self._record(RunId("\0")).encode().split(b"\0")
+        keys = [start + id + end, self._due, self._waits, self._quarantined]
+        self._quarantine(keys, [id, token, "its id is not text", seconds(_WEEK)])
+        return False
 
     def quarantined(self) -> list[Quarantined]:
         rows: dict[bytes, bytes] = self._client.hgetall(self._quarantined)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery_defer.ids import RunId
@@ -42,18 +42,13 @@ def arrival(reply: list[bytes]) -> Arrival:
     return Arrival(verdict)
 
 
-def emitted(reply: list[Any]) -> Emitted:
+def emitted(reply: list[Any], leased: Callable[[list[Any]], Leased]) -> Emitted:
     if reply[0] == b"shapes":
         return Emitted(unknown_shapes=[shape.decode() for shape in reply[1:]])
     if reply[0] == b"repeated":
         return Emitted()
     leases = tuple(leased(row) for row in reply[3:])
     return Emitted(woken=reply[1], leased=leases, has_more=bool(reply[2]))
-
-
-def leased(row: list[Any]) -> Leased:
-    id, token, body, tries = row
-    return Leased(RunId(id.decode()), token.decode(), body, tries)
 
 
 def sent(name: str, member: bytes, at: float) -> SentEvent:
@@ -63,4 +58,4 @@ def sent(name: str, member: bytes, at: float) -> SentEvent:
 
 def quarantined(id: bytes, row: bytes) -> Quarantined:
     reason, _, body = row.partition(b"\0")
-    return Quarantined(RunId(id.decode()), reason.decode(), body)
+    return Quarantined(RunId(id.decode(errors="backslashreplace")), reason.decode(), body)

@@ -31,9 +31,9 @@ class RedisRuns(RedisClient):
         self._recall = self._script("keep", "recall")
         self._resume = self._script("commands", "resume")
         self._remember = self._script("keep", "remember")
-        self._park = self._script("record", "keep", "receive", "commands", "park")
+        self._park = self._script("record", "write", "keep", "receive", "commands", "park")
         self._give_up = self._script("keep", "receive", "give_up")
-        self._cancel = self._script("record", "cancel")
+        self._cancel = self._script("record", "write", "cancel")
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         since = "" if now is None else now

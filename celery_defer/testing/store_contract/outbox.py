@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Leased, Quarantined, Store
+from celery_defer.store import MOST_BYTES, Leased, Quarantined, Store
 from celery_defer.testing.store_contract.shorthand import KEEP, stage
 
 
@@ -29,6 +29,16 @@ class OutboxContract:
 
         assert [record.id for record in store.take(9, 99, 2)] == ["run-1", "run-2"]
         assert [record.id for record in store.take(9, 99, 2)] == ["run-3"]
+
+    def test_large_records_are_taken_a_few_at_a_time(self, store: Store) -> None:
+        third, counts = MOST_BYTES // 3, []
+        for due, size in enumerate([third, third, MOST_BYTES, 2 * MOST_BYTES, third, third]):
+            stage(store, f"run-{due}", due=due, body=b"x" * size)
+
+        while records := store.take(9, 99, 10):
+            counts.append(len(records))
+
+        assert counts == [2, 1, 1, 2]
 
     def test_a_later_record_of_a_run_replaces_the_earlier(self, store: Store) -> None:
         stage(store, "run", due=10, token="first", body=b"first")

@@ -43,9 +43,10 @@ def park(
     now: float = 10,
     wait: Subscription | None = None,
     early: Sequence[SentEvent] | None = (),
+    body: bytes = b"body",
 ) -> Arrival:
     """Park a run, until an event or a time."""
-    parking = Parking(turn, step, note, token, b"body", due, wait, early)
+    parking = Parking(turn, step, note, token, body, due, wait, early)
     return store.park(RunId(id), parking, now, KEEP)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Emitted, Leased, Rest, Store
+from celery_defer.store import MOST_BYTES, Emitted, Leased, Rest, Store
 from celery_defer.testing.store_contract.shorthand import (
     BY_NAME,
     KEEP,
@@ -84,6 +84,15 @@ class WakeContract:
             ["run-0", "run-1"],
             ["run-2"],
         ]
+
+    def test_runs_with_large_records_are_leased_a_few_at_a_time(self, store: Store) -> None:
+        for id in ("a", "b", "c"):
+            park(store, id, wait=wait_for(), body=b"x" * MOST_BYTES)
+
+        batches = [emit(store, event()) for _ in range(3)]
+
+        assert [[lease.id for lease in batch.leased] for batch in batches] == [["a"], ["b"], ["c"]]
+        assert [batch.has_more for batch in batches] == [True, True, False]
 
     def test_there_are_no_more_where_the_runs_are_as_many_as_the_limit(self, store: Store) -> None:
         for id in ("one", "two"):

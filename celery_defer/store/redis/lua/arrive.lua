@@ -6,9 +6,9 @@ if record.step ~= ARGV[2] then
   return false
 end
 redis.call('ZREM', KEYS[3], ARGV[1])
-if tonumber(record.lease or 0) > tonumber(ARGV[3]) then
-  record.over = ARGV[3] -- the holder of the lease may have looked before this
-  write(KEYS[1], record, 'KEEPTTL')
+if record.lease > tonumber(ARGV[3]) then
+  record.over = tonumber(ARGV[3]) -- the holder of the lease may have looked before this
+  change(KEYS[1], record)
   return false
 end
 return lease(KEYS[1], record, KEYS[2], ARGV[1], ARGV[4])

@@ -5,13 +5,14 @@ local record = read(KEYS[2])
 if not record.step and ARGV[3] == '1' then -- not parked
   return false
 end
+redis.call('ZREM', KEYS[4], ARGV[1]) -- a full Redis refuses a script whose first write needs memory
 redis.call('HSET', KEYS[1], 'cancelled', '1')
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 if not record.step then
   return false
 end
-record.step, record.digest, record.lease = nil, nil, ARGV[4]
-write(KEYS[2], record, 'EX', ARGV[2])
+local body = body_of(KEYS[2], record)
+record.step, record.digest, record.lease = nil, nil, tonumber(ARGV[4])
+write(KEYS[2], record, body, 'EX', ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
-return record.body
+return body

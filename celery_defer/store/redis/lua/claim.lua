@@ -5,7 +5,7 @@
 if redis.call('HEXISTS', KEYS[2], 'turn') == 1 then
   return {'', 0}
 end
-local owner = redis.call('GET', KEYS[1])
+local owner = redis.call('GET', KEYS[1]) -- first, because a full Redis refuses to set anything
 local first, mine = (owner or ''):match('^[^.]*%.'), ARGV[1]:match('^[^.]*%.')
 if not owner or (first and mine and first ~= mine) then
   owner = ARGV[1]

@@ -1,8 +1,12 @@
--- Comes before other scripts and after record.lua, for which it defines a function.
--- Leases the record of a run; returns {run id, token, body, tries}.
+-- Comes before other scripts and after write.lua, for which it defines a function.
+-- Leases the record of a run; returns {run id, token, body, tries}. Of a large body it returns where
+-- it begins: the caller reads it in parts, so that it holds up nobody.
+local LARGE = 4 * 1024 * 1024
 local function lease(key, record, due, id, ends)
-  record.lease, record.tries = ends, (record.tries or 0) + 1
-  write(key, record, 'KEEPTTL')
+  record.lease, record.tries = tonumber(ends), record.tries + 1
+  redis.call('ZREM', due, id) -- a full Redis refuses a script whose first write needs memory
+  change(key, record)
   redis.call('ZADD', due, ends, id)
-  return {id, record.token, record.body or '', record.tries}
+  local is_large = redis.call('STRLEN', key) > LARGE
+  return {id, record.token, is_large and record.at or body_of(key, record), record.tries}
 end

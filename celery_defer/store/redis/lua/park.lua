@@ -33,8 +33,8 @@ redis.call('HSET', run, 'turn', ARGV[2] + 1, 'w:' .. step, ARGV[4])
 redis.call('HDEL', run, 'owner')
 redis.call('DEL', KEYS[2])
 keep(run, ARGV[8])
-local record = {token = ARGV[5], body = ARGV[6], step = step, digest = KEYS[7] and ARGV[10], tries = 0}
-write(KEYS[3], record, 'EX', ARGV[8])
+local record = {token = ARGV[5], step = step, digest = KEYS[7] and ARGV[10]}
+write(KEYS[3], record, ARGV[6], 'EX', ARGV[8])
 redis.call('ZADD', KEYS[4], ARGV[7], id)
 if KEYS[7] then
   redis.call('ZADD', KEYS[5], ARGV[11], id)

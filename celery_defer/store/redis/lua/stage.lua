@@ -6,7 +6,7 @@ local token = ARGV[6] == '0' and read(KEYS[1]).token
 if token and token ~= ARGV[2] then
   return 0
 end
-write(KEYS[1], {token = ARGV[2], body = ARGV[3], tries = 0}, 'EX', ARGV[5])
+write(KEYS[1], {token = ARGV[2]}, ARGV[3], 'EX', ARGV[5])
 redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1]) -- an earlier record may be of a parked run
 return 1
