@@ -233,3 +233,19 @@ def test_scripts_read_json(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None
     rows = json.loads(run(app, monkeypatch, "--json").output)
 
     assert [Problem(**row) for row in rows] == check(app)
+
+
+class Order:
+    """No type of pydantic's."""
+
+
+def invalidate_cache(order: Order) -> None: ...
+
+
+def test_a_function_whose_parameters_cannot_be_checked_is_an_error(app: Celery) -> None:
+    deferred(app.task(name="invalidate")(invalidate_cache))
+
+    [(level, subject, text)] = problems_of(app)
+
+    assert (level, subject) == ("error", "invalidate")
+    assert "Order" in text
