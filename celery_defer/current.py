@@ -35,6 +35,11 @@ def is_task(target: object) -> bool:
     return issubclass(type(target), Proxy | Task)
 
 
+def is_app(target: object) -> bool:
+    """Whether *target* is a Celery app."""
+    return hasattr(type(target), "task_cls") and hasattr(type(target), "send_task")
+
+
 def in_use() -> Any:
     """Return Celery's current app, or the one app that has a Defer; raise StoreError.
 

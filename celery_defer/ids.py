@@ -22,9 +22,13 @@ def run_id(parent_id: str, defer_id: str) -> RunId:
     It depends only on these two, so a redelivered parent, a link and other processes compute the
     same id.
 
+    Raises IdError if one of them is empty.
+
     >>> run_id("3f0c", "receipt") == run_id("3f0c", "receipt")
     True
     """
+    if not (parent_id and defer_id):
+        raise IdError(f"run_id({parent_id!r}, {defer_id!r}): give two ids that are not empty")
     # With the length, ("a", "bc") and ("ab", "c") differ, whatever the two contain.
     return RunId(str(uuid5(_NAMESPACE, f"{len(parent_id)}:{parent_id}:{defer_id}")))
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from celery_defer.errors import SettingsError
+from celery_defer.text import masked
 
 _DAY = 86_400.0
 
@@ -31,7 +32,7 @@ class Settings(BaseModel):
     max_per_run: Annotated[int, Field(ge=1)] = 10_000
     max_payload_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     max_depth: Annotated[int, Field(ge=0)] = 32
-    store_url: str | None = None
+    store_url: Annotated[str | None, Field(repr=False)] = None  # it may have a password
     key_prefix: str = "celery-defer:"
     grace: Seconds = 10.0
     # The store sends alarms only for what is due within a minute.
@@ -102,6 +103,6 @@ def _plain(key: str, namespace: str | None) -> str | None:
 def _problem(problem: Mapping[str, Any]) -> str:
     name = f"{PREFIX}{problem['loc'][0]}"
     if problem["type"] != "extra_forbidden":
-        return f"setting {name} = {problem['input']!r}: {problem['msg']}"
+        return f"setting {name} = {masked(repr(problem['input']))}: {problem['msg']}"
     near = get_close_matches(name, Settings.defaults(), n=1)
     return f"setting {name} does not exist" + (f"; did you mean {near[0]}?" if near else "")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 from celery_defer import guard
 from celery_defer.errors import DeferError
 
 # In characters.
 _LONGEST = 2_000
+_CREDENTIALS = re.compile(r"(?<=://)[^@/\s]*@")
 
 
 def safe_repr(value: object) -> str:
     """Return ``repr(value)``, or the name of its class if that raises."""
     return guard.attempt(lambda: repr(value), f"<{type(value).__qualname__}>")
+
+
+def masked(text: str) -> str:
+    """Return *text* without the users and passwords of URLs in it."""
+    return _CREDENTIALS.sub("**@", text)
 
 
 def text_of(error: BaseException) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import click
 from celery import bootsteps
 
 from celery_defer import guard
 from celery_defer.app.revoked import Revoked
 from celery_defer.broker import MainConnections
 from celery_defer.current import extension_of
+from celery_defer.errors import SettingsError
 from celery_defer.outbox import Relay
 from celery_defer.run import listeners
 from celery_defer.store import Store
@@ -31,7 +33,7 @@ class RelayStep(bootsteps.StartStopStep):
         # Read here, so that a bad setting stops the worker at its start.
         extension = extension_of(worker.app)
         self._connections = MainConnections.of(worker.app)
-        store = extension.store
+        store = _store_of(extension)
         self._relay = _Thread(extension, store, worker) if store else None
 
     def start(self, parent: Any) -> None:  # noqa: ARG002
@@ -97,6 +99,17 @@ class _Thread:
         while not self._stopping.is_set() and (left := until - self._clock()) > 0:
             due = self._alarm.wait(min(left, _LONGEST_REST))
             until = until if due is None else min(until, due)
+
+
+def _store_of(extension: Any) -> Store | None:
+    try:
+        store: Store | None = extension.store
+    except SettingsError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        # `celery worker` prints this without a traceback, and exits with status 1.
+        raise click.ClickException(str(error)) from None
+    return store
 
 
 def _note_listeners(worker: Any) -> None:

@@ -12,9 +12,11 @@ from celery.app.backends import by_url
 
 from celery_defer.app import tracer
 from celery_defer.app.bootstep import RelayStep
-from celery_defer.current import add, extension_of
+from celery_defer.current import add, extension_of, is_app
+from celery_defer.errors import OptionError
 from celery_defer.settings import STORES, Settings
 from celery_defer.store import RedisStore, Store
+from celery_defer.text import safe_repr
 
 _FIXUP = "celery_defer.app.extension:Defer"
 
@@ -31,6 +33,8 @@ class Defer:
     """
 
     def __init__(self, app: Any) -> None:
+        if not is_app(app):
+            raise OptionError(f"Defer takes a Celery app, and not {safe_repr(app)}: Defer(app)")
         self.app = app
         #: Returns seconds since 1970; tests may replace it.
         self.clock: Callable[[], float] = time

@@ -28,6 +28,7 @@ from celery_defer.contract.arguments import (
 from celery_defer.contract.json_type import JsonType
 from celery_defer.encoding import TAG, loads, tagged, without_lazy
 from celery_defer.errors import ContractError, PayloadError
+from celery_defer.model import Options
 
 # With fewer brackets nothing is nested too deep for a JSON reader, and with fewer characters no
 # number has too many digits.
@@ -208,4 +209,7 @@ def _fields(parameters: Sequence[Parameter], hints: Mapping[str, Any]) -> Iterat
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         path = ".".join(str(step) for step in problem["loc"]) or "payload"
-        yield f"{path}: {problem['msg']}"
+        if problem["type"] == "extra_forbidden" and path in Options.model_fields:
+            yield f"{path}: no argument of it, but an option: task.with_options({path}=…)"
+        else:
+            yield f"{path}: {problem['msg']}"

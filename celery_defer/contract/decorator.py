@@ -11,7 +11,7 @@ from pydantic import BaseModel, RootModel
 from typing_extensions import is_typeddict
 
 from celery_defer.contract.function import DeferredTask, P, R, declare
-from celery_defer.current import is_task
+from celery_defer.current import is_app, is_task
 from celery_defer.errors import ContractError, OptionError
 
 # What `app.task` takes beside the attributes of a task: the parameters of
@@ -81,7 +81,7 @@ def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> An
     if target is None:
         _check_options(options, names=frozenset())
         return lambda task: _declared(task, schema)
-    if _is_app(target):
+    if is_app(target):
         base = options.get("base") or target.Task
         _check_options(options, names=_TASK_OPTIONS | _attributes(base))
         return lambda function: _declared(target.task(**options)(function), schema)
@@ -98,10 +98,6 @@ def _declared(task: Any, schema: Any) -> DeferredTask[Any, Any]:
         )
     declare(task, schema)
     return cast("DeferredTask[Any, Any]", task)
-
-
-def _is_app(target: Any) -> bool:
-    return hasattr(type(target), "task_cls") and hasattr(type(target), "send_task")
 
 
 def _attributes(base: type) -> frozenset[str]:

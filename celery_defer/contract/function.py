@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from celery.canvas import Signature
 from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
@@ -16,6 +17,7 @@ from celery_defer.contract.body import Body, evaluated, function_of, is_asleep
 from celery_defer.contract.contract import Contract, schema_layout
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
+from celery_defer.text import safe_repr
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,12 +36,17 @@ class CallOptions(TypedDict, total=False):
     experiment: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Deferrable(Generic[P, R]):
     """What ``defer`` takes: a contract, and how its runs are published."""
 
     contract: Contract
     options: Options = field(default_factory=Options)
+
+    def __repr__(self) -> str:
+        values = self.options.model_dump(exclude_unset=True)
+        options = ", ".join(f"{name}={safe_repr(value)}" for name, value in values.items())
+        return f"{self.contract.task}.with_options({options})"
 
     def with_options(self, **options: Unpack[CallOptions]) -> Deferrable[P, R]:
         """Return the same contract with other publishing options.
@@ -137,9 +144,7 @@ def deferrable(function: object) -> Deferrable[..., Any]:
         return declaration.read()
     if declaration := find(function):
         return declaration.read(evaluated(function))
-    raise NotDeferredError(
-        f"{name_of(function)} is not a deferred function: put @deferred on top of it"
-    )
+    raise NotDeferredError(_refusal(function))
 
 
 def find(task: Any) -> _Declaration | None:
@@ -158,6 +163,20 @@ def name_of(function: object) -> str:
         lambda: str(getattr(function, "name", None) or repr(function)),
         f"<{type(function).__qualname__}>",
     )
+
+
+def _refusal(function: object) -> str:
+    """Return why *function* cannot be deferred, and what to write."""
+    name = name_of(function)
+    if isinstance(function, Signature):
+        task = function.task
+        return f"{task}.s(…) is a signature: pass the task and its arguments, defer(id, {task}, …)"
+    if id(getattr(function, "__wrapped__", None)) in _by_target:
+        return (
+            f"{name} has @deferred below @app.task: write @deferred above it, or @deferred(app) "
+            "in place of both"
+        )
+    return f"{name} is not a deferred function: put @deferred on top of it"
 
 
 def _register(declaration: _Declaration) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery_defer import guard, ids
 from celery_defer.contract import Deferrable, P, deferrable, name_of
+from celery_defer.current import is_task
 from celery_defer.errors import (
     DeferError,
     DepthError,
@@ -142,6 +143,8 @@ def _buffer(parent: Scope, call: Call) -> None:
 def _checked(
     parent: Scope, id: str, task: object, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Call:
+    if is_task(id):
+        raise IdError(f"the id comes first, then the task: defer({safe_repr(task)}, {name_of(id)})")
     ids.check(id)
     calls = parent.buffer.calls
     if id in calls:
@@ -154,7 +157,10 @@ def _checked(
 def _used(call: Call) -> str:
     if call.state is CallState.ABORTED:
         return f"defer id {call.id!r} was aborted in this run, which is final"
-    return f"defer id {call.id!r} is used already in this run; its first payload stays"
+    return (
+        f"defer id {call.id!r} is used already in this run; its first payload stays. In a loop, "
+        f'number the ids: f"{call.id}-{{n}}"'
+    )
 
 
 def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> DeferHandle:

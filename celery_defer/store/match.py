@@ -38,7 +38,10 @@ class Match:
 def match(name: str, values: Mapping[str, Any] | None) -> Match:
     """Read the *match* of ``wait_for_event``; raise EventError for what no event can have."""
     if values is not None and not isinstance(values, Mapping):
-        raise EventError(f"match {values!r} of event {name!r} is no mapping of paths to values")
+        raise EventError(
+            f"match {values!r} of event {name!r} is no mapping of paths to values: write "
+            f'match={{"order_id": 7}}'
+        )
     if bad := [path for path in values or {} if not isinstance(path, str) or not path]:
         raise EventError(f"match of event {name!r} has {bad[0]!r}, which is no path like 'user.id'")
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from celery import Celery
 
-from celery_defer import Defer
+from celery_defer import Defer, OptionError
 from celery_defer.settings import Settings
 
 
@@ -20,3 +21,9 @@ def test_a_setting_of_another_package_is_not_ours() -> None:
 
 def test_an_app_may_be_made_with_fixups_of_its_own() -> None:
     assert Defer(Celery("app", fixups=[])).settings
+
+
+@pytest.mark.parametrize("target", [None, "shop", Celery])
+def test_what_is_no_app_is_refused(target: object) -> None:
+    with pytest.raises(OptionError, match="Defer takes a Celery app, and not "):
+        Defer(target)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from celery import Celery
 
-from celery_defer import defer, deferred
+from celery_defer import NotDeferredError, defer, deferred
 from celery_defer.contract import deferrable, find
 from tests.support.inside import Worker, parent_of
 
@@ -68,3 +69,28 @@ def test_a_clone_of_a_task_that_is_asleep_has_its_contract(app: Celery) -> None:
     assert clone.app is app
     assert deferrable(clone).contract.task == "shared-by-two"
     assert not asleep.__evaluated__()
+
+
+def test_the_repr_of_options_is_what_was_written(app: Celery) -> None:
+    mail = deferred(app, name="mail")(send)
+
+    assert repr(mail.with_options(countdown=5, queue="slow")) == (
+        "mail.with_options(countdown=5.0, queue='slow')"
+    )
+
+
+def test_a_signature_is_refused_with_what_to_write(app: Celery) -> None:
+    mail = deferred(app, name="mail")(send)
+
+    with pytest.raises(NotDeferredError, match=r"defer\(id, mail, …\)"):
+        deferrable(mail.s("x"))
+
+
+def test_decorators_in_the_wrong_order_are_named(app: Celery) -> None:
+    mail = app.task(name="outer")(deferred(app, name="inner")(send))
+
+    with pytest.raises(NotDeferredError, match=r"outer has @deferred below @app\.task"):
+        deferrable(mail)
+
+
+def send(to: str) -> None: ...

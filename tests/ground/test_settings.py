@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from celery import Celery
+from celery.bin.worker import worker
 
 from celery_defer import Defer, SettingsError
 from celery_defer.settings import Settings
@@ -80,6 +82,25 @@ def test_a_wrong_one_is_told_by_its_name(conf: dict[str, Any], words: str) -> No
 
     with pytest.raises(SettingsError, match=words.replace("?", r"\?")):
         settings_of(app)
+
+
+def test_no_password_stands_in_the_error_or_in_the_repr() -> None:
+    app = Celery("app")
+    app.conf.defer_store_url = "postgres://shop:secret@db/1"
+
+    with pytest.raises(SettingsError, match=r"= 'postgres://\*\*@db/1': ") as raised:
+        settings_of(app)
+
+    assert "secret" not in str(raised.value)
+    assert "secret" not in repr(Settings(store_url="redis://shop:secret@db/1"))
+
+
+@pytest.mark.filterwarnings("ignore::celery.exceptions.SecurityWarning")
+def test_the_command_line_shows_the_error_alone(app: Celery) -> None:
+    app.conf.defer_max_depth = -1
+
+    with click.Context(worker), pytest.raises(click.ClickException, match="defer_max_depth"):
+        app.Worker(pool="solo")
 
 
 @pytest.mark.filterwarnings("ignore::celery.exceptions.SecurityWarning")

@@ -14,8 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from celery_defer import DeferHandle, current_run, defer, deferred, run_id
+from celery_defer import DeferHandle, IdError, current_run, defer, deferred, run_id
 from tests.support.inside import Worker, parent_of
+
+IDS = st.text(min_size=1)
 
 
 def test_a_call_runs_once_the_parent_has_succeeded(
@@ -96,7 +98,8 @@ def test_3_3_the_first_payload_of_an_id_stays(
 
     assert result == [
         None,
-        "defer id 'receipt' is used already in this run; its first payload stays",
+        "defer id 'receipt' is used already in this run; its first payload stays. In a loop, "
+        'number the ids: f"receipt-{n}"',
         True,
     ]
     assert ran == [1]
@@ -123,12 +126,18 @@ def test_3_4_the_id_of_the_run_is_known_at_once(run: Any, receipt: Any, worker: 
     assert parent.get() == run_id(parent.id, "receipt") == message.headers["id"]
 
 
-@given(st.lists(st.tuples(st.text(), st.text()), min_size=2, max_size=2, unique=True))
+@given(st.lists(st.tuples(IDS, IDS), min_size=2, max_size=2, unique=True))
 @example([("a", "b:c"), ("a:b", "c")])
 def test_3_4_no_two_calls_share_an_id(calls: Any) -> None:
     first, second = (run_id(*call) for call in calls)
 
     assert first != second
+
+
+@pytest.mark.parametrize(("parent", "name"), [("", "receipt"), ("3f0c", ""), ("", "")])
+def test_3_4_there_is_no_id_of_nothing(parent: str, name: str) -> None:
+    with pytest.raises(IdError, match="give two ids that are not empty"):
+        run_id(parent, name)
 
 
 def test_a_task_may_defer_before_its_body_starts(

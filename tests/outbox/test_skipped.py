@@ -179,6 +179,15 @@ def bad_calls() -> list[Any]:
         pytest.param(
             lambda f: defer("", f, 1), IdError, "'' is not a non-empty string", id="empty id"
         ),
+        pytest.param(
+            lambda f: defer(f, "mail"), IdError, "the id comes first, then the task", id="order"
+        ),
+        pytest.param(
+            lambda f: defer("m", f, 1, countdown=5),
+            PayloadError,
+            "no argument of it, but an option",
+            id="an option",
+        ),
         pytest.param(lambda f: defer(7, f, 1), IdError, "7 is not", id="number id"),
         pytest.param(lambda f: defer([], f, 1), IdError, "not a non-empty string", id="list id"),
         pytest.param(lambda f: defer("\ud800", f, 1), IdError, "Unicode", id="surrogate id"),

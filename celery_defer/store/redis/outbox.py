@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from celery_defer.store.redis.client import RedisClient, seconds
 from celery_defer.store.redis.replies import quarantined
 from celery_defer.store.values import MOST_BYTES, Claim, Leased, Quarantined
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 _WEEK = 7 * 86_400.0
 
