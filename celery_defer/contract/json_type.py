@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -11,11 +12,12 @@ from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
 
 from celery_defer.encoding import TAG, tagged, untagged
 
-# JSON has neither bytes nor infinities; a value must arrive equal to what was sent.
+# JSON has no bytes; a value must arrive equal to what was sent. NaN and the infinities are written
+# as by Celery's JSON.
 _JSON: CoreConfig = {
     "ser_json_bytes": "base64",
     "val_json_bytes": "base64",
-    "ser_json_inf_nan": "strings",
+    "ser_json_inf_nan": "constants",
 }
 
 # Without this pydantic handles a nested model as its own class is configured. Before 2.13 it
@@ -63,9 +65,20 @@ class JsonType:
         """Return *value* as the type has it."""
         return self._validator.validate_python(value, by_alias=True, by_name=True)
 
-    def dump(self, value: Any, *, warnings: Literal["error", "warn"] = "error") -> str:
-        """Return *value* as JSON; *warnings* says what happens to a value of another type."""
-        json = self._serializer.to_json(value, round_trip=True, by_alias=False, warnings=warnings)
+    def dump(
+        self,
+        value: Any,
+        *,
+        warnings: Literal["error", "warn"] = "error",
+        fallback: Callable[[Any], Any] | None = None,
+    ) -> str:
+        """Return *value* as JSON; *warnings* says what happens to a value of another type.
+
+        *fallback* returns what stands for a value that has no JSON.
+        """
+        json = self._serializer.to_json(
+            value, round_trip=True, by_alias=False, warnings=warnings, fallback=fallback
+        )
         return json.decode()
 
     def load(self, json: str | bytes) -> Any:

@@ -17,7 +17,10 @@ from celery_defer.contract.json_type import JsonType
 from celery_defer.errors import StepError
 from celery_defer.text import safe_repr
 
-ANYTHING = JsonType(TypeAdapter(Any))
+#: Any value, written by pydantic alone.
+PLAIN = JsonType(TypeAdapter(Any))
+#: Any value, written by Celery's JSON as an argument without a type is.
+ANYTHING = JsonType.of_celery(TypeAdapter(Any))
 _types: WeakKeyDictionary[Any, JsonType] = WeakKeyDictionary()
 
 
@@ -35,13 +38,20 @@ def of_function(function: Callable[..., Any]) -> JsonType:
 
 def of_type(annotation: Any) -> JsonType:
     """Return how values of a type are written; raises what pydantic raises for one it lacks."""
-    return JsonType(TypeAdapter(annotation))
+    return JsonType.of_celery(TypeAdapter(annotation))
 
 
-def pack(step: str, kind: JsonType, value: Any, limit: int) -> str:
+def pack(
+    step: str,
+    kind: JsonType,
+    value: Any,
+    limit: int,
+    fallback: Callable[[Any], Any] | None = None,
+) -> str:
     """Return *value* as JSON of at most *limit* bytes.
 
-    Raises StepError where it has no JSON, is of another type, or is too long.
+    *fallback* returns what stands for a value that has neither type nor JSON. Raises StepError if
+    there is no JSON all the same, and for a value of another type or beyond the limit.
     """
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
@@ -52,7 +62,7 @@ def pack(step: str, kind: JsonType, value: Any, limit: int) -> str:
             step,
         )
     with guard.translated(lambda error: StepError(_refusal(step, kind, value, error), step)):
-        json = kind.dump(value)
+        json = kind.dump(value, fallback=fallback if kind is ANYTHING else None)
         kind.load(json)  # pydantic writes None for any type, and a replay could not read that
     if (size := len(json.encode())) > limit:
         raise StepError(

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from celery_defer import guard
-from celery_defer.contract import JsonType
+from celery_defer.contract import JsonType, returns
 from celery_defer.errors import EventError, StepError
 from celery_defer.events import schema
 from celery_defer.run import Memo
@@ -19,8 +19,6 @@ from celery_defer.store import Match, match
 from celery_defer.text import safe_repr
 
 T = TypeVar("T")
-
-_ANYTHING = JsonType(TypeAdapter(Any))
 
 
 class Event(Generic[T]):
@@ -57,7 +55,7 @@ def typed(event: object) -> tuple[str, JsonType]:
     if isinstance(event, type):
         kind = event.__qualname__
         raise EventError(f"{kind} is no name of an event: declare one, Event('name', {kind})")
-    return checked("name", event), _ANYTHING
+    return checked("name", event), returns.PLAIN
 
 
 def wanted(event: Event[Any] | str, values: Mapping[str, Any] | None) -> Match:

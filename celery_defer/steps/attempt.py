@@ -10,6 +10,7 @@ from random import uniform
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
+from celery.result import AsyncResult, GroupResult
 from celery.utils.time import get_exponential_backoff_interval
 
 from celery_defer import durations
@@ -56,12 +57,19 @@ def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 
             value = extension_of(step.scope.app).call_step(step.key, call)
             retries = 0  # the function has had its effect: do not repeat it
             limit = step.scope.settings.max_payload_bytes
-            result = returns.pack(step.key, kind, value, limit)
+            result = returns.pack(step.key, kind, value, limit, _id_of)
     except _PASSING:
         raise
     except Exception as error:
         return _failed(step, error, retries, changes)
     return step.keep(changes.memo(result=result))
+
+
+def _id_of(value: object) -> str:
+    """Return the id of what ``delay`` returns, for which there is no JSON."""
+    if isinstance(value, AsyncResult | GroupResult):
+        return str(value.id)
+    raise TypeError(f"{type(value).__qualname__} has no JSON")
 
 
 def _failed(step: Step, error: Exception, retries: int, changes: _Changes) -> Memo:

@@ -120,8 +120,11 @@ def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
     error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
     if result.successful():
         limit = run.settings.max_payload_bytes
+        kind = returns.of_function(run.app.tasks[task].run)
         try:
-            json = returns.pack(step, returns.ANYTHING, result.result, limit)
+            # Celery has stored the result without its type, which the step reads it by.
+            plain = kind if kind is returns.ANYTHING else returns.PLAIN
+            json = returns.pack(step, plain, result.result, limit)
             return Memo(json, calls=(link,), kind="invoke")
         except StepError as refusal:
             error = refusal

@@ -37,7 +37,7 @@ class SimulationView:
         >>> assert [event.name for event in sim.events] == []
         """
         memos = [Memo.unpack(event.memo) for event in self._engine.store.sent]
-        events = [received("events", memo, returns.ANYTHING) for memo in memos]
+        events = [received("events", memo, returns.PLAIN) for memo in memos]
         return [event for event in events if event is not None]
 
     def runs_of(self, task: Any) -> list[SimulatedRun[Any]]:

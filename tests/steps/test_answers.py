@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -173,19 +174,24 @@ def test_a_step_answers_an_equal_value_of_its_type_in_each_pass(
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (NOON, "2030-01-01T12:00:00.123456Z"),
+        (NOON, NOON),
+        (b"\xff\x00", b"\xff\x00"),
+        ({"raw": [b"text"]}, {"raw": [b"text"]}),
+        (Decimal("1.50"), Decimal("1.50")),
+        (math.inf, math.inf),
+        ([-math.inf], [-math.inf]),
         ((1, 2), [1, 2]),
         ({"a": (1,), 2: None}, {"a": [1], "2": None}),
         (Color.RED, "red"),
         (Frozen(n=1), {"n": 1}),
-        (UUID(int=1), str(UUID(int=1))),
+        (UUID(int=1), UUID(int=1)),
         (0.1 + 0.2, 0.1 + 0.2),
         (2**80, 2**80),
         ("ß\x00\u2028", "ß\x00\u2028"),
         (True, True),
     ],
 )
-def test_a_step_without_annotation_answers_json_in_each_pass(
+def test_a_step_without_annotation_answers_celerys_json_in_each_pass(
     app: Celery, sim: Simulation, value: Any, expected: Any
 ) -> None:
     answers = []
@@ -199,6 +205,27 @@ def test_a_step_without_annotation_answers_json_in_each_pass(
     sim.advance("1h")
 
     assert answers == [expected, expected]
+
+
+@pytest.mark.parametrize("annotation", [None, float, list[float], dict[str, Any]])
+def test_a_nan_is_one_in_each_pass(app: Celery, sim: Simulation, annotation: Any) -> None:
+    value = {list[float]: [math.nan], dict[str, Any]: {"a": math.nan}}.get(annotation, math.nan)
+
+    def measure() -> Any:
+        return value
+
+    measure.__annotations__["return"] = annotation or Any
+    answers = []
+
+    @app.task
+    def parent() -> None:
+        answers.append(step.run("first", measure))
+        step.sleep("nap", 5)
+
+    sim.run(parent)
+    sim.advance("1h")
+
+    assert [repr(answer) for answer in answers] == [repr(value)] * 2
 
 
 class Gateway:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from celery import Celery, Task
+from celery import Celery, Task, group
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from celery_defer import StepError, step
@@ -237,3 +237,34 @@ def test_a_none_that_the_function_is_not_annotated_to_return_is_no_memo(
     sim.advance("1h")
 
     assert run.result == 7
+
+
+@pytest.mark.parametrize("sends", ["task", "list", "signature", "group"])
+def test_a_task_that_a_step_sends_is_sent_once_and_its_id_returned(
+    app: Celery, sim: Simulation, ship: Any, sends: str
+) -> None:
+    """The step had sent, failed as its result was no JSON, and was tried again."""
+    send = {
+        "task": lambda: ship.delay(1),
+        "list": lambda: {"all": [ship.delay(1), ship.delay(2)]},
+        "signature": ship.s(1).apply_async,
+        "group": group(ship.s(1), ship.s(2)).apply_async,
+    }
+    answers = []
+
+    @app.task(autoretry_for=(StepError,), default_retry_delay=0)
+    def parent() -> Any:
+        answers.append(step.run("mail", send[sends]))
+        step.sleep("nap", 5)
+        return answers[-1]
+
+    run = sim.run(parent)
+    sim.advance("1h")
+    sent = [each.id for each in sim.runs_of(ship)]
+
+    assert len(sent) == (1 if sends in ("task", "signature") else 2)
+    assert answers[0] == answers[1] == run.result
+    if sends == "list":
+        assert run.result == {"all": sent}
+    elif sends != "group":
+        assert [run.result] == sent
