@@ -1,6 +1,6 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
-from celery_defer.app import Defer, abort, cancel
+from celery_defer.app import Defer, abort, cancel, deferring
 from celery_defer.contract import DeferredTask, deferred
 from celery_defer.errors import (
     ContractError,
@@ -58,6 +58,7 @@ __all__ = [
     "current_run",
     "defer",
     "deferred",
+    "deferring",
     "run_id",
     "send_event",
     "step",

@@ -47,8 +47,9 @@ class DeferError(Exception):
 class NoRunError(DeferError):
     """There is no run in progress: call this inside a Celery task of an app with Defer(app).
 
-    A thread that the task starts sees its run through contextvars.copy_context().run(...), or
-    with asyncio.to_thread(...).
+    Elsewhere, as in a view or a script, call defer in a block: ``with deferring():``. A thread that
+    the task or the block starts sees its run through contextvars.copy_context().run(...), or with
+    asyncio.to_thread(...).
     """
 
 

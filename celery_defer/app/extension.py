@@ -40,6 +40,8 @@ class Defer:
         self.clock: Callable[[], float] = time
         #: Calls a step's function, given the step's id; tests may replace it.
         self.call_step: Callable[[str, Callable[[], Any]], Any] = _call
+        #: Is called with the scope of a block that has ended or is published; tests may replace it.
+        self.watch_block: Callable[[Any], None] = _ignore
         app._celery_defer = self
         add(app)
         app.steps["worker"].add(RelayStep)
@@ -83,6 +85,9 @@ class Defer:
 
 def _call(step: str, function: Callable[[], Any]) -> Any:  # noqa: ARG001
     return function()
+
+
+def _ignore(block: Any) -> None: ...
 
 
 def _one_url(broker: Any) -> str | None:

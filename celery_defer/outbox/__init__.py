@@ -1,5 +1,6 @@
 """The calls and runs to be published: committed, staged, published, settled, recovered."""
 
+from celery_defer.outbox.block import close_block, end_block
 from celery_defer.outbox.calls import DeferHandle, call_of, defer, known
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
@@ -21,10 +22,12 @@ __all__ = [
     "abort_call",
     "call_of",
     "cancel_run",
+    "close_block",
     "commit",
     "commit_failure",
     "defer",
     "deliver",
+    "end_block",
     "fan_out",
     "forget",
     "has_succeeded",

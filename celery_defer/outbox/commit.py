@@ -65,7 +65,7 @@ class Commit:
             return
         due = self.record.at + run.settings.grace
         # Set before the store replies: a soft time limit may come after it has the record.
-        lease = self.lease = stage.lease_of(run.run.id, self.record)
+        lease = self.lease = stage.lease_of(run.record_id, self.record)
         is_staged = False
         with guard.logged(
             logger,
@@ -109,6 +109,7 @@ class Commit:
             stored = backend.ensure(
                 lambda: store.commit(backend.client, key, result, messages, keeps_success=is_json),
                 (),
+                **self.run.store_policy,
             )
         except (SoftTimeLimitExceeded, *backend.connection_errors):
             raise
@@ -148,7 +149,7 @@ class Commit:
 def commit(run: Scope) -> None:
     """Prepare the run's calls for the result that Celery stores next."""
     published = [call for call in run.journal.calls() if _is_published(call)] if run.journal else []
-    record = stage.record_of(run, None if run.keeps_result else Outcome.SUCCESS)
+    record = stage.record_of(run, None if run.is_judged else Outcome.SUCCESS)
     links = [call for call in record.calls if Outcome.SUCCESS.starts(call.options.when)]
     pending = run.ending.commit = Commit(run, record, [*published, *links])
     if _may_go_with_result(run, record):
@@ -160,7 +161,7 @@ def commit(run: Scope) -> None:
 
 def commit_failure(run: Scope) -> None:
     """Stage the calls that wait for the run's failure, before Celery stores it."""
-    record = stage.record_of(run, None if run.keeps_result else Outcome.FAILURE)
+    record = stage.record_of(run, None if run.is_judged else Outcome.FAILURE)
     pending = run.ending.commit = Commit(run, record, [])
     pending.stage()
 

@@ -19,10 +19,11 @@ from celery_defer.store import Leased, Store
 logger = guard.logger(__name__)
 
 
-def publish(parent: Scope, outcome: Outcome) -> None:
-    """Publish the calls that wait for *outcome*, unless that is done."""
+def publish(parent: Scope, outcome: Outcome) -> tuple[Call, ...]:
+    """Publish the calls that wait for *outcome*, unless that is done; return what is lost."""
+    lost: tuple[Call, ...] = ()
     if outcome is Outcome.FAILURE and not parent.is_eager and stage.has_succeeded(parent):
-        return  # another attempt has succeeded; a relay publishes its calls if need be
+        return lost  # another attempt has succeeded; a relay publishes its calls if need be
     pending: Commit | None = parent.ending.commit
     if pending is None and parent.buffer.waiting():  # what prevented the commit is logged
         pending = Commit(parent, stage.record_of(parent, outcome), [])
@@ -31,9 +32,10 @@ def publish(parent: Scope, outcome: Outcome) -> None:
         if parent.is_eager:
             _run_inline(parent, pending.record, outcome)
         elif pending.state in (State.WAITING, State.WITH_RESULT):
-            _deliver_and_settle(parent, pending, outcome)
+            lost = _deliver_and_settle(parent, pending, outcome)
     if pending is None or pending.state is not State.SUPERSEDED:
         report_without_run(parent)
+    return lost
 
 
 def publish_now(parent: Scope, call: Call) -> CallState:
@@ -123,24 +125,27 @@ def _calls(record: DeferredCalls, ids: frozenset[RunId]) -> tuple[Call, ...]:
     return tuple(call for call in record.calls if run_id(record.parent, call.id) in ids)
 
 
-def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> None:
+def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> tuple[Call, ...]:
+    """Publish the calls, and settle their record; return those that are in neither place."""
     id, store, record, lease = parent.run.id, parent.store, pending.record, pending.lease
     if outcome is Outcome.FAILURE and pending.state is State.WITH_RESULT:
-        return  # the result could not be stored, so no message was sent with it
+        return ()  # the result could not be stored, so no message was sent with it
     if pending.state is State.WITH_RESULT:
         pending.stage()  # there was no result to send the messages with
         lease = pending.lease
     token = lease.token if lease else stage.lease_of(id, record).token
     delivery = deliver(parent.app, record, outcome, token, is_durable=lease is not None)
     if lease is None or store is None:
-        _log_lost(parent, replace(record, calls=_calls(record, _failed(delivery))))
-        return
+        lost = _calls(record, _failed(delivery))
+        _log_lost(parent, replace(record, calls=lost))
+        return lost
     if delivery.unsent:
         logger.warning("run %s: %d calls wait in the outbox", id, len(delivery.unsent))
     # If this fails, a relay publishes again; runs that have started do not start again.
     with guard.logged(logger, "run %s: its record cannot be settled", id):
         pause, keep = parent.settings.grace, parent.settings.outbox_keeps
         conclude(store, lease, record, outcome, delivery, now=parent.now(), pause=pause, keep=keep)
+    return ()
 
 
 def _failed(delivery: Delivery) -> frozenset[RunId]:

@@ -68,7 +68,7 @@ def has_succeeded(parent: Scope) -> bool:
     Celery keeps a stored SUCCESS, so no later attempt has a result.
     """
     with guard.logged(logger, "the result of run %s cannot be read", parent.run.id):
-        return parent.keeps_result and parent.task.AsyncResult(parent.run.id).successful()
+        return parent.is_judged and parent.task.AsyncResult(parent.run.id).successful()
     return False
 
 

@@ -1,11 +1,13 @@
 """The run in progress: its scope, its headers, its memos, its reported states."""
 
 from celery_defer.run.arguments import takes_steps
+from celery_defer.run.block import Block
 from celery_defer.run.buffer import Buffer
 from celery_defer.run.ending import Phase
 from celery_defer.run.headers import WAKE, DeferHeader, WakeHeader
 from celery_defer.run.memo import NOTHING, Failure, Memo
 from celery_defer.run.results import commands_of, hook_results, server_of_results
+from celery_defer.run.savepoint import Savepoint, note_call
 from celery_defer.run.scope import Scope, current, current_run, enter, find, leave
 from celery_defer.run.state import (
     MOST_WITHOUT_RUN,
@@ -23,11 +25,13 @@ __all__ = [
     "MOST_WITHOUT_RUN",
     "NOTHING",
     "WAKE",
+    "Block",
     "Buffer",
     "DeferHeader",
     "Failure",
     "Memo",
     "Phase",
+    "Savepoint",
     "Scope",
     "WakeHeader",
     "announce_waiting",
@@ -39,6 +43,7 @@ __all__ = [
     "hook_results",
     "leave",
     "lifetime",
+    "note_call",
     "report_revoked",
     "report_started",
     "report_waiting",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
@@ -13,33 +13,16 @@ from celery.backends.rpc import RPCBackend
 from celery_defer.current import extension_of, task_in_progress
 from celery_defer.errors import NoRunError, ResultError
 from celery_defer.ids import RunId
-from celery_defer.model import Call, Parent, Run
+from celery_defer.model import Parent, Run
 from celery_defer.run import arguments
 from celery_defer.run.buffer import Buffer
 from celery_defer.run.ending import Ending, Phase
 from celery_defer.run.headers import DeferHeader, WakeHeader
+from celery_defer.run.journal import Journal
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 
 _scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
-
-
-class Journal(Protocol):
-    """The part of a run's steps that the scope reads; ``steps.Replay`` has it all."""
-
-    #: When the run's steps were first recalled, in seconds since 1970.
-    since: float
-    is_cancelled: bool
-    #: Whether the steps were read from the store.
-    is_recalled: bool
-    #: The error of a step that found no store, in case the body has swallowed it.
-    lost_store: Exception | None
-    #: What the run's result shows of its wait.
-    waits_for: Mapping[str, Any]
-
-    def calls(self) -> Iterable[Call]:
-        """Return the calls that finished steps deferred."""
-        ...
 
 
 class Scope:
@@ -53,6 +36,10 @@ class Scope:
     is_unpacked = False
     #: Whether its message is one of ours, for which a claim was made.
     is_claimed = False
+    #: Whether it is a block that has ended.
+    is_over = False
+    #: What differs from Celery's own policy when the run's result is stored.
+    store_policy: Mapping[str, Any] = {}
     _arguments: bytes | None = None
 
     def __init__(
@@ -63,7 +50,7 @@ class Scope:
         self.store = store
         self.task = task
         self.request = request
-        self.outer = _scope.get()
+        self.outer = find()
         self.ending = Ending()
 
     @cached_property
@@ -132,6 +119,16 @@ class Scope:
             return False
         return not isinstance(self.task.backend, DisabledBackend | RPCBackend)
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether the stored result decides what becomes of the calls."""
+        return self.keeps_result
+
+    @property
+    def record_id(self) -> RunId:
+        """The id of the run's record in the outbox."""
+        return self.run.id
+
     def now(self) -> float:
         """Return the time, by the clock of the app's extension."""
         return float(extension_of(self.app).clock())
@@ -166,13 +163,17 @@ def leave(token: Token[Scope | None]) -> None:
 
 
 def find() -> Scope | None:
-    """Return the scope in progress, whatever its phase."""
-    return _scope.get()
+    """Return the scope in progress, whatever its phase; a block that has ended is none."""
+    scope = _scope.get()
+    # A generator that is closed elsewhere leaves its block behind in the context of its start.
+    while scope is not None and scope.is_over:
+        scope = scope.outer
+    return scope
 
 
 def current() -> Scope:
     """Return the scope that takes calls; raise NoRunError if there is none."""
-    scope = _scope.get()
+    scope = find()
     if scope is None:
         raise _no_run()
     if not scope.ending.is_open:
@@ -190,7 +191,7 @@ def current_run() -> Run:
     ... def score():
     ...     return current_run().parent.result()
     """
-    scope = _scope.get()
+    scope = find()
     if scope is None:
         raise _no_run()
     return scope.run
@@ -211,8 +212,8 @@ def _run(scope: Scope) -> Run:
     outer = scope.outer if header and scope.is_eager else None
     return Run(
         id=RunId(request["id"]),
-        # Before Celery 5.6 an eager run has neither root nor parent.
-        root_id=RunId(request.get("root_id") or (outer.run.root_id if outer else request["id"])),
+        # Celery gives an eager run no root if a block is its parent, and before 5.6 none at all.
+        root_id=RunId(outer.run.root_id if outer else request.get("root_id") or request["id"]),
         task=scope.task.name,
         attempt=(request.get("retries") or 0) + 1,
         parent=_parent(scope, header) if header else None,

@@ -13,11 +13,12 @@ from celery_defer.errors import (
     EventError,
     IdError,
     LimitError,
+    NoRunError,
     NotDeferredError,
     PayloadError,
     StepError,
 )
-from celery_defer.run import Failure, Memo, Phase, Scope, current, find
+from celery_defer.run import Block, Failure, Memo, Phase, Scope, current, find
 from celery_defer.steps.failure import exception_of
 from celery_defer.steps.park import cancelled, park, suspended
 from celery_defer.steps.recall import ask, journal_of, lasting, recall
@@ -36,6 +37,11 @@ def begin(id: str, kind: str) -> Step:
     if scope is not None and scope.ending.phase is Phase.PARKED:
         raise suspended(scope)
     run = current()
+    if isinstance(run, Block):
+        raise NoRunError(
+            f"step {id!r} is in a block of deferring(), which cannot be run again: put the steps "
+            "into a task, and defer that"
+        )
     _check_id(id)
     if run.ending.phase is Phase.RECEIVED:
         raise StepError(

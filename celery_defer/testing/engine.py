@@ -46,6 +46,7 @@ class Engine:
             drain=lambda: self.advance(0),
             call_step=self.worker.call_step,
             on_postrun=self.worker.on_postrun,
+            watch_block=self.worker.watch_block,
         )
 
     def run(self, id: str) -> None:

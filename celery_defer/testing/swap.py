@@ -29,6 +29,7 @@ class Ports:
     drain: Callable[[], object]
     call_step: Callable[[str, Callable[[], Any]], Any]
     on_postrun: Callable[..., None]
+    watch_block: Callable[[Any], None]
 
 
 @contextmanager
@@ -109,7 +110,8 @@ def _backend_of(task: Any) -> str:
 
 @contextmanager
 def _extension(extension: Any, ports: Ports) -> Iterator[None]:
-    ours = {"store": ports.store, "clock": ports.clock, "call_step": ports.call_step}
+    names = ("store", "clock", "call_step", "watch_block")
+    ours = {name: getattr(ports, name) for name in names}
     with swapped(vars(extension), ours, without=("settings",)):
         yield
 

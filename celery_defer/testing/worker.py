@@ -19,7 +19,7 @@ from celery_defer.encoding import dumps
 from celery_defer.ids import RunId
 from celery_defer.model import WAITING, Call, Options
 from celery_defer.outbox import cancel_run
-from celery_defer.run import DeferHeader, Phase, find, report_revoked
+from celery_defer.run import Block, DeferHeader, Phase, find, report_revoked
 from celery_defer.testing.broker import Message
 from celery_defer.testing.stand_ins import StandIns
 from celery_defer.testing.tracks import Runs, Track
@@ -87,6 +87,20 @@ class SimulatedWorker:
             track.waits_for = scope.journal.waits_for if scope.journal else {}
         elif state in IGNORE_STATES:
             track.state = state
+
+    def watch_block(self, block: Block) -> None:
+        """Record a block of ``deferring()`` that has ended, or is published after a commit."""
+        id, buffer, ending = block.run.id, block.buffer, block.ending
+        track = self.runs.tracks.setdefault(id, Track(id, block.run.task, {}, passes=1))
+        skipped = {call.id: call for call in buffer.skipped}
+        self.runs.store.calls.setdefault(id, {}).update(skipped | buffer.calls)
+        track.skipped = buffer.skipped
+        track.exception = ending.result
+        track.is_seen = True  # the block has raised to its caller
+        if ending.phase is not Phase.RETURNED:
+            track.state = FAILURE
+        elif ending.commit or not buffer.waiting():
+            track.state = SUCCESS
 
     def call_step(self, step: str, function: Callable[[], Any]) -> Any:
         """Call the function of a step, or what the test put in its place."""

@@ -19,6 +19,7 @@ from celery_defer import (
     current_run,
     defer,
     deferred,
+    deferring,
     run_id,
     send_event,
 )
@@ -70,7 +71,7 @@ def _names(app: Celery) -> dict[str, Any]:
         f.__name__: f
         for f in (
             *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted),
-            *(abort, cancel, current_run, defer, deferred, send_event),
+            *(abort, cancel, current_run, defer, deferred, deferring, send_event),
         )
     }
 

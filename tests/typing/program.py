@@ -10,6 +10,7 @@ Each line that ends in a comment beginning with `refused` is an error, and no ot
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from celery import Celery, Task, shared_task
@@ -27,6 +28,7 @@ from celery_defer import (
     current_run,
     defer,
     deferred,
+    deferring,
     run_id,
     send_event,
     step,
@@ -221,3 +223,25 @@ def with_steps() -> None:
 
     assert_type(cancel("o-1"), bool)
     cancel(7)  # refused
+
+
+def on_commit(hook: Callable[[], object], using: str | None = None) -> None: ...
+
+
+def view() -> None:
+    with deferring() as block:
+        assert_type(block, Run)
+        defer("a", made_here, 7)
+        defer("b", made_here, "seven")  # refused
+    with deferring(app, id="order-7", on_commit=on_commit):
+        pass
+    with deferring(on_commit=print):
+        pass
+    deferring(id=7)  # refused
+    deferring(on_commit=7)  # refused
+    deferring(app, "order-7")  # refused
+
+
+async def async_view() -> None:
+    async with deferring() as block:
+        assert_type(block, Run)

@@ -1,0 +1,26 @@
+"""The journal of a run: what the scope reads of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from celery_defer.model import Call
+
+
+class Journal(Protocol):
+    """The part of a run's steps that the scope reads; ``steps.Replay`` has it all."""
+
+    #: When the run's steps were first recalled, in seconds since 1970.
+    since: float
+    is_cancelled: bool
+    #: Whether the steps were read from the store.
+    is_recalled: bool
+    #: The error of a step that found no store, in case the body has swallowed it.
+    lost_store: Exception | None
+    #: What the run's result shows of its wait.
+    waits_for: Mapping[str, Any]
+
+    def calls(self) -> Iterable[Call]:
+        """Return the calls that finished steps deferred."""
+        ...
