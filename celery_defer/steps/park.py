@@ -94,8 +94,7 @@ def _report(run: Scope, store: Store, step: str, wait: Wait) -> Commands | None:
     if report is not None and store.reaches(report):
         return report
     # The step may have been slow, and the run may have ended elsewhere meanwhile.
-    keep = run.settings.run_keeps
-    check_current(run, ask(run, step, lambda: store.recall(run.run.id, None, keep)))
+    check_current(run, ask(run, step, lambda: store.turn(run.run.id)))
     report_waiting(run, wait.meta(step), wait.until)
     return None
 

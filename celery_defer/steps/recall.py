@@ -65,7 +65,7 @@ def restore(run: Scope) -> None:
     is_recalled = run.journal is not None and run.journal.is_recalled
     if not is_recalled and run.store is not None and not run.is_eager:
         recalled = run.store.recall(run.run.id, None, run.settings.run_keeps)
-        check_current(run, recalled)
+        check_current(run, recalled.turn)
         load_steps(run, recalled)
 
 
@@ -80,7 +80,7 @@ def recall(run: Scope, step: str) -> Replay:
             f"step {step!r} has no place to remember in: set defer_store_url = 'redis://…'"
         )
     recalled = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.run_keeps))
-    check_current(run, recalled)
+    check_current(run, recalled.turn)
     if recalled.turn < run.turn:
         raise StoreError(f"the store has forgotten the steps of run {run.run.id}")
     load_steps(run, recalled)
@@ -110,8 +110,8 @@ def lasting(run: Scope, replay: Replay) -> dict[str, bytes]:
     return {f"{_OF_BODY}{id}": memo.pack() for id, memo in {**published, **aborted}.items()}
 
 
-def check_current(run: Scope, recalled: Recalled) -> None:
-    """Raise Suspended if the run has parked since this delivery was published."""
-    if recalled.turn > run.turn:
+def check_current(run: Scope, turn: int) -> None:
+    """Raise Suspended if the run is in a later *turn* than that of this delivery."""
+    if turn > run.turn:
         run.drop(Phase.PARKED)
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")

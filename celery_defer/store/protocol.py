@@ -100,6 +100,10 @@ class Store(Protocol):
         """
         ...
 
+    def turn(self, id: RunId) -> int:
+        """Return how often the run has parked."""
+        ...
+
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         """Return the run's steps; if none were recalled before, *now* becomes their ``since``."""
         ...

@@ -54,10 +54,10 @@ def test_without_a_store_each_step_is_an_error_that_names_the_setting(
 
 ASKED: dict[str, set[str]] = {
     "run": {"recall", "remember"},
-    "sleep": {"recall", "park"},
-    "wait": {"recall", "park"},
+    "sleep": {"recall", "turn", "park"},
+    "wait": {"recall", "turn", "park"},
     "send": {"recall", "emit", "remember"},
-    "invoke": {"recall", "stage", "park"},
+    "invoke": {"recall", "stage", "turn", "park"},
     "caught": {"remember"},
     "retried": {"park"},
 }

@@ -47,6 +47,7 @@ def test_every_key_but_the_indexes_expires(store: RedisStore, redis: Redis) -> N
 
 
 STEPS: dict[str, Callable[[RedisStore], object]] = {
+    "turn": lambda store: store.turn(RUN),
     "recall": lambda store: store.recall(RUN, 10, KEEP),
     "look": lambda store: store.recall(RUN, None, KEEP),
     "resume": lambda store: store.resume(RUN, 0, "owner", KEEP),

@@ -25,6 +25,10 @@ from celery_defer.store.values import (
 class MemorySteps(MemoryState):
     """Keeps the steps of each run beside its record in the outbox."""
 
+    def turn(self, id: RunId) -> int:
+        with self._lock:
+            return self._runs[id].turn
+
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         with self._lock:
             run = self._runs[id]

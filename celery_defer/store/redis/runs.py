@@ -35,6 +35,10 @@ class RedisRuns(RedisClient):
         self._give_up = self._script("keep", "receive", "give_up")
         self._cancel = self._script("record", "write", "cancel")
 
+    def turn(self, id: RunId) -> int:
+        turn: Any = self._client.hget(self._run(id), "turn")
+        return int(turn or 0)
+
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         since = "" if now is None else now
         return recalled(self._recall([self._run(id)], [since, seconds(keep)]))
@@ -49,8 +53,9 @@ class RedisRuns(RedisClient):
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
         pairs = [part for pair in memos.items() for part in pair]
-        memo: bytes = self._remember([self._run(id)], [seconds(keep), *pairs])
-        return memo
+        earlier: bytes | None = self._remember([self._run(id)], [seconds(keep), *pairs])
+        memo: bytes = pairs[-1]
+        return memo if earlier is None else earlier
 
     def reaches(self, report: Commands) -> bool:
         return report.server == self._server

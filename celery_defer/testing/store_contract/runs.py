@@ -8,7 +8,7 @@ from celery_defer.testing.store_contract.shorthand import KEEP, RUN, park, stage
 
 
 class RunContract:
-    """Tests of ``claim``, ``recall``, ``remember`` and ``resume``."""
+    """Tests of ``claim``, ``turn``, ``recall``, ``remember`` and ``resume``."""
 
     # -- claim ----------------------------------------------------------------------
 
@@ -46,7 +46,13 @@ class RunContract:
         assert store.claim(RUN, "first", KEEP) == Claim("", is_mine=False)
         assert store.claim(RUN, "second", KEEP) == Claim("", is_mine=False)
 
-    # -- recall, remember -----------------------------------------------------------
+    # -- turn, recall, remember -----------------------------------------------------
+
+    def test_the_turn_of_a_run_is_how_often_it_has_parked(self, store: Store) -> None:
+        assert store.turn(RUN) == 0
+
+        park(store)
+        assert store.turn(RUN) == 1
 
     def test_a_run_keeps_the_time_of_its_first_recall(self, store: Store) -> None:
         assert store.recall(RUN, 10.5, KEEP) == Recalled(turn=0, since=10.5)
