@@ -59,7 +59,12 @@ class Settings(BaseModel):
 
     @property
     def run_keeps(self) -> float:
-        """Seconds for which the steps of a run are kept after its last turn."""
+        """Seconds for which a run that has not ended keeps its steps, from the last one on."""
+        return self.outbox_keeps
+
+    @property
+    def end_keeps(self) -> float:
+        """Seconds for which a run that has ended keeps its steps: for late deliveries of it."""
         return max(self.result_expires, _DAY)
 
     @classmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from celery.exceptions import Retry
+
 from celery_defer import guard
 from celery_defer.broker import marks_redelivery
 from celery_defer.contract import Deferrable
@@ -12,7 +14,7 @@ from celery_defer.errors import PayloadError, Suspended
 from celery_defer.model import Outcome
 from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
 from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
-from celery_defer.steps import load_steps, restore, suspended
+from celery_defer.steps import is_lost, keep_until_retried, load_steps, restore, suspended
 from celery_defer.store import Claim, Store, is_of_one_message, owner_of
 
 logger = guard.logger(__name__)
@@ -58,9 +60,10 @@ def perform(
     except Suspended:  # or Cancelled, which ends the run
         raise
     except Exception as error:
-        _check_parked(run)
+        _check_parked(run, error)
         if isinstance(error, undecided):
             run.drop()
+            keep_until_retried(run, error)
         else:
             _raised(run)
         raise
@@ -104,13 +107,13 @@ def unpack(
 def _claim(run: Scope, store: Store, owner: str) -> Claim:
     if run.wake is None:
         return store.claim(run.run.id, owner, run.settings.claim_expires)
-    return _resume(run, store, run.wake, owner, run.settings.run_keeps)
+    return _resume(run, store, run.wake, owner)
 
 
-def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float) -> Claim:
-    report = started_commands(run)
+def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str) -> Claim:
+    keep, report = run.settings.run_keeps, started_commands(run)
     resumed = store.resume(run.run.id, wake.turn, owner, keep, report)
-    if resumed.recalled.turn < wake.turn:  # the store has lost the run: its next step raises
+    if is_lost(run, resumed.recalled):  # the run's next step raises
         return Claim(owner, is_mine=True)
     if resumed.claim.owner:
         load_steps(run, resumed.recalled)
@@ -119,11 +122,12 @@ def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str, keep: float)
     return resumed.claim
 
 
-def _check_parked(run: Scope) -> None:
+def _check_parked(run: Scope, error: Exception | None = None) -> None:
     """End a run that has parked or lost its store, even if its body swallowed the exception."""
     if run.ending.phase is Phase.PARKED:
         raise suspended(run)
-    if run.journal and run.journal.lost_store:
+    is_retried = isinstance(error, Retry)  # by autoretry_for=(Exception,), say
+    if run.journal and run.journal.lost_store and not is_retried:
         run.drop()
         raise run.journal.lost_store
 

@@ -26,7 +26,7 @@ from celery_defer.model import HEADER, Outcome
 from celery_defer.outbox import publish
 from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
 from celery_defer.run import find as find_run
-from celery_defer.steps import report_to_invoker
+from celery_defer.steps import keep_after_end, report_to_invoker
 
 logger = guard.logger(__name__)
 
@@ -163,7 +163,10 @@ def _retry(scope: Scope, error: Exception) -> Any:
     """
     retries = scope.task.request.retries
     backoff = min(2.0 ** min(retries + 1, _MOST_DOUBLINGS), _LONGEST_BACKOFF)
-    return scope.task.retry(exc=error, countdown=backoff, max_retries=retries + 1)
+    try:
+        return scope.task.retry(exc=error, countdown=backoff, max_retries=retries + 1)
+    finally:  # where celery.app.autoretry would find it in later runs
+        vars(scope.task).pop("override_max_retries", None)
 
 
 def _wrap_function(task: Any) -> bool:
@@ -205,6 +208,7 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
     if scope is None or scope.task is not sender:
         return
     _report_to_invoker(scope)
+    keep_after_end(scope)
     if scope.ending.commit is None and not scope.has_deferred:
         return
     scope.ending.result = result
@@ -222,6 +226,7 @@ def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
     if scope is None or scope.task is not sender:
         return
     _report_to_invoker(scope)
+    keep_after_end(scope)
     if scope.ending.phase not in (Phase.RETURNED, Phase.RAISED):
         return
     if scope.ending.commit is None and not scope.has_deferred:

@@ -4,7 +4,7 @@ from celery_defer.run.arguments import takes_steps
 from celery_defer.run.block import Block
 from celery_defer.run.buffer import Buffer
 from celery_defer.run.ending import Phase
-from celery_defer.run.headers import WAKE, DeferHeader, WakeHeader
+from celery_defer.run.headers import STEPS, WAKE, DeferHeader, StepsHeader, WakeHeader
 from celery_defer.run.memo import NOTHING, Failure, Memo
 from celery_defer.run.results import commands_of, hook_results, server_of_results
 from celery_defer.run.savepoint import Savepoint, note_call
@@ -24,6 +24,7 @@ from celery_defer.run.state import (
 __all__ = [
     "MOST_WITHOUT_RUN",
     "NOTHING",
+    "STEPS",
     "WAKE",
     "Block",
     "Buffer",
@@ -33,6 +34,7 @@ __all__ = [
     "Phase",
     "Savepoint",
     "Scope",
+    "StepsHeader",
     "WakeHeader",
     "announce_waiting",
     "commands_of",

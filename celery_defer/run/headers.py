@@ -11,6 +11,8 @@ from celery_defer.model import HEADER, When
 
 #: The header of a message that wakes a run. Celery keeps it over retries and redeliveries.
 WAKE = "celery_defer_wake"
+#: The header of a retry of a run with steps.
+STEPS = "celery_defer_steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +97,28 @@ class WakeHeader:
     def pack(self) -> dict[str, Any]:
         """Return the header as a message carries it."""
         return {"turn": self.turn, "token": self.token}
+
+
+@dataclass(frozen=True, slots=True)
+class StepsHeader:
+    """What the message of a retry says of the run's steps.
+
+    ``memos`` is how many have finished, ``outages`` how many of the retries were made because the
+    store was away. Both are 0 in other messages.
+    """
+
+    memos: int = 0
+    outages: int = 0
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any]) -> StepsHeader:
+        """Read the header of a task request, or of a message's headers."""
+        header = request.get(STEPS)
+        if not isinstance(header, Mapping):
+            return cls()
+        memos, outages = header.get("memos"), header.get("outages")
+        return cls(memos, outages) if isinstance(memos, int) and isinstance(outages, int) else cls()
+
+    def pack(self) -> dict[str, Any]:
+        """Return the header as a message carries it."""
+        return {"memos": self.memos, "outages": self.outages}

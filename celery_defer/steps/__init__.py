@@ -5,5 +5,17 @@ from celery_defer.steps.invoke import report_to_invoker
 from celery_defer.steps.park import suspended
 from celery_defer.steps.recall import load_steps, restore
 from celery_defer.steps.replay import Note
+from celery_defer.steps.retention import is_lost, keep_after_end, keep_until_retried
 
-__all__ = ["Note", "Steps", "load_steps", "report_to_invoker", "restore", "step", "suspended"]
+__all__ = [
+    "Note",
+    "Steps",
+    "is_lost",
+    "keep_after_end",
+    "keep_until_retried",
+    "load_steps",
+    "report_to_invoker",
+    "restore",
+    "step",
+    "suspended",
+]

@@ -10,12 +10,13 @@ from typing import Any, ParamSpec, TypeVar, overload
 from celery_defer import durations, ids
 from celery_defer.contract import Deferrable, returns
 from celery_defer.durations import Duration
-from celery_defer.errors import StoreAwayError, StoreError
+from celery_defer.errors import StoreError
 from celery_defer.events import Event, Received, send_event
 from celery_defer.steps.attempt import attempt, check
 from celery_defer.steps.base import Step, begin
 from celery_defer.steps.event import wait_for_event
 from celery_defer.steps.invoke import invoke
+from celery_defer.steps.recall import away
 from celery_defer.steps.wait import Wait
 
 P = ParamSpec("P")
@@ -129,7 +130,7 @@ class Steps:
                 with one.named():
                     return send_event(event, data, id=unique)
             except StoreError as error:
-                raise StoreAwayError(f"step {one.key!r}: {error}") from error
+                raise away(one.scope, f"step {one.key!r}: {error}") from error
 
         kind = returns.of_function(send)
         return int(one.result(one.memo or attempt(one, send, kind), kind))

@@ -77,7 +77,7 @@ def _failed(step: Step, error: Exception, retries: int, changes: _Changes) -> Me
     if not isinstance(error, NonRetriable) and tries <= retries:
         at = step.scope.now() + _backoff(step, error, tries)
         about = {"error": text_of(error), "try": tries + 1}
-        return Memo.unpack(step.park(Wait("retry", at, about, tries=tries)))
+        return step.park(Wait("retry", at, about, tries=tries))
     is_final = retries > 0 or isinstance(error, NonRetriable)
     failure = failure_of(error, is_final=is_final)
     replayed = as_replayed(error, failure)
@@ -85,7 +85,7 @@ def _failed(step: Step, error: Exception, retries: int, changes: _Changes) -> Me
     if is_final:
         step.keep(memo)
     else:  # stored with the next step, or when the run parks, if the body catches it
-        step.replay.pending[step.key] = step.pack(memo)
+        step.replay.catch(step.key, step.pack(memo))
     if replayed is None:
         raise step.error(failure) from as_cause(error)
     if is_final:

@@ -23,6 +23,7 @@ from celery_defer.steps.failure import exception_of
 from celery_defer.steps.park import cancelled, park, suspended
 from celery_defer.steps.recall import ask, journal_of, lasting, recall
 from celery_defer.steps.replay import Note, Replay
+from celery_defer.steps.retention import note_memos
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr
 
@@ -112,8 +113,12 @@ class Step:
 
     def keep(self, memo: Memo) -> Memo:
         """Store the step's memo; return it, or an earlier memo of the step if there is one."""
-        body = self._remember({**self.replay.pending, self.key: self.pack(memo)})
+        return self.learn(self._remember({**self.replay.pending, self.key: self.pack(memo)}))
+
+    def learn(self, body: bytes) -> Memo:
+        """Take the step's memo, which is in the store, into this turn; return it."""
         self.replay.memos[self.key] = body
+        note_memos(self.scope, len(self.replay.memos))
         return Memo.unpack(body)
 
     def pack(self, memo: Memo) -> bytes:
@@ -140,15 +145,13 @@ class Step:
     def error(self, failure: Failure, prefix: str = "") -> StepError:
         return StepError(f"step {self.key!r} has failed: {prefix}{failure.text}", self.key)
 
-    def park(self, wait: Wait) -> bytes:
+    def park(self, wait: Wait) -> Memo:
         """Park the run until *wait* is over, or return the memo of an event sent before."""
         self.check_waits()
         attempt, turn, detours = self.scope.run.attempt, self.replay.turn, self._detours()
         self.keep_pending()
         note = Note(wait.tries, attempt, turn, detours, self.kind)
-        memo = park(self.scope, self.key, wait, note)
-        self.replay.memos[self.key] = memo
-        return memo
+        return self.learn(park(self.scope, self.key, wait, note))
 
     def _detours(self) -> int:
         """Return how many turns in a row the body has come to another step than it waited at.

@@ -33,7 +33,7 @@ def _wait(step: Step, name: str, match: Match, longest: float) -> Memo:
     about = {"event": name, "match": dict(match.values)}
     until = step.scope.now() + longest
     wait = Wait("event", until, about, subscription=_subscription(step, name, match))
-    return Memo.unpack(step.park(wait))
+    return step.park(wait)
 
 
 def _give_up(step: Step, name: str, match: Match) -> Memo:
@@ -44,8 +44,7 @@ def _give_up(step: Step, name: str, match: Match) -> Memo:
     memo = ask(
         run, step.key, lambda: store.give_up(run.run.id, step.key, wait, NOTHING.pack(), keep)
     )
-    step.replay.memos[step.key] = memo
-    return Memo.unpack(memo)
+    return step.learn(memo)
 
 
 def _subscription(step: Step, name: str, match: Match) -> Subscription:

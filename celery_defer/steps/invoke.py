@@ -106,7 +106,7 @@ def _ended(step: Step, child: Child) -> Memo:
         look=now + _FIRST_LOOK,
         is_over=lambda: _outcome(step.scope, step.key, child) is not None,
     )
-    return Memo.unpack(step.park(wait))
+    return step.park(wait)
 
 
 def _outcome(run: Scope, step: str, child: Child) -> Memo | None:

@@ -25,6 +25,7 @@ from celery_defer.run import (
 from celery_defer.steps.chord import check_chord
 from celery_defer.steps.recall import ask, check_current, journal_of, store_of
 from celery_defer.steps.replay import Note, Replay
+from celery_defer.steps.retention import headers_of
 from celery_defer.steps.wait import Wait
 from celery_defer.store import (
     Arrival,
@@ -188,8 +189,7 @@ def _declared(run: Scope) -> dict[str, Any]:
 
 
 def _headers(run: Scope) -> dict[str, Any]:
-    headers = run.task.request.headers or {}
-    return {name: value for name, value in headers.items() if name != WAKE}
+    return {name: value for name, value in headers_of(run).items() if name != WAKE}
 
 
 def _early(store: Store, wait: Subscription, before: float) -> list[SentEvent]:

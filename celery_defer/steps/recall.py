@@ -10,6 +10,7 @@ from celery_defer.errors import StoreAwayError, StoreError, Suspended
 from celery_defer.model import CallState
 from celery_defer.run import Memo, Phase, Scope, takes_steps
 from celery_defer.steps.replay import Replay
+from celery_defer.steps.retention import attempt_of, check_kept, note_memos, note_outage
 from celery_defer.store import Recalled, Store
 from celery_defer.text import text_of
 
@@ -30,14 +31,16 @@ def journal_of(run: Scope) -> Replay:
 
 def ask(run: Scope, step: str, question: Callable[[], T]) -> T:
     """Return what *question* gets from the store; raise StoreAwayError if the store is away."""
-
-    def away(error: Exception) -> StoreAwayError:
-        lost = StoreAwayError(f"step {step!r} of run {run.run.id} finds no store: {text_of(error)}")
-        journal_of(run).lost_store = lost
-        return lost
-
-    with guard.translated(away):
+    where = f"step {step!r} of run {run.run.id}"
+    with guard.translated(lambda error: away(run, f"{where} finds no store: {text_of(error)}")):
         return question()
+
+
+def away(run: Scope, text: str) -> StoreAwayError:
+    """Return the error with which a run ends that finds no store; it will be tried again."""
+    lost = journal_of(run).lost_store = StoreAwayError(text)
+    note_outage(run)
+    return lost
 
 
 def store_of(run: Scope) -> Store:
@@ -49,7 +52,7 @@ def store_of(run: Scope) -> Store:
 
 def load_steps(run: Scope, recalled: Recalled) -> None:
     """Give the run its journal, and its buffer the calls that finished steps deferred."""
-    replay = Replay.of(recalled)
+    replay = Replay.of(recalled, attempt_of(run))
     replay.lost_store = run.journal.lost_store if run.journal else None
     run.journal = replay
     of_body = [Memo.unpack(memo) for key, memo in replay.memos.items() if key[0] == _OF_BODY]
@@ -66,6 +69,7 @@ def restore(run: Scope) -> None:
     if not is_recalled and run.store is not None and not run.is_eager:
         recalled = run.store.recall(run.run.id, None, run.settings.run_keeps)
         check_current(run, recalled.turn)
+        check_kept(run, recalled)
         load_steps(run, recalled)
 
 
@@ -81,9 +85,9 @@ def recall(run: Scope, step: str) -> Replay:
         )
     recalled = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.run_keeps))
     check_current(run, recalled.turn)
-    if recalled.turn < run.turn:
-        raise StoreError(f"the store has forgotten the steps of run {run.run.id}")
+    check_kept(run, recalled)
     load_steps(run, recalled)
+    note_memos(run, len(recalled.memos))
     return journal_of(run)
 
 

@@ -14,6 +14,8 @@ from celery_defer.run import Memo
 from celery_defer.store import Recalled
 
 _DEFERS = re.compile(rb'"(calls|skipped|aborted)":').search
+# Prefix of the key of a failure that a body has caught; no step's key begins with it.
+_CAUGHT = "\1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Replay:
     """A run's steps, as this turn knows them.
 
     ``since`` is when the run's steps were first recalled. ``pending`` has the failures that the
-    body may have caught; they are stored with the next step.
+    body may have caught; they are stored with the next step, for the turns of this attempt.
     """
 
     turn: int = 0
@@ -56,6 +58,8 @@ class Replay:
     is_recalled: bool = False
     lost_store: Exception | None = None
     waits_for: Mapping[str, Any] = field(default_factory=dict)
+    #: The attempt of the task that this turn belongs to.
+    attempt: int = 1
     #: The step whose function is in progress.
     step: str | None = None
     pending: dict[str, bytes] = field(default_factory=dict)
@@ -63,7 +67,7 @@ class Replay:
     _numbers: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recalled: Recalled) -> Replay:
+    def of(cls, recalled: Recalled, attempt: int) -> Replay:
         """Return the replay of a run whose steps were read from the store."""
         return cls(
             recalled.turn,
@@ -72,6 +76,7 @@ class Replay:
             recalled.waits,
             recalled.is_cancelled,
             is_recalled=True,
+            attempt=attempt,
         )
 
     def key(self, id: str) -> str:
@@ -85,9 +90,13 @@ class Replay:
         return key
 
     def memo(self, key: str) -> Memo | None:
-        """Return the memo of a step, if it has finished."""
-        body = self.memos.get(key)
+        """Return the memo of a step, if it has finished, or has failed in this attempt."""
+        body = self.memos.get(key, self.memos.get(self._caught(key)))
         return Memo.unpack(body) if body is not None else None
+
+    def catch(self, key: str, failure: bytes) -> None:
+        """Hold the failure of a step until the body comes to the next one: it has caught it."""
+        self.pending[self._caught(key)] = failure
 
     def note(self, key: str) -> Note | None:
         """Return the note of a step that has parked the run; its wait is over."""
@@ -111,7 +120,11 @@ class Replay:
             yield from memo.calls
 
     def deferring(self) -> Iterator[Memo]:
-        """Return the memos of finished steps that deferred, skipped or aborted a call."""
-        for body in self.memos.values():
-            if _DEFERS(body):  # others are parsed when their step needs them
+        """Return the memos of this attempt's steps that deferred, skipped or aborted a call."""
+        for key, body in self.memos.items():
+            is_earlier = key.startswith(_CAUGHT) and not key.startswith(self._caught(""))
+            if _DEFERS(body) and not is_earlier:  # others are parsed when their step needs them
                 yield Memo.unpack(body)
+
+    def _caught(self, key: str) -> str:
+        return f"{_CAUGHT}{self.attempt}:{key}"

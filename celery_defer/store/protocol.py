@@ -125,6 +125,13 @@ class Store(Protocol):
         """
         ...
 
+    def expire(self, id: RunId, turn: int, keep: float) -> None:
+        """Keep the run's steps for *keep* seconds from now on, whatever was said before.
+
+        A run that is not in that turn has gone on, and is left alone.
+        """
+        ...
+
     def reaches(self, report: Commands) -> bool:
         """Whether ``resume`` and ``park`` can execute *report* in their transaction."""
         ...

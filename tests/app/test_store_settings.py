@@ -183,15 +183,16 @@ def test_an_impossible_expiry_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expires", "outbox", "claim"),
+    ("expires", "lasting", "ended"),
     [(60, 7 * DAY, DAY), (DAY, 7 * DAY, DAY), (30 * DAY, 30 * DAY, 30 * DAY)],
 )
-def test_records_and_claims_outlast_short_results(
-    expires: float, outbox: float, claim: float
+def test_records_and_steps_outlast_short_results(
+    expires: float, lasting: float, ended: float
 ) -> None:
     settings = Settings(result_expires=expires)
 
-    assert (settings.outbox_keeps, settings.run_keeps) == (outbox, claim)
+    assert settings.outbox_keeps == settings.run_keeps == lasting
+    assert settings.end_keeps == ended
 
 
 @pytest.mark.parametrize("name", ["defer_grace", "defer_relay_interval"])

@@ -139,3 +139,42 @@ def test_a_run_is_woken_though_the_record_cannot_be_settled(
 
     assert result.result == "awake"
     assert len(passes) == 2
+
+
+def test_a_task_that_retries_every_error_is_published_once_more_after_an_outage(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    @app.task(autoretry_for=(Exception,), default_retry_delay=0, max_retries=1)
+    def parent() -> int:
+        return step.run("answer", lambda: 42)
+
+    store.away = {"recall"}
+    result = worker.run(parent)
+    messages = worker.published()
+    assert len(messages) == 1
+    for _ in range(3):  # more often than max_retries says
+        worker.trace(messages[0])
+        messages = worker.published()
+    store.away = set()
+    worker.trace(messages[0])
+
+    assert result.get() == 42
+
+
+def test_an_outage_takes_no_retries_from_the_runs_that_come_after_it(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    @app.task(autoretry_for=(Declined,), default_retry_delay=0, max_retries=2)
+    def parent() -> int:
+        return step.run("answer", flaky)
+
+    flaky = Flaky()
+    store.away = {"recall"}
+    worker.run(parent)
+    store.away = set()
+    worker.drain()
+    flaky.errors += [Declined(), Declined()]
+    result = worker.run(parent)
+    worker.drain()
+
+    assert result.get() == 4

@@ -52,6 +52,7 @@ STEPS: dict[str, Callable[[RedisStore], object]] = {
     "look": lambda store: store.recall(RUN, None, KEEP),
     "resume": lambda store: store.resume(RUN, 0, "owner", KEEP),
     "remember": lambda store: store.remember(RUN, {"charge": b"memo"}, KEEP),
+    "expire": lambda store: store.expire(RUN, 0, KEEP),
     "park": park,
     "park for an event": lambda store: park(store, wait=wait_for()),
     "look for values": lambda store: park(store, wait=wait_for("by-a", '["a"]'), early=None),
@@ -295,3 +296,14 @@ def test_an_event_may_be_waited_for_by_very_many_shapes(store: RedisStore) -> No
     told = emit(store, event()).unknown_shapes
 
     assert told == shapes
+
+
+def test_a_run_that_has_gone_on_is_kept_as_long_as_its_wait_asks(
+    store: RedisStore, redis: Redis
+) -> None:
+    park(store)
+    store.expire(RUN, 0, 60)
+    assert redis.ttl("defer:{run}:run") > KEEP - 5  # type: ignore[operator]
+
+    store.expire(RUN, 1, 60)
+    assert redis.ttl("defer:{run}:run") == 60

@@ -51,6 +51,9 @@ class MemorySteps(MemoryState):
                 return b""
             return [self._runs[id].memos.setdefault(*item) for item in memos.items()][-1]
 
+    def expire(self, id: RunId, turn: int, keep: float) -> None:
+        pass  # nothing expires
+
     def reaches(self, report: Commands) -> bool:
         return False
 

@@ -31,9 +31,10 @@ class RedisRuns(RedisClient):
         self._recall = self._script("keep", "recall")
         self._resume = self._script("commands", "resume")
         self._remember = self._script("keep", "remember")
+        self._expire = self._script("expire")
         self._park = self._script("record", "write", "keep", "receive", "commands", "park")
         self._give_up = self._script("keep", "receive", "give_up")
-        self._cancel = self._script("record", "write", "cancel")
+        self._cancel = self._script("record", "write", "keep", "cancel")
 
     def turn(self, id: RunId) -> int:
         turn: Any = self._client.hget(self._run(id), "turn")
@@ -54,8 +55,10 @@ class RedisRuns(RedisClient):
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
         pairs = [part for pair in memos.items() for part in pair]
         earlier: bytes | None = self._remember([self._run(id)], [seconds(keep), *pairs])
-        memo: bytes = pairs[-1]
-        return memo if earlier is None else earlier
+        return list(memos.values())[-1] if earlier is None else earlier
+
+    def expire(self, id: RunId, turn: int, keep: float) -> None:
+        self._expire([self._run(id)], [turn, seconds(keep)])
 
     def reaches(self, report: Commands) -> bool:
         return report.server == self._server

@@ -7,10 +7,11 @@ if not record.step and ARGV[3] == '1' then -- not parked
 end
 redis.call('ZREM', KEYS[4], ARGV[1]) -- a full Redis refuses a script whose first write needs memory
 redis.call('HSET', KEYS[1], 'cancelled', '1')
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-if not record.step then
+if not record.step then -- a retry of it may wait for long
+  keep(KEYS[1], ARGV[2])
   return false
 end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 local body = body_of(KEYS[2], record)
 record.step, record.digest, record.lease = nil, nil, tonumber(ARGV[4])
 write(KEYS[2], record, body, 'EX', ARGV[2])

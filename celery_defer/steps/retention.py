@@ -1,0 +1,102 @@
+"""How long the store keeps what a run remembers, and how a loss of it is found."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from celery.exceptions import Retry
+from celery.utils.time import maybe_make_aware
+
+from celery_defer import guard
+from celery_defer.errors import StoreError
+from celery_defer.run import STEPS, Scope, StepsHeader
+from celery_defer.store import Recalled
+
+logger = logging.getLogger(__name__)
+
+
+def is_lost(run: Scope, recalled: Recalled) -> bool:
+    """Whether the store has less than the message of the run says."""
+    has_memos = len(recalled.memos) >= StepsHeader.of(run.request).memos
+    return recalled.turn < run.turn or not has_memos
+
+
+def check_kept(run: Scope, recalled: Recalled) -> None:
+    """Raise StoreError if the store has lost what the run has finished."""
+    if is_lost(run, recalled):
+        raise StoreError(
+            f"the store has forgotten the steps of run {run.run.id}, so this ends here: they would "
+            "be done again. A Redis keeps them for a week after the last one, if it loses nothing"
+        )
+
+
+def attempt_of(run: Scope) -> int:
+    """Return which attempt of its task the run is in; one after an outage goes on with the last."""
+    return run.run.attempt - StepsHeader.of(run.request).outages
+
+
+def note_memos(run: Scope, memos: int) -> None:
+    """Let the message of a retry say how many memos there are."""
+    _change_header(run, memos=memos)
+
+
+def note_outage(run: Scope) -> None:
+    """Let the message of a retry say that it is made because the store is away."""
+    _change_header(run, outages=StepsHeader.of(run.request).outages + 1)
+
+
+def headers_of(run: Scope) -> dict[str, Any]:
+    """Return the headers of the run's message, as a run that parks keeps them.
+
+    Its turn says more than the number of its memos.
+    """
+    outages = StepsHeader.of(run.request).outages
+    headers = {name: value for name, value in _headers(run).items() if name != STEPS}
+    return {**headers, STEPS: StepsHeader(outages=outages).pack()} if outages else headers
+
+
+def keep_until_retried(run: Scope, error: BaseException) -> None:
+    """Keep what the run remembers for as long as its retry may wait for a worker."""
+    if isinstance(error, Retry):
+        wait = _seconds(run, error.when)
+        with guard.logged(
+            logger, "run %s: its steps may be forgotten before its retry", run.run.id
+        ):
+            _expire(run, wait + run.settings.run_keeps)
+
+
+def keep_after_end(run: Scope) -> None:
+    """Keep what a run that has ended remembers for late deliveries of its messages."""
+    with guard.logged(logger, "run %s: its steps are kept for longer than need be", run.run.id):
+        _expire(run, run.settings.end_keeps)
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _expire(run: Scope, keep: float) -> None:
+    has_steps = run.journal is not None and run.journal.is_recalled and not run.is_eager
+    if has_steps and run.store is not None:
+        run.store.expire(run.run.id, run.turn, keep)
+
+
+def _seconds(run: Scope, when: Any) -> float:
+    """Return how long a retry waits: celery.exceptions.Retry has a countdown, or a time."""
+    if isinstance(when, datetime):
+        return max(0.0, maybe_make_aware(when).timestamp() - run.now())
+    return float(when or 0.0)
+
+
+def _headers(run: Scope) -> dict[str, Any]:
+    return dict(run.task.request.headers or {})
+
+
+def _change_header(run: Scope, **changes: int) -> None:
+    """Change the header that celery.app.task.Task.retry copies from the task's request."""
+    request = run.task.request
+    if request.id == run.run.id and not run.is_eager:  # else this is a thread of the task's own
+        header = replace(StepsHeader.of(_headers(run)), **changes)
+        request.headers = {**_headers(run), STEPS: header.pack()}
