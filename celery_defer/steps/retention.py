@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from celery_defer.errors import StoreError
 from celery_defer.run import STEPS, Scope, StepsHeader
 from celery_defer.store import Recalled
 
-logger = logging.getLogger(__name__)
+logger = guard.logger(__name__)
 
 
 def is_lost(run: Scope, recalled: Recalled) -> bool:
@@ -69,9 +68,11 @@ def keep_until_retried(run: Scope, error: BaseException) -> None:
 
 
 def keep_after_end(run: Scope) -> None:
-    """Keep what a run that has ended remembers for late deliveries of its messages."""
-    with guard.logged(logger, "run %s: its steps are kept for longer than need be", run.run.id):
-        _expire(run, run.settings.end_keeps)
+    """Keep what a run that has ended remembers for late deliveries of its messages.
+
+    If the store is away, it keeps that for longer.
+    """
+    guard.attempt(lambda: _expire(run, run.settings.end_keeps))
 
 
 # -- private ------------------------------------------------------------------------------

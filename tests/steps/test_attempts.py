@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import step
+from celery_defer import defer, step
 from celery_defer.testing import Simulation
 from tests.support.flaky import Declined, Flaky
 from tests.support.inside import WatchedStore, Worker
@@ -124,3 +124,27 @@ def test_a_step_that_is_finished_is_not_done_again_by_the_next_attempt(
     sim.advance("1h")
 
     assert run.result == [1, 3]
+
+
+def test_what_a_failed_step_of_an_earlier_attempt_was_refused_is_told_once(
+    app: Celery, sim: Simulation, ship: Any
+) -> None:
+    charge = Flaky(Declined())
+
+    def refused() -> None:
+        defer("ship", ship, "not a number")
+        charge()
+
+    @app.task(autoretry_for=(Declined,), default_retry_delay=1, max_retries=5)
+    def parent() -> None:
+        try:
+            step.run("charge", refused)
+        except Declined:
+            step.run("log", int)
+            raise
+
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert run.state == "SUCCESS"
+    assert [call.id for call in run.skipped] == ["ship"]
