@@ -43,6 +43,21 @@ def test_pyright_refuses_what_does_not_fit(interpreters: dict[str, Path], stubs:
     assert errors == _refused(stubs, "pyright")
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_what_the_pages_let_their_readers_write_has_no_type_errors(
+    page: str, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```python\n(# shop\.py.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    shop = tmp_path / "shop.py"
+    shop.write_text("\n".join(blocks))
+
+    assert _run("mypy", "--config-file=", f"--cache-dir={os.devnull}", str(shop)).startswith(
+        "Success"
+    )
+    found = _run("pyright", "--outputjson", f"--pythonpath={sys.executable}", str(shop))
+    assert json.loads(found)["generalDiagnostics"] == []
+
+
 def _refused(stubs: str, checker: str) -> set[int]:
     marks = {"# refused", f"# refused by {checker}"}
     if checker == "pyright" or stubs == "with stubs":
