@@ -43,10 +43,11 @@ class Op:
     inner: tuple[Op, ...] = ()
 
 
+ANSWERING = ("run", "runs", "flaky", "defers", "again")
 ids = st.sampled_from("abc")
 lines = st.one_of(
     st.builds(Op, st.sampled_from(["run", "runs", "flaky", "defers"]), ids),
-    st.builds(Op, st.sampled_from(["caught", "fails", "stumbles", "defer"]), ids),
+    st.builds(Op, st.sampled_from(["caught", "again", "fails", "stumbles", "defer"]), ids),
     st.builds(Op, st.sampled_from(["sleep", "comes", "times out", "sent", "invoke"]), ids),
 )
 programs = st.lists(
@@ -101,6 +102,12 @@ class Player:
                 return step.run(op.id, self._function(place, fails=99, defers=True))
             except Declined as error:
                 return f"caught {error}"
+        if op.kind == "again":
+            try:
+                return step.run(op.id, self._function(place, fails=2)).partition("/")[0]
+            except Declined as error:
+                step.run(f"log {place}", int)
+                raise Stumbled from error
         if op.kind == "fails":
             try:
                 return step.run(op.id, self._function(place, fails=99), retries=1)
@@ -179,7 +186,7 @@ def _result(op: Op, place: str) -> str:
         "sent": "received True",
         "invoke": f"child invoked {place}",
     }
-    if op.kind in ("run", "runs", "flaky", "defers"):
+    if op.kind in ANSWERING:
         return f"answer of {place}"
     return answers.get(op.kind, op.kind)
 
@@ -204,7 +211,7 @@ def check(world: StepsWorld, player: Player, lost: int = 0, twice: int = 0) -> N
     assert world.run.state == "SUCCESS", world.run.result
     assert world.run.result == player.result()
     assert _is_once(world.ran, player.children(), lost)
-    answered = Counter(player.places("run", "runs", "flaky", "defers"))
+    answered = Counter(player.places(*ANSWERING))
     assert twice or _is_once(player.answered, answered, lost)
     assert world.store.kept.quarantined() == []
 
@@ -224,11 +231,11 @@ def test_a_run_that_nothing_disturbs_does_each_step_once(program: list[Op]) -> N
         world.finish()
 
         check(world, player)
-        done = player.places("run", "runs", "flaky", "defers")
+        done = player.places(*ANSWERING)
         assert player.answered == Counter(done)
         tries = {"flaky": 3, "defers": 2, "caught": 1, "fails": 2}
         for kind, times in tries.items():
-            if not player.places("stumbles"):
+            if not player.places("stumbles", "again"):
                 assert [player.called[place] for place in player.places(kind)] == [
                     times for _ in player.places(kind)
                 ]
