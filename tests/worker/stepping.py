@@ -62,6 +62,13 @@ def _fail() -> None:
     raise ValueError("the script fails")
 
 
+def _retry(countdown: float) -> None:
+    """Have Celery retry the first attempt."""
+    if current_task.request.retries == 0:
+        mark("tried")
+        raise current_task.retry(countdown=countdown)
+
+
 def _invoke(script: Script) -> Any:
     return step.invoke("invoked", invoked, script=script)
 
@@ -77,6 +84,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     "hold": _hold,
     "burn": time.sleep,
     "fail": _fail,
+    "retry": _retry,
     "invoke": _invoke,
     "defer": _defer,
 }

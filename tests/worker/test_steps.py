@@ -112,6 +112,27 @@ def client(clients: dict[str, Client]) -> Client:
     return client
 
 
+# -- retried ---------------------------------------------------------------------------------
+
+
+def test_a_retry_does_no_finished_step_again(anywhere: Client) -> None:
+    run = anywhere.play(["do", "a"], ["retry", 0.1], ["do", "b"])
+
+    assert anywhere.result(run)["got"] == ["a", None, "b"]
+    assert anywhere.marks("step-a", run) == 1
+
+
+def test_a_retry_whose_finished_steps_the_store_has_lost_fails(client: Client) -> None:
+    run = client.play(["do", "a"], ["retry", 1])
+    client.becomes(run, "RETRY")
+    client.redis.delete(f"{client.prefix}{{{run}}}:run")
+
+    end = client.end(run)
+
+    assert (end["status"], type(end["result"]).__name__) == ("FAILURE", "StoreError")
+    assert client.marks("step-a", run) == 1
+
+
 # -- parked and woken ------------------------------------------------------------------------
 
 
