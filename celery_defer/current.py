@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
 
@@ -12,6 +13,9 @@ from celery.local import Proxy
 from celery_defer.errors import StoreError
 
 _apps: WeakSet[Any] = WeakSet()
+
+#: The scope of the run in progress, which `celery_defer.run` sets.
+scope: ContextVar[Any] = ContextVar("celery_defer_scope", default=None)
 
 
 def add(app: Any) -> None:
@@ -27,6 +31,11 @@ def extension_of(app: Any) -> Any:
 def task_in_progress() -> Any:
     """Return the task that runs here, of any app; None if there is none."""
     return current_app.current_task
+
+
+def in_run() -> bool:
+    """Whether a run is in progress here, of an app with a Defer."""
+    return scope.get() is not None
 
 
 def is_task(target: object) -> bool:

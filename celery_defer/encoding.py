@@ -1,10 +1,12 @@
-"""Celery's JSON, in which arguments are written; it has more types than JSON."""
+"""Celery's JSON, in which arguments are written, and the names of its other forms."""
 
 from __future__ import annotations
 
 import operator
 from typing import Any
 
+from kombu.compression import encoders, get_encoder
+from kombu.serialization import registry  # type: ignore[attr-defined]
 from kombu.utils import json
 from pydantic_core import from_json
 
@@ -62,3 +64,19 @@ def without_lazy(value: Any) -> Any:
 def read(payload: bytes) -> Any:
     """Return what ``loads`` returns, faster."""
     return loads(payload) if TAG.encode() in payload else from_json(payload)
+
+
+def check_serializer(name: str) -> str:
+    """Return *name* if Celery has such a serializer, else raise ValueError."""
+    if name not in registry.name_to_type:
+        raise ValueError(f"there is no {name!r}; there are: {', '.join(registry.name_to_type)}")
+    return name
+
+
+def check_compression(name: str) -> str:
+    """Return *name* if Celery has such a compression, else raise ValueError."""
+    try:
+        get_encoder(name)
+    except KeyError:
+        raise ValueError(f"there is no {name!r}; there are: {', '.join(encoders())}") from None
+    return name

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
+from celery_defer import encoding, guard
 from celery_defer.ids import RunId
 
 When = Literal["success", "failure", "always", "now"]
@@ -63,12 +72,24 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
     CallState.LOST: frozenset(),
 }
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# A sum with a time that has passed in the meantime may be below zero. With more than this, Celery
+# computes a time after the year 9999.
+Seconds = Annotated[
+    float, Field(le=1e11, allow_inf_nan=False), AfterValidator(lambda value: max(value, 0.0))
+]
+Limit = Annotated[int | float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _is_time(moment: datetime) -> datetime:
+    with guard.translated(lambda error: ValueError(f"not a time in UTC: {error!r}")):
+        moment.astimezone(timezone.utc)
+    return moment
 
 
 # Strict: else pydantic takes a number as seconds, or as seconds since 1970.
-Duration = Annotated[timedelta, Field(strict=True)]
-Moment = Annotated[datetime, Field(strict=True)]
+Duration = Annotated[timedelta, Field(strict=True, le=timedelta(seconds=1e11))]
+Moment = Annotated[datetime, Field(strict=True), AfterValidator(_is_time)]
 
 
 class Options(BaseModel):
@@ -79,20 +100,30 @@ class Options(BaseModel):
     countdown: Seconds | None = None
     eta: Moment | None = None
     expires: Seconds | Duration | Moment | None = None
-    queue: Annotated[str, Field(min_length=1)] | None = None
+    queue: Name | None = None
+    routing_key: Name | None = None
+    exchange: Name | None = None
     priority: Annotated[int, Field(ge=0, le=255)] | None = None
     headers: dict[str, JsonValue] | None = None
+    serializer: Annotated[str, AfterValidator(encoding.check_serializer)] | None = None
+    compression: Annotated[str, AfterValidator(encoding.check_compression)] | None = None
+    ignore_result: bool | None = None
+    time_limit: Limit | None = None
+    soft_time_limit: Limit | None = None
+    shadow: Name | None = None
     when: When = "success"
-    experiment: Annotated[str, Field(min_length=1)] | None = None
+    experiment: Name | None = None
 
     @field_validator("expires")
     @classmethod
     def _in_seconds(cls, expires: Any) -> Any:
-        if not isinstance(expires, timedelta):
-            return expires
-        if expires < timedelta(0):
-            raise ValueError("a time in the past")
-        return expires.total_seconds()  # what Celery takes
+        # Seconds are what Celery takes.
+        return max(expires.total_seconds(), 0.0) if isinstance(expires, timedelta) else expires
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _without_lazy(cls, headers: Any) -> Any:
+        return encoding.without_lazy(headers)
 
     @field_validator("headers")
     @classmethod
@@ -105,6 +136,13 @@ class Options(BaseModel):
     def _one_start(self) -> Options:
         if self.countdown is not None and self.eta is not None:
             raise ValueError("countdown and eta both say when to start; give one")
+        return self
+
+    @model_validator(mode="after")
+    def _soft_first(self) -> Options:
+        # celery.app.task.Task.apply_async refuses this of a task.
+        if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
+            raise ValueError("soft_time_limit is more than time_limit")
         return self
 
 

@@ -15,12 +15,26 @@ from typing_extensions import TypedDict, Unpack
 from celery_defer import guard
 from celery_defer.contract.body import Body, evaluated, function_of, is_asleep
 from celery_defer.contract.contract import Contract, schema_layout
+from celery_defer.current import in_run
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
 from celery_defer.text import safe_repr
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_LINKED = "defer the next task in the body of this one"
+_PUBLISHED = "a deferred run is published after its parent's end, perhaps by another process"
+# What apply_async takes besides, and why it is not taken here.
+_NOT_TAKEN = {
+    "link": _LINKED,
+    "link_error": f'{_LINKED}, with_options(when="failure")',
+    "chain": _LINKED,
+    "chord": _LINKED,
+    "task_id": "the id of the run is computed from its parent's id and the id of the call",
+    **dict.fromkeys(["connection", "producer", "publisher", "retry", "retry_policy"], _PUBLISHED),
+}
 
 
 class CallOptions(TypedDict, total=False):
@@ -30,8 +44,16 @@ class CallOptions(TypedDict, total=False):
     eta: datetime | None
     expires: float | timedelta | datetime | None
     queue: str | None
+    routing_key: str | None
+    exchange: str | None
     priority: int | None
     headers: Mapping[str, Any] | None
+    serializer: str | None
+    compression: str | None
+    ignore_result: bool | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    shadow: str | None
     when: When
     experiment: str | None
 
@@ -42,6 +64,8 @@ class Deferrable(Generic[P, R]):
 
     contract: Contract
     options: Options = field(default_factory=Options)
+    #: What is wrong with a value that a run in progress has given.
+    _problem: str | None = None
 
     def __repr__(self) -> str:
         values = self.options.model_dump(exclude_unset=True)
@@ -53,16 +77,23 @@ class Deferrable(Generic[P, R]):
 
         ``countdown`` and ``expires`` are in seconds and count from publication, that is
         from the parent's success; ``priority`` is the broker's, 0 to 255; ``headers`` go
-        with the message. Raises OptionError for an unknown or impossible option.
+        with the message; the others are those of ``apply_async``. Raises OptionError for an
+        unknown option, and for an impossible value. In a run, where a computation may have
+        made the value, it is ``defer`` that raises, and so skips the call.
 
         >>> defer("remind", remind.with_options(countdown=60, queue="mail"), user_id=7)
         """
+        for name in options.keys() - Options.model_fields.keys():
+            raise OptionError(f"with_options of {self.contract.task}: {_unknown(name)}")
         values = {**self.options.model_dump(exclude_unset=True), **options}
         try:
             return replace(self, options=Options(**values))
         except ValidationError as error:
             problems = "; ".join(map(_problem, error.errors(include_url=False)))
-            raise OptionError(f"with_options of {self.contract.task}: {problems}") from error
+            problem = f"with_options of {self.contract.task}: {problems}"
+            if not in_run():
+                raise OptionError(problem) from error
+            return replace(self, _problem=problem)
 
 
 if TYPE_CHECKING:
@@ -137,8 +168,13 @@ def declare(target: Any, schema: Any = None) -> None:
 
 
 def deferrable(function: object) -> Deferrable[..., Any]:
-    """Return the contract of a deferred function; raise NotDeferredError for anything else."""
+    """Return the contract of a deferred function; raise NotDeferredError for anything else.
+
+    Raises OptionError if it has options that are impossible.
+    """
     if isinstance(function, Deferrable):
+        if function._problem:
+            raise OptionError(function._problem)
         return function
     if declaration := _by_target.get(id(function)):
         return declaration.read()
@@ -211,6 +247,10 @@ def _key(task: Any) -> tuple[str, Any]:
 
 def _problem(problem: Any) -> str:
     path = ".".join(str(step) for step in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{path} is not an option; there are: {', '.join(Options.model_fields)}"
     return f"{path or 'options'}: {problem['msg']}"
+
+
+def _unknown(name: str) -> str:
+    if reason := _NOT_TAKEN.get(name):
+        return f"{name} is not an option: {reason}"
+    return f"{name} is not an option; there are: {', '.join(Options.model_fields)}"

@@ -11,6 +11,7 @@ from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
 from celery_defer.current import extension_of, task_in_progress
+from celery_defer.current import scope as scope_in_progress
 from celery_defer.errors import NoRunError, ResultError
 from celery_defer.ids import RunId
 from celery_defer.model import Parent, Run
@@ -22,7 +23,7 @@ from celery_defer.run.journal import Journal
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 
-_scope: ContextVar[Scope | None] = ContextVar("celery_defer_scope", default=None)
+_scope: ContextVar[Scope | None] = scope_in_progress
 
 
 class Scope:

@@ -74,8 +74,10 @@ def _call(
 ) -> Call:
     """Return the call that starts the invoked run."""
     call = call_of(run, _defer_id(step), function, args, kwargs)
-    target = run.app.tasks[call.task]
-    if target.ignore_result or isinstance(target.backend, DisabledBackend | RPCBackend):
+    target, ignores = run.app.tasks[call.task], call.options.ignore_result
+    if ignores is None:
+        ignores = target.ignore_result
+    if ignores or isinstance(target.backend, DisabledBackend | RPCBackend):
         raise StepError(
             f"step {step!r} cannot wait for {call.task}, which keeps no result: set "
             "result_backend, and no ignore_result",

@@ -432,91 +432,6 @@ def test_6_3_the_run_in_progress_is_told(app: Celery, worker: Worker) -> None:
     assert (two.parent.id, two.root_id, two.parent.experiment) == (one.id, first.id, None)
 
 
-def test_3_9_other_options_leave_the_task_as_it_was(app: Celery, worker: Worker) -> None:
-    app.conf.task_default_priority = 1
-
-    @deferred
-    @app.task
-    def ship() -> None: ...
-
-    urgent = ship.with_options(priority=9, headers={"x-tenant": "acme"})
-    worker.run(parent_of(app, (urgent, {}), (ship, {})))
-    first, second = worker.published()
-
-    assert (first.properties["priority"], second.properties["priority"]) == (9, 1)
-    assert first.headers["x-tenant"] == "acme"
-    assert "x-tenant" not in second.headers
-
-
-def test_3_9_clocks_and_queues_travel_as_celerys_own_do(app: Celery, worker: Worker) -> None:
-    @deferred
-    @app.task
-    def ship() -> None: ...
-
-    @deferred
-    @app.task(expires=60)
-    def short() -> None: ...
-
-    eta = datetime(2030, 1, 1, tzinfo=timezone.utc)
-    worker.run(
-        parent_of(
-            app,
-            (ship.with_options(eta=eta, expires=eta + timedelta(days=1)), {}),
-            (ship.with_options(countdown=60), {}),
-            (ship.with_options(queue="elsewhere"), {}),
-            (short, {}),
-        )
-    )
-    at, after, brief = worker.published()
-    (elsewhere,) = worker._received("elsewhere")
-
-    assert at.headers["eta"] == "2030-01-01T00:00:00+00:00"
-    assert at.headers["expires"] == "2030-01-02T00:00:00+00:00"
-    assert datetime.fromisoformat(after.headers["eta"]) > datetime.now(timezone.utc)
-    assert datetime.fromisoformat(brief.headers["expires"]) > datetime.now(timezone.utc)
-    assert elsewhere.headers["eta"] is None
-    assert all(m.headers["parent_id"] and m.headers[HEADER] for m in (at, after, elsewhere))
-
-
-def test_3_9_options_add_up(app: Celery) -> None:
-    @deferred(app)
-    def ship() -> None: ...
-
-    options = (
-        ship.with_options(queue="mail", countdown=3).with_options(countdown=None, eta=None).options
-    )
-
-    assert (options.queue, options.countdown) == ("mail", None)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"countdwn": 3}, "countdwn is not an option; there are: countdown"),
-        ({"countdown": -1}, "countdown: Input should be greater than or equal to 0"),
-        ({"countdown": float("nan")}, "countdown: Input should be a finite number"),
-        ({"countdown": 1, "eta": datetime(2030, 1, 1)}, "countdown and eta both say when"),
-        ({"priority": 256}, "priority: Input should be less"),
-        ({"queue": ""}, "queue: String should have at least 1"),
-        ({"when": "later"}, "when: Input should be"),
-        ({"eta": "soon"}, "eta: Input should be"),
-        ({"headers": {HEADER: {}}}, "celery_defer is a header of Celery's or our own"),
-        ({"headers": {"id": "x"}}, "id is a header of Celery's or our own"),
-        ({"headers": {"x": object()}}, "headers.x"),
-        ({"expires": timedelta(seconds=-1)}, "expires"),
-        ({"expires": -1}, "expires"),
-    ],
-)
-def test_2_7_impossible_publishing_options_are_refused(
-    app: Celery, options: Any, words: str
-) -> None:
-    @deferred(app)
-    def ship() -> None: ...
-
-    with pytest.raises(OptionError, match=words):
-        ship.with_options(**options)
-
-
 @pytest.mark.parametrize(
     ("decorate", "error", "words"),
     [
@@ -549,11 +464,3 @@ def test_options_of_celery_are_taken_with_an_app(app: Celery) -> None:
     def ship(self: Any) -> None: ...
 
     assert (ship.name, ship.queue, ship.rate_limit) == ("ship", "mail", "1/s")
-
-
-def test_a_task_without_a_contract_has_no_options(app: Celery) -> None:
-    @app.task(name="plain")
-    def plain() -> None: ...
-
-    with pytest.raises(Exception, match="plain is not a deferred function"):
-        plain.with_options(queue="mail")

@@ -42,7 +42,7 @@ def test_every_attribute_is_documented(name: str) -> None:
 
 
 def test_every_option_of_with_options_is_documented() -> None:
-    [signature] = re.findall(r"with_options\((.*)\)", NAMES)
+    [signature] = re.findall(r"Deferrable\.with_options\((.*)\)", NAMES)
 
     assert re.findall(r"(\w+)=", signature) == list(CallOptions.__annotations__)
 

@@ -151,6 +151,11 @@ def parent() -> None:
     by_model.with_options(countdwn=60)  # refused
     by_model.with_options(countdown="soon")  # refused
     by_model.with_options(when="later")  # refused
+    by_model.with_options(routing_key="a.b", exchange="topics", serializer="json", shadow="mail")
+    by_model.with_options(time_limit=30, soft_time_limit=20.5, compression="zlib")
+    by_model.with_options(ignore_result=True)
+    by_model.with_options(ignore_result="yes")  # refused
+    by_model.with_options(link_error="x")  # refused
     twice = by_model.with_options(expires=60).with_options(eta=datetime.now())
     defer("G", twice, user_id=1)  # refused
 
