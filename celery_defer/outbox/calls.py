@@ -21,7 +21,7 @@ from celery_defer.model import Call, CallState, Options
 from celery_defer.outbox import records
 from celery_defer.outbox.cancel import abort_from
 from celery_defer.outbox.publish import publish_now
-from celery_defer.run import Scope, current, note_call
+from celery_defer.run import Scope, current
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
@@ -138,7 +138,6 @@ def _buffer(parent: Scope, call: Call) -> None:
         raise NoRunError(f"run {parent.run.id} ({parent.run.task}) has left its body")
     if not parent.buffer.add(call):
         raise IdError(_used(parent.buffer.calls[call.id]))
-    note_call(call)
 
 
 def _checked(
@@ -176,5 +175,5 @@ def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> De
         extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
     )
     call = Call(ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason)
-    parent.buffer.skipped.append(call)
+    parent.buffer.skip(call)
     return DeferHandle(parent, call.id, reason)

@@ -3,11 +3,12 @@
 from celery_defer.run.arguments import takes_steps
 from celery_defer.run.block import Block
 from celery_defer.run.buffer import Buffer
+from celery_defer.run.changes import Changes, step_inside
 from celery_defer.run.ending import Phase
 from celery_defer.run.headers import STEPS, WAKE, DeferHeader, StepsHeader, WakeHeader
 from celery_defer.run.memo import NOTHING, Failure, Memo
 from celery_defer.run.results import commands_of, hook_results, server_of_results
-from celery_defer.run.savepoint import Savepoint, note_call
+from celery_defer.run.savepoint import Savepoint
 from celery_defer.run.scope import Scope, current, current_run, enter, find, leave
 from celery_defer.run.state import (
     MOST_WITHOUT_RUN,
@@ -28,6 +29,7 @@ __all__ = [
     "WAKE",
     "Block",
     "Buffer",
+    "Changes",
     "DeferHeader",
     "Failure",
     "Memo",
@@ -45,13 +47,13 @@ __all__ = [
     "hook_results",
     "leave",
     "lifetime",
-    "note_call",
     "report_revoked",
     "report_started",
     "report_waiting",
     "report_without_run",
     "server_of_results",
     "started_commands",
+    "step_inside",
     "takes_steps",
     "waiting_commands",
 ]

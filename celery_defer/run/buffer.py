@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from celery_defer.model import Call, CallState, Outcome
+from celery_defer.run.changes import Changes, changes_of
 from celery_defer.run.memo import Memo
 
 
@@ -24,7 +25,16 @@ class Buffer:
         """Add a call; return False if its id is in use."""
         if call.id in self.aborted and call.state is CallState.BUFFERED:
             call = call.to(CallState.ABORTED)
-        return self.calls.setdefault(call.id, call) is call
+        is_added = self.calls.setdefault(call.id, call) is call
+        if is_added and (changes := changes_of(self)):
+            changes.made[call.id] = call
+        return is_added
+
+    def skip(self, call: Call) -> None:
+        """Add a call that was refused."""
+        self.skipped.append(call)
+        if changes := changes_of(self):
+            changes.skipped.append(call)
 
     def waiting(self) -> list[Call]:
         """Return the calls to be published when the run ends as they ask."""
@@ -51,8 +61,18 @@ class Buffer:
         """Withdraw a buffered call, if it *may_change*; return whether the call is withdrawn."""
         call = self.calls.get(defer_id)
         if may_change and call is not None and call.state is CallState.BUFFERED:
+            if changes := changes_of(self):
+                changes.note_abort(call)
             call = self.calls[defer_id] = call.to(CallState.ABORTED)
         return call is not None and call.state is CallState.ABORTED
+
+    def revert(self, changes: Changes) -> None:
+        """Remove the calls that were made, and restore the aborted; the refused calls stay."""
+        for id in changes.made:
+            self.calls.pop(id, None)
+        self.calls.update(changes.aborted)
+        changes.made.clear()
+        changes.aborted.clear()
 
     def drop_unless(self, outcome: Outcome) -> None:
         """Drop the calls that do not wait for *outcome*."""

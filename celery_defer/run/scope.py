@@ -57,7 +57,9 @@ class Scope:
     @cached_property
     def buffer(self) -> Buffer:
         """What the attempt has deferred; most runs never ask for it."""
-        return Buffer()
+        # Two threads may ask at once.
+        buffer: Buffer = vars(self).setdefault("buffer", Buffer())
+        return buffer
 
     @property
     def has_deferred(self) -> bool:

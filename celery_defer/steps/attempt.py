@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from random import uniform
 from typing import Any
 
@@ -17,8 +16,7 @@ from celery_defer import durations
 from celery_defer.contract import JsonType, returns
 from celery_defer.current import extension_of
 from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayError
-from celery_defer.model import Call, CallState
-from celery_defer.run import MOST_WITHOUT_RUN, Buffer, Memo
+from celery_defer.run import MOST_WITHOUT_RUN, Changes, Memo
 from celery_defer.steps.base import Step
 from celery_defer.steps.failure import as_cause, as_replayed, failure_of
 from celery_defer.steps.wait import Wait
@@ -51,7 +49,7 @@ def check(step: Step, fn: object, retries: object) -> None:
 
 def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
     """Call the step's function, and return the step's memo."""
-    changes = _Changes.begin(step.scope.buffer)
+    changes = Changes(step.scope.buffer, step.key)
     try:
         with _inside(step, changes):
             value = extension_of(step.scope.app).call_step(step.key, call)
@@ -62,7 +60,7 @@ def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 
         raise
     except Exception as error:
         return _failed(step, error, retries, changes)
-    return step.keep(changes.memo(result=result))
+    return step.keep(_memo(step, changes, result=result))
 
 
 def _id_of(value: object) -> str:
@@ -72,7 +70,7 @@ def _id_of(value: object) -> str:
     raise TypeError(f"{type(value).__qualname__} has no JSON")
 
 
-def _failed(step: Step, error: Exception, retries: int, changes: _Changes) -> Memo:
+def _failed(step: Step, error: Exception, retries: int, changes: Changes) -> Memo:
     tries = (step.note.tries if step.note else 0) + 1
     if not isinstance(error, NonRetriable) and tries <= retries:
         at = step.scope.now() + _backoff(step, error, tries)
@@ -81,7 +79,7 @@ def _failed(step: Step, error: Exception, retries: int, changes: _Changes) -> Me
     is_final = retries > 0 or isinstance(error, NonRetriable)
     failure = failure_of(error, is_final=is_final)
     replayed = as_replayed(error, failure)
-    memo = changes.memo(failure=failure)
+    memo = _memo(step, changes, failure=failure)
     if is_final:
         step.keep(memo)
     else:  # stored with the next step, or when the run parks, if the body catches it
@@ -100,44 +98,21 @@ def _backoff(step: Step, error: Exception, tries: int) -> float:
     return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
 
 
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """What a step's function does to the calls of its run."""
-
-    buffer: Buffer
-    before: Mapping[str, Call]
-    skips: int
-
-    @classmethod
-    def begin(cls, buffer: Buffer) -> _Changes:
-        return cls(buffer, dict(buffer.calls), len(buffer.skipped))
-
-    def revert(self) -> None:
-        """Remove what the function deferred, and what it aborted; the refused calls stay."""
-        self.buffer.calls.clear()
-        self.buffer.calls.update(self.before)
-
-    def memo(self, **outcome: Any) -> Memo:
-        """Return the memo of the step with this outcome."""
-        after, before = self.buffer.calls, self.before
-        made = tuple(call for id, call in after.items() if id not in before)
-        aborted = tuple(id for id, call in before.items() if _is_aborted(after[id], call))
-        skipped = tuple(self.buffer.skipped[self.skips : self.skips + MOST_WITHOUT_RUN])
-        return Memo(**outcome, calls=made, skipped=skipped, aborted=aborted)
-
-
-def _is_aborted(after: Call, before: Call) -> bool:
-    return after.state is CallState.ABORTED is not before.state
-
-
 @contextmanager
-def _inside(step: Step, changes: _Changes) -> Iterator[None]:
-    """Mark the step as the one in progress; if its function fails, revert what it did."""
-    step.replay.step = step.key
+def _inside(step: Step, changes: Changes) -> Iterator[None]:
+    """Revert what the step's function has done to the calls of its run, if it fails."""
     try:
         yield
     except BaseException:
-        changes.revert()
+        step.scope.buffer.revert(changes)
         raise
     finally:
-        step.replay.step = None
+        changes.leave()
+
+
+def _memo(step: Step, changes: Changes, **outcome: Any) -> Memo:
+    """Return the memo of the step with this outcome, and with what its function did to calls."""
+    now = step.scope.buffer.calls  # empty if another thread has parked the run
+    made = tuple(now.get(id, call) for id, call in changes.made.items())
+    skipped = tuple(changes.skipped[:MOST_WITHOUT_RUN])
+    return Memo(**outcome, calls=made, skipped=skipped, aborted=tuple(changes.aborted))

@@ -18,7 +18,7 @@ from celery_defer.errors import (
     PayloadError,
     StepError,
 )
-from celery_defer.run import Block, Failure, Memo, Phase, Scope, current, find
+from celery_defer.run import Block, Failure, Memo, Phase, Scope, current, find, step_inside
 from celery_defer.steps.failure import exception_of
 from celery_defer.steps.park import cancelled, park, suspended
 from celery_defer.steps.recall import ask, journal_of, lasting, recall
@@ -51,9 +51,9 @@ def begin(id: str, kind: str) -> Step:
             id,
         )
     replay = journal_of(run) if run.journal and run.journal.is_recalled else recall(run, id)
-    if replay.step is not None:
+    if (outer := step_inside(run.buffer)) is not None:
         raise StepError(
-            f"step {id!r} is inside step {replay.step!r} of run {run.run.id}: steps do not nest; "
+            f"step {id!r} is inside step {outer!r} of run {run.run.id}: steps do not nest; "
             "take it out of the other's function",
             id,
         )
@@ -192,5 +192,6 @@ class Step:
             memo = ask(run, self.key, lambda: store.remember(run.run.id, memos, keeps))
         if not memo:
             raise cancelled(run)
-        self.replay.pending.clear()
+        for key in memos:  # another thread of the run may have added some
+            self.replay.pending.pop(key, None)
         return memo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import RLock
 from typing import TypeVar
 
 from celery_defer import guard
@@ -18,13 +19,16 @@ T = TypeVar("T")
 
 # Prefix of the id of a call about which the body did something; no step's key begins with it.
 _OF_BODY = "\0"
+# Several threads of a run may come to its first step at the same time.
+_loading = RLock()
 _GONE = frozenset({CallState.PUBLISHED, CallState.STAGED})
 
 
 def journal_of(run: Scope) -> Replay:
     """Return the run's journal; a new one if it has none."""
-    if run.journal is None:
-        run.journal = Replay(since=run.now(), is_recalled=run.is_eager)
+    with _loading:
+        if run.journal is None:
+            run.journal = Replay(since=run.now(), is_recalled=run.is_eager)
     assert isinstance(run.journal, Replay)  # noqa: S101
     return run.journal
 
@@ -86,7 +90,9 @@ def recall(run: Scope, step: str) -> Replay:
     recalled = ask(run, step, lambda: store.recall(run.run.id, run.now(), run.settings.run_keeps))
     check_current(run, recalled.turn)
     check_kept(run, recalled)
-    load_steps(run, recalled)
+    with _loading:
+        if not (run.journal and run.journal.is_recalled):
+            load_steps(run, recalled)
     note_memos(run, len(recalled.memos))
     return journal_of(run)
 
@@ -96,7 +102,7 @@ def lasting(run: Scope, replay: Replay) -> dict[str, bytes]:
 
     It published calls at once, and aborted calls of finished steps.
     """
-    calls = run.buffer.calls.values()
+    calls = list(run.buffer.calls.values())
     if all(call.state is CallState.BUFFERED for call in calls):
         return {}
     remembered = {call.id for call in replay.calls()}

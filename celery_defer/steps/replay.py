@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -60,11 +61,11 @@ class Replay:
     waits_for: Mapping[str, Any] = field(default_factory=dict)
     #: The attempt of the task that this turn belongs to.
     attempt: int = 1
-    #: The step whose function is in progress.
-    step: str | None = None
     pending: dict[str, bytes] = field(default_factory=dict)
     #: The last number of each id and key in use.
     _numbers: dict[str, int] = field(default_factory=dict)
+    #: Threads of the run may begin steps at the same time.
+    _numbering: Lock = field(default_factory=Lock)
 
     @classmethod
     def of(cls, recalled: Recalled, attempt: int) -> Replay:
@@ -81,13 +82,14 @@ class Replay:
 
     def key(self, id: str) -> str:
         """Return the key of the next step with this id: the id, then ``id:1``, ``id:2`` …"""
-        key, number = id, self._numbers.get(id, 0)
-        while key in self._numbers:
-            number += 1
-            key = f"{id}:{number}"
-        self._numbers[id] = number
-        self._numbers.setdefault(key, 0)
-        return key
+        with self._numbering:
+            key, number = id, self._numbers.get(id, 0)
+            while key in self._numbers:
+                number += 1
+                key = f"{id}:{number}"
+            self._numbers[id] = number
+            self._numbers.setdefault(key, 0)
+            return key
 
     def memo(self, key: str) -> Memo | None:
         """Return the memo of a step, if it has finished, or has failed in this attempt."""
@@ -121,7 +123,7 @@ class Replay:
 
     def deferring(self) -> Iterator[Memo]:
         """Return the memos of this attempt's steps that deferred, skipped or aborted a call."""
-        for key, body in self.memos.items():
+        for key, body in list(self.memos.items()):
             is_earlier = key.startswith(_CAUGHT) and not key.startswith(self._caught(""))
             if _DEFERS(body) and not is_earlier:  # others are parsed when their step needs them
                 yield Memo.unpack(body)
