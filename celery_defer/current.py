@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import WeakSet
 
 from celery import current_app
 from celery.app.task import Task
+from celery.canvas import Signature
 from celery.local import Proxy
 
 from celery_defer.errors import StoreError
@@ -47,6 +48,11 @@ def is_task(target: object) -> bool:
 def is_app(target: object) -> bool:
     """Whether *target* is a Celery app."""
     return hasattr(type(target), "task_cls") and hasattr(type(target), "send_task")
+
+
+def is_signature(target: object) -> TypeGuard[Signature[Any]]:
+    """Whether *target* is what a task's ``s`` returns."""
+    return isinstance(target, Signature)
 
 
 def in_use() -> Any:

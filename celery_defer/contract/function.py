@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from celery.canvas import Signature
 from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
 from celery_defer import guard
 from celery_defer.contract.body import Body, evaluated, function_of, is_asleep
 from celery_defer.contract.contract import Contract, schema_layout
-from celery_defer.current import in_run
+from celery_defer.current import in_run, is_signature
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 from celery_defer.model import Options, When
 from celery_defer.text import safe_repr
@@ -204,7 +203,7 @@ def name_of(function: object) -> str:
 def _refusal(function: object) -> str:
     """Return why *function* cannot be deferred, and what to write."""
     name = name_of(function)
-    if isinstance(function, Signature):
+    if is_signature(function):
         task = function.task
         return f"{task}.s(…) is a signature: pass the task and its arguments, defer(id, {task}, …)"
     if id(getattr(function, "__wrapped__", None)) in _by_target:

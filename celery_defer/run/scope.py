@@ -57,8 +57,7 @@ class Scope:
     @cached_property
     def buffer(self) -> Buffer:
         """What the attempt has deferred; most runs never ask for it."""
-        # Two threads may ask at once.
-        buffer: Buffer = vars(self).setdefault("buffer", Buffer())
+        buffer: Buffer = vars(self).setdefault("buffer", Buffer())  # two threads may ask at once
         return buffer
 
     @property
