@@ -66,7 +66,7 @@ class LateToPublish(Task):  # type: ignore[misc]
 
 
 def catching(app: Celery, call: Callable[[], Any]) -> Any:
-    """Answer a task whose body makes a call, and notices that its time is up."""
+    """Return a task whose body makes a call, and notices that its time is up."""
 
     @app.task(name="parent", shared=False)
     def parent() -> str:

@@ -27,7 +27,7 @@ def kwargs_of(app: Celery) -> Mapping[str, Any]:
 
 
 def where(**settings: Any) -> Any:
-    """Answer the database number of the store: each place in these tests has its own."""
+    """Return the database number of the store: each place in these tests has its own."""
     app = Celery("app", set_as_current=False)
     app.conf.update(settings)
     return kwargs_of(app)["db"] if store_of(app) else None

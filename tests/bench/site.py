@@ -34,7 +34,7 @@ class Site:
     confirms: bool = False
 
     def queue(self, use: str) -> str:
-        """Answer a name that no other queue of the broker has."""
+        """Return a name that no other queue of the broker has."""
         return f"defer-bench-{os.getpid()}-{next(_numbers)}-{use}"
 
     @property

@@ -25,7 +25,7 @@ def as_table(figures: Sequence[Figure]) -> str:
 
 
 def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
-    """Answer what the table shows, and what it was measured with."""
+    """Return what the table shows, and what it was measured with."""
     packages = ("celery", "kombu", "redis", "amqp", "pydantic", "celery-defer")
     return {
         "python": platform.python_version(),

@@ -104,7 +104,7 @@ class Worker:
     def drain(
         self, task: str, args: Sequence[Any], times: int, links: Sequence[Any] = ()
     ) -> dict[str, float]:
-        """Answer the seconds, of the clock and of the child's CPU, for *times* messages.
+        """Return the seconds, of the clock and of the child's CPU, for *times* messages.
 
         All of them are published before the first is run.
         """
@@ -117,7 +117,7 @@ class Worker:
         return self.take()
 
     def link(self, name: str) -> Any:
-        """Answer a signature that carries the order, for a message's ``link=``."""
+        """Return a signature that carries the order, for a message's ``link=``."""
         return self._client.signature(name, kwargs=ORDER, immutable=True)
 
     def purge(self) -> None:

@@ -45,7 +45,7 @@ class Block:
 
 
 def blocks(root: Path, page: str) -> list[Block]:
-    """Answer the blocks of a page in order; a block in a directive belongs to the directive."""
+    """Return the blocks of a page in order; a block in a directive belongs to the directive."""
     return list(_blocks(page, (root / page).read_text().splitlines()))
 
 

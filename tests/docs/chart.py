@@ -14,7 +14,7 @@ Table = Mapping[CallState, frozenset[CallState]]
 
 
 def chart(table: Table) -> str:
-    """Answer the chart of *table*; states stand in an order in which no arrow points left."""
+    """Return the chart of *table*; states stand in an order in which no arrow points left."""
     lanes = _ordered(table)
     at: dict[CallState, int] = {}
     for state in lanes:

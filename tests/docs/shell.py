@@ -17,7 +17,7 @@ _FLAGS = doctest.ELLIPSIS | doctest.REPORT_NDIFF
 
 
 def main() -> None:
-    """Answer one line of JSON, an error or the empty string, for each line of JSON."""
+    """Return one line of JSON, an error or the empty string, for each line of JSON."""
     sys.path.insert(0, "")
     answers, sys.stdout = sys.stdout, sys.stderr
     names: dict[str, Any] = {"__name__": "__page__"}

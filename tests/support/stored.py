@@ -24,7 +24,7 @@ write(KEYS[1], record, record.body or '')
 
 
 def field_of(redis: Any, key: str, name: str) -> Any:
-    """Answer a field of a record; None if there is no such."""
+    """Return a field of a record; None if there is no such."""
     return redis.eval(_RECORD + _FIELD, 1, key, name)
 
 

@@ -87,7 +87,7 @@ class Caller:
         return self.result(run_id(parent, defer_id))
 
     def children(self, parent: str) -> list[str]:
-        """Answer the ids that the stored result of *parent* lists."""
+        """Return the ids that the stored result of *parent* lists."""
         self.end(parent)
         return [child.id for child in self.app.AsyncResult(parent).children or []]
 
@@ -96,11 +96,11 @@ class Caller:
         return dict(self.app.backend.get_task_meta(run))
 
     def marks(self, name: str, run: str) -> int:
-        """Answer how often tests.worker.tasks.mark was called so."""
+        """Return how often tests.worker.tasks.mark was called so."""
         return int(self.redis.get(f"{name}:{run}") or 0)
 
     def outbox(self) -> int:
-        """Answer how many records the outbox has, where that is in the result backend's Redis."""
+        """Return how many records the outbox has, where that is in the result backend's Redis."""
         return int(self.redis.zcard("celery-defer:due"))
 
     def outbox_is_empty(self) -> bool:

@@ -94,7 +94,7 @@ def _on_prerun(task_id: str, **_: Any) -> None:
 
 
 def seen(**more: Any) -> dict[str, Any]:
-    """Answer what a run knows of itself."""
+    """Return what a run knows of itself."""
     request = current_task.request
     delivery = request.delivery_info or {}  # a task called as a function has none
     return {

@@ -17,7 +17,7 @@ NEXT = {"id": "next", "kind": "plain", "n": 1}
 
 
 def message_of_next(caller: Caller, **call: object) -> tuple[str, str]:
-    """Answer a deferred run's id and its raw message, taken from a queue that nobody reads."""
+    """Return a deferred run's id and its raw message, taken from a queue that nobody reads."""
     options = {"queue": "looked-at"}
     parent = caller.send("parents.scripted", calls=[{**NEXT, **call, "options": options}])
     raw = wait_until(lambda: caller.redis.rpop("looked-at"), "the message")

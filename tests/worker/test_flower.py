@@ -31,7 +31,7 @@ class Flower:
     url: str
 
     def task(self, run: str) -> dict[str, Any]:
-        """Answer what the page of a run shows; nothing if Flower does not know it."""
+        """Return what the page of a run shows; nothing if Flower does not know it."""
         try:
             with urlopen(f"{self.url}/api/task/info/{run}", timeout=5) as answer:
                 return dict(json.load(answer))

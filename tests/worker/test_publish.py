@@ -44,7 +44,7 @@ def is_acknowledged(caller: Caller, run: str) -> bool:
 
 
 def round_trips(proxied: Caller, proxy: Proxy, count: int) -> int:
-    """Answer how many requests it takes to publish *count* calls, beside the worker's own."""
+    """Return how many requests it takes to publish *count* calls, beside the worker's own."""
     before = len(proxy.requests)
     parent = proxied.send("parents.many", count=count, queue="unread")
     last = run_id(parent, f"call-{count - 1}").encode()

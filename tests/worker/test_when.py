@@ -19,7 +19,7 @@ def calls() -> list[dict[str, object]]:
 
 
 def began(caller: Caller, parent: str) -> dict[str, int]:
-    """Answer how often each deferred run of *parent* began."""
+    """Return how often each deferred run of *parent* began."""
     caller.settle()
     return {when: caller.marks("began", run_id(parent, when)) for when in WHENS}
 

@@ -61,13 +61,13 @@ class Client(Caller):
             self.result(self.send("steps.fence"))
 
     def keys_for_ever(self) -> list[str]:
-        """Answer the store's keys that never expire, but for the indexes of what does."""
+        """Return the store's keys that never expire, but for the indexes of what does."""
         indexes = {f"{self.prefix}due", f"{self.prefix}waits"}
         found = set(self.redis.scan_iter(f"{self.prefix}*")) - indexes
         return [key for key in found if self.redis.ttl(key) == -1]
 
     def messages(self) -> int:
-        """Answer how many messages the broker has for the worker, acknowledged by nobody."""
+        """Return how many messages the broker has for the worker, acknowledged by nobody."""
         queue = self.worker.worker_queue
         if self.app.conf.broker_url.startswith("amqp"):
             return messages_in(queue, self.app.conf.broker_url)
@@ -94,7 +94,7 @@ class Watched:
             seen.append(now)
 
     def states(self, run: str) -> list[str]:
-        """Answer the states that *run* was shown in, one after the other."""
+        """Return the states that *run* was shown in, one after the other."""
         return [state for state in self._seen.get(run, ()) if state != PENDING]
 
 

@@ -65,7 +65,7 @@ class Crowd:
         self._park(lambda run: _parking(_body(model, run, due=due), "due", due), times)
 
     def used(self) -> int:
-        """Answer the bytes that Redis uses."""
+        """Return the bytes that Redis uses."""
         with redis.Redis.from_url(self.site.database) as client:
             return int(client.info("memory")["used_memory"])
 

@@ -301,7 +301,7 @@ def _counted(worker: StepWorker, proxy: Any, run: str, count: int) -> float:
 
 
 def _wakes(worker: StepWorker, times: int) -> tuple[float, float]:
-    """Answer the microseconds from an event, and from a ``.delay()``, to the body."""
+    """Return the microseconds from an event, and from a ``.delay()``, to the body."""
     crowd, woken, landed = Crowd(worker.site), [], []
     for _ in range(times):
         order = uuid4().hex
@@ -324,7 +324,7 @@ def _slept(worker: StepWorker, times: int) -> dict[str, Any]:
 
 
 def _slept_alone(worker: StepWorker) -> float:
-    """Answer how late sleeps are that end one after the other."""
+    """Return how late sleeps are that end one after the other."""
     late = []
     for _ in range(_NAPS_ALONE):
         worker.start_many("bench.sleeps", 1, due=time() + 0.2, times=1)

@@ -90,15 +90,15 @@ class StepWorker(Worker):
         self._process.kill()
 
     def processes(self) -> Sequence[psutil.Process]:
-        """Answer the main process, and its children after it."""
+        """Return the main process, and its children after it."""
         main = psutil.Process(self._process.pid)
         return [main, *main.children(recursive=True)]
 
     def resident(self) -> int:
-        """Answer the bytes of memory that the worker's processes hold."""
+        """Return the bytes of memory that the worker's processes hold."""
         return sum(process.memory_info().rss for process in self.processes())
 
     def cpu(self) -> float:
-        """Answer the seconds of CPU that the main process has used."""
+        """Return the seconds of CPU that the main process has used."""
         times = self.processes()[0].cpu_times()
         return float(times.user + times.system)

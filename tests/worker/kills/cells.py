@@ -170,14 +170,14 @@ class Seen:
     waits: bool = False
 
     def __str__(self) -> str:
-        """Answer what became of the three, which all fared alike, or else the counts."""
+        """Return what became of the three, which all fared alike, or else the counts."""
         counts = set(self.completed)
         text = _TIMES[counts.pop()] if len(counts) == 1 else str(self.completed)
         return f"{text}; record waits" if self.waits else text
 
     @property
     def of_one(self) -> str:
-        """Answer what became of the one that was killed, if the others completed once."""
+        """Return what became of the one that was killed, if the others completed once."""
         a, b, c = self.completed
         return str(self) if (a, c) != (1, 1) else _TIMES[b] if b else "lost"
 
@@ -208,7 +208,7 @@ class Cell:
 
 
 def expected(cell: Cell) -> Seen:
-    """Answer what must be seen: once where the parent's SUCCESS is stored, else never."""
+    """Return what must be seen: once where the parent's SUCCESS is stored, else never."""
     return _deferred(cell) if cell.in_deferred else _parent(cell)
 
 

@@ -89,7 +89,7 @@ class StepCell:
 
 
 def expected_of_steps(cell: StepCell) -> StepSeen:
-    """Answer what must be seen: once where the run was parked, or Celery runs it again."""
+    """Return what must be seen: once where the run was parked, or Celery runs it again."""
     column, again = cell.column, cell.column.runs_again(cell.who)
     success = "PENDING" if column.ignores else "SUCCESS"
     if cell.point == "resumed-stored":

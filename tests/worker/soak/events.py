@@ -75,7 +75,7 @@ class Event:
 
 
 def kinds(id: str, plan: Plan) -> Iterator[tuple[str, Kind]]:
-    """Answer the kind of the run *id*, and of all that may come of it."""
+    """Return the kind of the run *id*, and of all that may come of it."""
     yield id, plan.kind
     for call in plan.calls:
         yield from kinds(call.run_of(id), call.plan)

@@ -86,7 +86,7 @@ class Fleet:
             worker.stop(_END_SECONDS)
 
     def count_in_logs(self, **phrases: str) -> dict[str, int]:
-        """Answer how many lines of all logs contain each phrase."""
+        """Return how many lines of all logs contain each phrase."""
         found = dict.fromkeys(phrases, 0)
         for log in self.folder.glob("*/log-*"):
             for line in log.read_text(errors="replace").splitlines():
