@@ -1,4 +1,4 @@
-"""Where the package hooks into Celery's tracer, signals and task class.
+"""Where the package hooks into Celery's tracer and task class.
 
 Each hook names the function of Celery that it relies on; tests/app/test_tracer.py fails when Celery
 changes it. Decision 22 lists the modules that rely on other parts of Celery.
@@ -15,18 +15,15 @@ from typing import Any
 from celery.app import trace
 from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry
-from celery.signals import task_failure, task_received, task_success
 
 from celery_defer import guard
-from celery_defer.app import receive
+from celery_defer.app import receive, signals
 from celery_defer.app.ignored import Ignored, exception_info, ignored
 from celery_defer.contract import Deferrable, deferrable, find
 from celery_defer.errors import Cancelled, ContractError, StoreAwayError, Suspended
-from celery_defer.model import HEADER, Outcome
-from celery_defer.outbox import publish
+from celery_defer.model import HEADER
 from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
 from celery_defer.run import find as find_run
-from celery_defer.steps import keep_after_end, report_to_invoker
 
 logger = guard.logger(__name__)
 
@@ -39,7 +36,6 @@ ExtensionOf = Callable[[Any], Any]
 # The backoff, in seconds, of a run whose store is away: 2, 4, 8 … up to a minute.
 _MOST_DOUBLINGS = 6
 _LONGEST_BACKOFF = 60.0
-_UNPUBLISHED = "run %s (%s): its calls are not published"
 
 # With these, Celery runs the task again, or stores no result.
 _UNDECIDED = (Retry, Ignore, Reject, StoreAwayError)
@@ -61,9 +57,7 @@ def install(extension_of: ExtensionOf) -> None:
     # proxies and clones for other apps have it too.
     task_class: Any = Task
     task_class.with_options = _with_options
-    task_success.connect(_on_success, weak=False)
-    task_failure.connect(_on_failure, weak=False)
-    task_received.connect(_on_received, weak=False)
+    signals.connect()
 
 
 def _wrap_build_tracer(build: Any, extension_of: ExtensionOf) -> Callable[..., Any]:
@@ -200,60 +194,3 @@ def _wrap_function(task: Any) -> bool:
 
 def _with_options(self: Any, **options: Any) -> Deferrable[..., Any]:
     return deferrable(self).with_options(**options)
-
-
-def _on_success(sender: Any, result: Any, **_: Any) -> None:
-    """Publish; Celery has stored the result before `task_success`, so deferred runs can read it."""
-    scope = find_run()
-    if scope is None or scope.task is not sender:
-        return
-    _report_to_invoker(scope)
-    keep_after_end(scope)
-    if scope.ending.commit is None and not scope.has_deferred:
-        return
-    scope.ending.result = result
-    with guard.logged(logger, _UNPUBLISHED, scope.run.id, scope.run.task):
-        publish(scope, Outcome.SUCCESS)
-
-
-def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
-    """Publish for a run that failed, in its body or after it: a result that cannot be encoded, say.
-
-    Celery also sends this signal for a lost worker, in a process where no run is in progress; there
-    the relay reads the stored state and decides.
-    """
-    scope = find_run()
-    if scope is None or scope.task is not sender:
-        return
-    _report_to_invoker(scope)
-    keep_after_end(scope)
-    if scope.ending.phase not in (Phase.RETURNED, Phase.RAISED):
-        return
-    if scope.ending.commit is None and not scope.has_deferred:
-        return
-    scope.ending.result = exception
-    try:
-        with guard.logged(logger, _UNPUBLISHED, scope.run.id, scope.run.task):
-            publish(scope, Outcome.FAILURE)
-    finally:
-        scope.ending.phase = Phase.DROPPED
-
-
-def _on_received(sender: Any, request: Any, **_: Any) -> None:
-    """Let Flower show again what Celery says of a run that has waited.
-
-    Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). Celery
-    sends this signal in a worker's main process, before its own event of a message it received.
-    """
-    events = sender.event_dispatcher
-    if events is not None and WAKE in request.message.headers:
-        events.send("task-retried", uuid=request.id)
-
-
-def _report_to_invoker(scope: Scope) -> None:
-    if scope.invoker:
-        # If this fails, a relay finds the end.
-        with guard.logged(
-            logger, "run %s: the run that invoked it does not know of its end", scope.run.id
-        ):
-            report_to_invoker(scope)

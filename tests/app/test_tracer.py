@@ -45,7 +45,7 @@ def test_both_handlers_are_connected_once() -> None:
         ours = [
             r
             for _, r in signal.receivers
-            if getattr(r, "__module__", "") == "celery_defer.app.tracer"
+            if getattr(r, "__module__", "") == "celery_defer.app.signals"
         ]
         assert len(ours) == 1
 

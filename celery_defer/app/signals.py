@@ -1,0 +1,85 @@
+"""What the package does on Celery's signals: it publishes, and reports the run's end.
+
+tests/app/test_tracer.py fails when Celery sends them in another order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.signals import task_failure, task_received, task_success
+
+from celery_defer import guard
+from celery_defer.model import Outcome
+from celery_defer.outbox import publish
+from celery_defer.run import WAKE, Phase, Scope
+from celery_defer.run import find as find_run
+from celery_defer.steps import keep_after_end, report_to_invoker
+
+logger = guard.logger(__name__)
+
+_UNPUBLISHED = "run %s (%s): its calls are not published"
+
+
+def connect() -> None:
+    """Connect the handlers of this module."""
+    task_success.connect(_on_success, weak=False)
+    task_failure.connect(_on_failure, weak=False)
+    task_received.connect(_on_received, weak=False)
+
+
+def _on_success(sender: Any, result: Any, **_: Any) -> None:
+    """Publish; Celery has stored the result before `task_success`, so deferred runs can read it."""
+    scope = find_run()
+    if scope is None or scope.task is not sender:
+        return
+    _report_to_invoker(scope)
+    keep_after_end(scope)
+    if scope.ending.commit is None and not scope.has_deferred:
+        return
+    scope.ending.result = result
+    with guard.logged(logger, _UNPUBLISHED, scope.run.id, scope.run.task):
+        publish(scope, Outcome.SUCCESS)
+
+
+def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
+    """Publish for a run that failed, in its body or after it: a result that cannot be encoded, say.
+
+    Celery also sends this signal for a lost worker, in a process where no run is in progress; there
+    the relay reads the stored state and decides.
+    """
+    scope = find_run()
+    if scope is None or scope.task is not sender:
+        return
+    _report_to_invoker(scope)
+    keep_after_end(scope)
+    if scope.ending.phase not in (Phase.RETURNED, Phase.RAISED):
+        return
+    if scope.ending.commit is None and not scope.has_deferred:
+        return
+    scope.ending.result = exception
+    try:
+        with guard.logged(logger, _UNPUBLISHED, scope.run.id, scope.run.task):
+            publish(scope, Outcome.FAILURE)
+    finally:
+        scope.ending.phase = Phase.DROPPED
+
+
+def _on_received(sender: Any, request: Any, **_: Any) -> None:
+    """Let Flower show again what Celery says of a run that has waited.
+
+    Any state but RETRY would be outranked by WAITING (celery.events.state.Task.event). Celery
+    sends this signal in a worker's main process, before its own event of a message it received.
+    """
+    events = sender.event_dispatcher
+    if events is not None and WAKE in request.message.headers:
+        events.send("task-retried", uuid=request.id)
+
+
+def _report_to_invoker(scope: Scope) -> None:
+    if scope.invoker:
+        # If this fails, a relay finds the end.
+        with guard.logged(
+            logger, "run %s: the run that invoked it does not know of its end", scope.run.id
+        ):
+            report_to_invoker(scope)
