@@ -17,6 +17,7 @@ from celery_defer.steps.base import Step, begin
 from celery_defer.steps.event import wait_for_event
 from celery_defer.steps.invoke import invoke
 from celery_defer.steps.recall import away
+from celery_defer.steps.retry import check_retries
 from celery_defer.steps.wait import Wait
 
 P = ParamSpec("P")
@@ -59,7 +60,8 @@ class Steps:
         """
         retries = kwargs.pop("retries", 0)
         one = begin(id, "run")
-        check(one, fn, retries)
+        check(one, fn)
+        check_retries(one, retries)
         kind = returns.of_function(fn)
         memo = one.memo or attempt(one, partial(fn, *args, **kwargs), kind, retries)
         return one.result(memo, kind)  # type: ignore[no-any-return]

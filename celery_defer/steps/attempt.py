@@ -1,50 +1,39 @@
-"""How a step's function is called: once, or again after a backoff."""
+"""One try of a step: its function is called, and what becomes of it is the step's memo."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from random import uniform
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from celery.result import AsyncResult, GroupResult
-from celery.utils.time import get_exponential_backoff_interval
 
-from celery_defer import durations
 from celery_defer.contract import JsonType, returns
 from celery_defer.current import extension_of
-from celery_defer.errors import NonRetriable, RetryAfter, StepError, StoreAwayError
+from celery_defer.errors import StepError, StoreAwayError
 from celery_defer.run import MOST_WITHOUT_RUN, Changes, Memo
 from celery_defer.steps.base import Step
 from celery_defer.steps.failure import as_cause, as_replayed, failure_of
-from celery_defer.steps.wait import Wait
-from celery_defer.text import safe_repr, text_of
+from celery_defer.steps.retry import is_final, next_try
 
 # These leave the body on purpose, at a time limit, or because the store is away.
 _PASSING = (TaskPredicate, SoftTimeLimitExceeded, StoreAwayError)
-# Seconds between the tries of a step: a random part of 1, 2, 4 … up to this.
-_LONGEST_BACKOFF = 600
 
 
-def check(step: Step, fn: object, retries: object) -> None:
-    """Raise StepError if *fn* is not a function, or *retries* not a number of tries."""
-    if not callable(fn):
-        if inspect.iscoroutine(fn):
-            fn.close()  # or Python warns elsewhere that it was never awaited
-        kind = "None" if fn is None else type(fn).__qualname__
-        raise StepError(
-            f"step {step.key!r}: {kind} is no function: give the function and its arguments, "
-            f"step.run({step.key!r}, fetch, url), not what it has returned, fetch(url)",
-            step.key,
-        )
-    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-        raise StepError(
-            f"step {step.key!r}: retries={safe_repr(retries)} is no number of tries: give 0, "
-            "or how many more tries there may be",
-            step.key,
-        )
+def check(step: Step, fn: object) -> None:
+    """Raise StepError if *fn* is not a function."""
+    if callable(fn):
+        return
+    if inspect.iscoroutine(fn):
+        fn.close()  # or Python warns elsewhere that it was never awaited
+    kind = "None" if fn is None else type(fn).__qualname__
+    raise StepError(
+        f"step {step.key!r}: {kind} is no function: give the function and its arguments, "
+        f"step.run({step.key!r}, fetch, url), not what it has returned, fetch(url)",
+        step.key,
+    )
 
 
 def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
@@ -71,31 +60,20 @@ def _id_of(value: object) -> str:
 
 
 def _failed(step: Step, error: Exception, retries: int, changes: Changes) -> Memo:
-    tries = (step.note.tries if step.note else 0) + 1
-    if not isinstance(error, NonRetriable) and tries <= retries:
-        at = step.scope.now() + _backoff(step, error, tries)
-        about = {"error": text_of(error), "try": tries + 1}
-        return step.park(Wait("retry", at, about, tries=tries))
-    is_final = retries > 0 or isinstance(error, NonRetriable)
-    failure = failure_of(error, is_final=is_final)
+    if wait := next_try(step, error, retries):
+        return step.park(wait)
+    failure = failure_of(error, is_final=is_final(error, retries))
     replayed = as_replayed(error, failure)
     memo = _memo(step, changes, failure=failure)
-    if is_final:
+    if failure.is_final:
         step.keep(memo)
     else:  # stored with the next step, or when the run parks, if the body catches it
         step.replay.catch(step.key, step.pack(memo))
     if replayed is None:
         raise step.error(failure) from as_cause(error)
-    if is_final:
+    if failure.is_final:
         raise step.error(failure) from replayed
     raise replayed
-
-
-def _backoff(step: Step, error: Exception, tries: int) -> float:
-    if isinstance(error, RetryAfter):
-        return durations.seconds(step.key, error.delay)
-    longest = get_exponential_backoff_interval(1, tries - 1, _LONGEST_BACKOFF)
-    return longest * uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
 
 
 @contextmanager
