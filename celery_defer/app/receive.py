@@ -113,9 +113,9 @@ def _claim(run: Scope, store: Store, owner: str) -> Claim:
 def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str) -> Claim:
     keep, report = run.settings.run_keeps, started_commands(run)
     resumed = store.resume(run.run.id, wake.turn, owner, keep, report)
-    if is_lost(run, resumed.recalled):  # the run's next step raises
+    if resumed.recalled.turn < wake.turn:  # the store has lost the run: its next step raises
         return Claim(owner, is_mine=True)
-    if resumed.claim.owner:
+    if resumed.claim.is_mine and not is_lost(run, resumed.recalled):
         load_steps(run, resumed.recalled)
     if resumed.claim.is_mine and not resumed.has_reported:
         report_started(run)
@@ -134,7 +134,7 @@ def _check_parked(run: Scope, error: Exception | None = None) -> None:
 
 def _returned(run: Scope) -> None:
     came_again = run.came_again
-    if came_again:
+    if came_again or run.wake:
         _restore(run)
     run.ending.phase = Phase.RETURNED
     has_calls = run.has_deferred and bool(run.buffer.waiting())
@@ -154,7 +154,7 @@ def _returned(run: Scope) -> None:
 
 def _raised(run: Scope) -> None:
     """Stage the calls that wait for a failure, unless an earlier attempt has succeeded."""
-    if run.came_again:
+    if run.came_again or run.wake:
         _restore(run)
     if run.came_again and has_succeeded(run):
         run.drop()

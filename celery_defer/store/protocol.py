@@ -111,10 +111,11 @@ class Store(Protocol):
     def resume(
         self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
     ) -> Resumed:
-        """Claim one turn of the run, and recall its steps.
+        """Claim one turn of the run; if *owner* gets it, recall its steps.
 
-        If *owner* gets the turn, *report* is executed, if the store reaches it. The owner returned
-        is empty if the run is not in that turn: it has gone on, or is forgotten.
+        Then *report* is executed, too, if the store reaches it. Others get the turn that the run is
+        in, and no steps. The owner returned is empty if that is another turn: the run has gone on,
+        or is forgotten.
         """
         ...
 

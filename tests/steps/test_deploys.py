@@ -95,6 +95,71 @@ def test_a_sleep_may_become_a_sleep_until(app: Celery, sim: Simulation) -> None:
     assert run.state == "SUCCESS"
 
 
+def triple(n: int) -> list[int]:
+    return [n] * 3
+
+
+def test_a_finished_step_whose_function_has_changed_returns_what_the_old_one_has_returned(
+    app: Celery, sim: Simulation
+) -> None:
+    results = list[int]()
+
+    run = deployed(
+        app, sim, lambda: step.run("x", double, 2), 0, lambda: results.append(step.run("x", int))
+    )
+
+    assert run.state == "SUCCESS"
+    assert results == [4]
+
+
+def test_a_finished_step_whose_new_type_does_not_take_the_old_result_fails(
+    app: Celery, sim: Simulation
+) -> None:
+    run = deployed(app, sim, lambda: step.run("x", double, 2), 0, lambda: step.run("x", triple, 2))
+
+    assert type(run.exception) is StepError
+    assert "step 'x' has returned 4, which is not what its function is annotated to" in str(
+        run.exception
+    )
+
+
+#: A wait of the old version, and what the new one has made of it.
+CHANGED_WAITS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "duration": (lambda: step.sleep("x", 5), lambda: step.sleep("x", "30d")),
+    "timeout": (
+        lambda: step.wait_for_event("x", "no", timeout=5),
+        lambda: step.wait_for_event("x", "no", timeout="30d"),
+    ),
+    "event": (
+        lambda: step.wait_for_event("x", "event", timeout="30d"),
+        lambda: step.wait_for_event("x", "no", timeout="30d"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED_WAITS)
+def test_a_wait_that_is_changed_ends_as_it_was_begun(
+    app: Celery, sim: Simulation, what: str
+) -> None:
+    old, new = CHANGED_WAITS[what]
+
+    run = deployed(app, sim, old, 0, new)
+
+    assert run.state == "SUCCESS"
+
+
+def test_a_run_that_was_invoked_is_waited_for_though_the_step_names_another_task(
+    app: Celery, sim: Simulation, ship: Any, make_invoice: Any
+) -> None:
+    def invoke_other() -> None:
+        step.invoke("x", make_invoice, total=1)
+
+    run = deployed(app, sim, lambda: step.invoke("x", ship, 1), 0, invoke_other)
+
+    assert "step 'x' has returned 1, which is not what its function" in str(run.exception)
+    assert sim.runs_of(make_invoice) == []
+
+
 def test_what_a_release_before_has_left_is_read_and_is_of_any_kind(
     app: Celery, sim: Simulation
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from celery_defer import StoreError, cancel, send_event, step
+from celery_defer import StoreError, cancel, defer, send_event, step
 from celery_defer.store import RedisStore
 from tests.support.flaky import Declined, Flaky
 from tests.support.inside import WatchedStore, Worker
@@ -114,6 +114,32 @@ def test_a_run_whose_store_has_lost_its_waits_fails_when_it_is_woken(
 
     assert type(run.result) is StoreError
     assert charge.calls == 1
+
+
+def test_a_new_body_without_steps_says_that_what_the_old_one_deferred_is_lost(
+    app: Celery,
+    worker: Worker,
+    store: WatchedStore,
+    ship: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    turns = list[int]()
+
+    def order() -> None:
+        defer("ship", ship, 1)
+
+    @app.task
+    def parent() -> None:
+        turns.append(1)
+        if len(turns) == 1:
+            step.run("order", order)
+            step.sleep("nap", 5)
+
+    worker.run(parent)
+    forget_all(store)
+    worker.wake(5)
+
+    assert "what its steps have deferred is not known" in caplog.text
 
 
 # -- kept ---------------------------------------------------------------------------------

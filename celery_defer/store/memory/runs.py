@@ -41,9 +41,11 @@ class MemorySteps(MemoryState):
         with self._lock:
             run = self._runs[id]
             if run.turn != turn:
-                return Resumed(Claim("", is_mine=False), run.recalled())
+                return Resumed(Claim("", is_mine=False), Recalled(run.turn, 0.0))
             run.owner = run.owner or owner
-            return Resumed(Claim(run.owner, run.owner == owner), run.recalled())
+            if run.owner != owner:
+                return Resumed(Claim(run.owner, is_mine=False), Recalled(turn, 0.0))
+            return Resumed(Claim(owner, is_mine=True), run.recalled())
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
         with self._lock:

@@ -95,7 +95,8 @@ class RunContract:
         first = Resumed(Claim("first", is_mine=True), recalled)
         assert store.resume(RUN, 1, "first", KEEP) == first
         assert store.resume(RUN, 1, "first", KEEP) == first
-        assert store.resume(RUN, 1, "second", KEEP) == Resumed(Claim("first", False), recalled)
+        other = Resumed(Claim("first", is_mine=False), Recalled(turn=1, since=0))
+        assert store.resume(RUN, 1, "second", KEEP) == other
 
     def test_only_the_current_turn_can_be_resumed(self, store: Store) -> None:
         park(store)
