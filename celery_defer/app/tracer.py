@@ -143,6 +143,7 @@ def _wrap_call(body: Callable[..., Any], task: Any = None) -> Callable[..., Any]
             if isinstance(end, Cancelled):
                 report_revoked(scope.app, scope.task.backend, scope.task.request)
             logger.info("%s", end)
+            scope.ending.has_left = True
             # Acknowledged, and nothing stored: the run's state is reported already.
             raise Ignored(str(end)) from None
 

@@ -27,6 +27,8 @@ class Ending:
     result: Any = None
     #: The ``outbox.commit.Commit`` of the run's calls; None before, and without calls.
     commit: Any = None
+    #: Whether Celery has been told that the run has parked: nothing may leave the body any more.
+    has_left: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -35,7 +35,7 @@ _MOST_DETOURS = 3
 def begin(id: str, kind: str) -> Step:
     """Begin the next step with this id in the run in progress; *kind* is its method of ``step``."""
     scope = find()
-    if scope is not None and scope.ending.phase is Phase.PARKED:
+    if scope and scope.ending.phase is Phase.PARKED and not scope.ending.has_left:
         raise suspended(scope)
     run = current()
     if isinstance(run, Block):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task
-from celery.signals import task_prerun
+from celery.signals import task_postrun, task_prerun
 
 from celery_defer import NoRunError, StepError, step
 from celery_defer.testing import Simulation
@@ -87,6 +87,25 @@ def test_a_step_of_a_receiver_of_task_prerun_is_refused(app: Celery, sim: Simula
     run = sim.run(parent)
 
     assert (run.result, refused) == (7, ["nap"])
+
+
+def test_a_step_of_a_receiver_of_task_postrun_is_refused_when_the_run_has_parked(
+    app: Celery, sim: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task
+    def parent() -> int:
+        step.sleep("nap", 5)
+        return 7
+
+    def on_postrun(**_: Any) -> None:
+        step.run("late", int)
+
+    task_postrun.connect(on_postrun, sender=app.tasks[parent.name])
+    run = sim.run(parent)
+    assert "has left its body" in caplog.text
+    sim.advance(5)
+
+    assert run.result == 7
 
 
 def test_a_step_after_a_step_that_failed_by_nesting_is_no_nested_one(
