@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Wire
 from celery_defer.commands import Commands, database_of, server_of
 from celery_defer.encoding import dumps
+from celery_defer.ids import RunId
 
 
 class Capture(Batch):
@@ -29,7 +30,7 @@ class Capture(Batch):
 
     def __init__(self, producer: Any) -> None:
         self._channel = channel = producer.channel
-        self._rows: list[tuple[str, str, Any]] = []
+        self._rows: list[tuple[RunId, str, str, Any]] = []
         self._latest = 0
         self._open()
         redirected: Any = _Redirected(channel, self._publish)
@@ -44,6 +45,7 @@ class Capture(Batch):
         capture: Capture | None = getattr(channel, "_defer_capture", None)
         if capture is not None:
             capture._rows.clear()
+            capture.rejected.clear()
             capture._pipeline.reset()
         elif getattr(producer, "supports_batch_publish", False):  # kombu 5.7 with Redis
             capture = channel._defer_capture = cls(producer)
@@ -54,10 +56,14 @@ class Capture(Batch):
         """The server of the messages; None behind sentinels."""
         return server_of(self._channel.pool.connection_kwargs)
 
+    @property
+    def pending(self) -> Collection[RunId]:
+        return {id for id, *_ in self._rows}
+
     def take(self) -> Commands:
         """Return the commands so far, for the caller to send."""
         prefix, rows = self._channel.global_keyprefix, list[list[Any]]()
-        for name, key, value in self._rows:
+        for _, name, key, value in self._rows:
             if name == "lpush" and rows and rows[-1][:2] == [name, f"{prefix}{key}"]:
                 rows[-1].append(value)  # one LPUSH takes many values
             else:
@@ -68,22 +74,23 @@ class Capture(Batch):
     def finish(self) -> None:
         if not self._rows:
             return
-        for name, key, value in self._rows:
+        for _, name, key, value in self._rows:
             getattr(self._pipeline, name)(key, value)
-        try:
-            with guard.translated(
-                lambda error: OperationalError(f"the messages may have arrived or not: {error!r}")
-            ):
-                self._pipeline.execute()
-        finally:
-            self._rows.clear()
+        with guard.translated(
+            lambda error: OperationalError(f"the messages may have arrived or not: {error!r}")
+        ):
+            replies = self._pipeline.execute(raise_on_error=False)
+        for (id, *_), reply in zip(self._rows, replies, strict=True):
+            if isinstance(reply, Exception):
+                self.rejected[id] = reply
+        self._rows.clear()
 
     def last(self) -> Wire | None:
         latest = self._rows[self._latest :]
         # A message has several commands if it goes into several queues, or one that expires.
-        if [name for name, _, _ in latest] != ["lpush"]:
+        if [name for _, name, _, _ in latest] != ["lpush"]:
             return None
-        [(_, key, value)] = latest
+        [(_, _, key, value)] = latest
         message = from_json(value)
         body, headers, properties = (
             message.pop(part) for part in ("body", "headers", "properties")
@@ -98,7 +105,7 @@ class Capture(Batch):
         tag = {"body_encoding": "base64", "delivery_tag": str(uuid4())}
         body, properties = b64encode(wire.body).decode(), {**wire.properties, **tag}
         message = {**rest, "body": body, "headers": wire.headers, "properties": properties}
-        self._rows.append(("lpush", key, _json(message)))
+        self._rows.append((self.current, "lpush", key, _json(message)))
 
     # -- the pipeline of kombu's batch -----------------------------------------
 
@@ -106,7 +113,7 @@ class Capture(Batch):
         return partial(self._add, command)
 
     def _add(self, command: str, key: str, value: Any) -> None:
-        self._rows.append((command, key, value))
+        self._rows.append((self.current, command, key, value))
 
     def reset(self) -> None:
         """Keep the commands: one message that fails must not remove the others."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from kombu.exceptions import OperationalError
 from kombu.utils.encoding import str_to_bytes
 
-from celery_defer.broker.batch import Batch
+from celery_defer.broker.batch import Batch, ChannelClosedError
 from celery_defer.broker.message import Wire
+from celery_defer.ids import RunId
 
 _CONFIRM_SECONDS = 10.0
 
@@ -22,14 +24,17 @@ class Confirms(Batch):
     The channel is the package's own: py-amqp's ``confirm_publish`` waits after each message.
     """
 
+    closes_on_rejection = True
+
     def __init__(self, producer: Any, connection: Any) -> None:
         self._connection = connection
         self.channel = channel = producer.connection.channel()
         super().__init__(
             type(producer)(channel, auto_declare=False, serializer=producer.serializer)
         )
-        self._published = self._refused = 0
-        self._open: set[int] = set()
+        self._published = 0
+        #: By the number of a message on this channel.
+        self._open: dict[int, RunId] = {}
         self._latest: Any = None
         channel.confirm_select()
         channel._confirm_selected = True
@@ -47,7 +52,7 @@ class Confirms(Batch):
         if confirms is None or not confirms.is_usable:
             confirms = _on_connections[connection] = cls(producer, connection)
         confirms._open.clear()
-        confirms._refused = 0
+        confirms.rejected.clear()
         return confirms
 
     @property
@@ -56,12 +61,14 @@ class Confirms(Batch):
         # opens it again, without confirms.
         return bool(self.channel.is_open and self.channel._confirm_selected)
 
+    @property
+    def pending(self) -> Collection[RunId]:
+        return set(self._open.values())
+
     def finish(self) -> None:
         while self._open:
             self._check()
             self._connection.drain_events(timeout=_CONFIRM_SECONDS)
-        if self._refused:
-            raise OperationalError(f"the broker has refused {self._refused} messages")
 
     def last(self) -> Wire | None:
         message, route = self._latest
@@ -81,20 +88,20 @@ class Confirms(Batch):
         # It first reads what has come, then writes; it may refuse a header, and writes nothing.
         self.channel._basic_publish(message, **route)
         self._published += 1
-        self._open.add(self._published)
+        self._open[self._published] = self.current
         self._latest = message, route
 
     def _check(self) -> None:
         if not self.is_usable:
-            raise OperationalError("the broker has closed the channel")
+            raise ChannelClosedError("the broker has closed the channel")
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        if multiple:
-            self._open = {number for number in self._open if number > tag}
-        else:
-            self._open.discard(tag)
+        self._close(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        before = len(self._open)
-        self._on_ack(tag, multiple)
-        self._refused += before - len(self._open)
+        for id in self._close(tag, multiple):
+            self.rejected[id] = OperationalError("the broker has not taken it")
+
+    def _close(self, tag: int, multiple: bool) -> list[RunId]:
+        tags = [number for number in self._open if number <= tag] if multiple else [tag]
+        return [self._open.pop(number) for number in tags if number in self._open]

@@ -21,6 +21,12 @@ class Delivery:
     #: The broker was away.
     unsent: _Ids = frozenset()
 
+    def then(self, others: Delivery) -> Delivery:
+        """Return the outcome of both, where *others* are further messages, or sent again."""
+        sent, refused = self.sent | others.sent, self.refused | others.refused
+        unsent = (self.unsent | others.unsent) - sent - refused
+        return Delivery(sent, refused, unsent=unsent)
+
     @property
     def is_complete(self) -> bool:
         """Whether all messages are at the broker."""

@@ -24,7 +24,7 @@ class Channel:
 
     def lpush(self, key: str, value: bytes) -> None: ...
 
-    def execute(self) -> None:
+    def execute(self, *, raise_on_error: bool) -> None:
         raise self._error
 
 

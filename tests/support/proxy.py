@@ -33,8 +33,10 @@ class Proxy:
     #: How many bytes of clients pass before all is cut.
     _left: float = math.inf
     _unanswered: bytes = b""
+    _flows: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Proxy:
+        self._flows.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -63,6 +65,7 @@ class Proxy:
     def cut(self) -> None:
         """End all connections and refuse new ones."""
         self.is_cut = True
+        self._flows.set()
         for sock in self._sockets:
             _shut(sock)
 
@@ -74,8 +77,13 @@ class Proxy:
         """Let the next request that has these bytes be done, and end its connection then."""
         self._unanswered = request
 
+    def hang(self) -> None:
+        """Take what clients send, and new connections, and answer nothing."""
+        self._flows.clear()
+
     def mend(self) -> None:
-        """Take connections again."""
+        """Take connections again, and answer."""
+        self._flows.set()
         self._left = math.inf
         self.is_cut = False
 
@@ -94,6 +102,7 @@ class Proxy:
 
     def _forward(self, client: socket.socket) -> None:
         # An OSError: the target is away, or all is cut.
+        self._flows.wait()
         with client, suppress(OSError), socket.create_connection(self._address()) as server:
             self._sockets += [client, server]
             try:
@@ -109,6 +118,7 @@ class Proxy:
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> bool:
         ready, _, _ = select.select([client, server], [], [])
+        self._flows.wait()
         if client in ready:
             burst = _burst(client)
             if not burst:  # it has gone
