@@ -54,7 +54,7 @@ def perform(
 
     After the exceptions *undecided* Celery runs the task again, or stores no result.
     """
-    run.ending.phase = Phase.IN_BODY
+    run.context, run.ending.phase = run.task.request, Phase.IN_BODY
     try:
         result = body(*args, **kwargs)
     except Suspended:  # or Cancelled, which ends the run

@@ -27,11 +27,9 @@ _scope: ContextVar[Scope | None] = scope_in_progress
 
 
 class Scope:
-    """One attempt of one run, from the moment Celery begins to trace it to its end.
+    """One attempt of one run, from the moment Celery begins to trace it to its end."""
 
-    A plain class, because each run of the app creates one, and most use little of it.
-    """
-
+    # A plain class, because each run of the app creates one, and most use little of it.
     journal: Journal | None = None
     #: Whether the payload was parsed: once, also if the task calls itself as a function.
     is_unpacked = False
@@ -41,6 +39,8 @@ class Scope:
     is_over = False
     #: What differs from Celery's own policy when the run's result is stored.
     store_policy: Mapping[str, Any] = {}
+    #: Celery's own request of the attempt: ``task.request``, which only the body's thread has.
+    context: Any = None
     _arguments: bytes | None = None
 
     def __init__(
@@ -145,7 +145,7 @@ class Scope:
         """Return the arguments of the message, or what the body has made of them."""
         if self._arguments:
             return arguments.restored(self._arguments)
-        return self.task.request.args or (), self.task.request.kwargs or {}
+        return self.context.args or (), self.context.kwargs or {}
 
     def drop(self, phase: Phase = Phase.DROPPED) -> None:
         """Drop the calls: the attempt has failed, is retried, or is parked."""

@@ -155,7 +155,7 @@ def _commands(run: Scope, store: Callable[[Any], None]) -> Commands | None:
 
 def _store_waiting(run: Scope, backend: Any, meta: Mapping[str, Any]) -> None:
     # celery.result.AsyncResult would return the children of an unfinished run as plain lists.
-    request = Context(vars(run.task.request), _children=[])
+    request = Context(vars(run.context), _children=[])
     backend.store_result(run.run.id, dict(meta), WAITING, request=request)
 
 

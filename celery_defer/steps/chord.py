@@ -16,7 +16,7 @@ def chord_end(run: Scope) -> float | None:
 
     Celery's Redis backend counts the parts of a chord in keys that expire.
     """
-    request, backend = run.task.request, run.task.backend
+    request, backend = run.context, run.task.backend
     if not (request.chord and request.group):
         return None
     chord_expires = run.app.conf.get("result_chord_expires")

@@ -132,7 +132,7 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
         child=wait.child,
         until=wait.until if wait.child else None,
         headers=_headers(run),
-        hostname=run.task.request.hostname,
+        hostname=run.context.hostname,
     )
     try:
         body = pack(record)
@@ -169,7 +169,7 @@ def _options(run: Scope) -> dict[str, Any]:
     """Return the options with which Celery would publish a retry, without those of the message."""
     options = {
         **_declared(run),
-        **run.task.signature_from_request(run.task.request).options,
+        **run.task.signature_from_request(run.context).options,
         "ignore_result": run.ignores_result,  # which Celery before 5.7 forgets
     }
     return {

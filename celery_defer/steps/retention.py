@@ -92,12 +92,11 @@ def _seconds(run: Scope, when: Any) -> float:
 
 
 def _headers(run: Scope) -> dict[str, Any]:
-    return dict(run.task.request.headers or {})
+    return dict(run.context.headers or {})
 
 
 def _change_header(run: Scope, **changes: int) -> None:
     """Change the header that celery.app.task.Task.retry copies from the task's request."""
-    request = run.task.request
-    if request.id == run.run.id and not run.is_eager:  # else this is a thread of the task's own
+    if not run.is_eager:
         header = replace(StepsHeader.of(_headers(run)), **changes)
-        request.headers = {**_headers(run), STEPS: header.pack()}
+        run.context.headers = {**_headers(run), STEPS: header.pack()}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
 from redis import Redis
 
 from celery_defer import Defer
@@ -47,4 +48,6 @@ def run(redis_app: Any) -> Scope:
 
     extension = redis_app._celery_defer
     request = {"id": RunId("run"), "hostname": "worker@host", "task": "ship"}
-    return Scope(redis_app.tasks["ship"], request, extension.settings, extension.store)
+    run = Scope(redis_app.tasks["ship"], request, extension.settings, extension.store)
+    run.context = Context(request)  # as at the beginning of the body
+    return run

@@ -207,3 +207,40 @@ def test_a_run_that_a_step_applies_eagerly_has_steps_of_its_own(
         return step.run("outer", lambda: inner.apply().get(disable_sync_subtasks=False))
 
     assert sim.run(parent).result == 7
+
+
+def test_a_run_whose_thread_waits_goes_on_with_its_arguments_and_its_chain(
+    app: Celery, sim: Simulation
+) -> None:
+    @app.task
+    def parent(n: int, *, more: int) -> int:
+        asyncio.run(asyncio.to_thread(step.sleep, "nap", 5))
+        return n + more
+
+    @app.task
+    def after(total: int) -> int:
+        return total * 10
+
+    (parent.s(1, more=2) | after.s()).apply_async()
+    sim.advance("1h")
+
+    assert [run.result for run in (*sim.runs_of(parent), *sim.runs_of(after))] == [3, 30]
+
+
+def test_a_retry_knows_of_the_steps_that_threads_have_finished(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    charged = []
+
+    @app.task(bind=True)
+    def parent(self: Any) -> None:
+        [charge] = side_by_side([lambda: step.run("charge", charged.append, 1)])
+        charge.result()
+        raise self.retry(countdown=0)
+
+    run = worker.run(parent)
+    store._store._runs.clear()
+    worker.drain()
+
+    assert "the store has forgotten the steps" in str(run.result)
+    assert charged == [1]
