@@ -16,12 +16,19 @@ from celery_defer.testing.tracks import Runs
 from celery_defer.testing.worker import SimulatedWorker
 
 
+# In seconds. What happens at one moment has an order: each event is this much later than the one
+# before, as it would be in a real system.
+_TICK = 1e-6
+# What is due by less than this is due.
+_TOLERANCE = 5e-4
+
+
 class Engine:
     """Moves the clock, and gives the messages that are due to the worker, one at a time."""
 
     def __init__(self, app: Any, time: float, limit: Callable[[], int]) -> None:
         self.time = time
-        self.store = SimulatedStore()
+        self.store = SimulatedStore(on_event=self._tick)
         self.runs = Runs(app, self.store)
         self.worker = SimulatedWorker(self.runs, self._clock)
         self.queue = Queue(
@@ -29,7 +36,8 @@ class Engine:
         )
         self._app = app
         self._limit = limit
-        self._deliveries = 0  # since the clock moved last
+        # Since the clock moved last.
+        self._deliveries = self._events = 0
 
     @property
     def now(self) -> datetime:
@@ -51,27 +59,34 @@ class Engine:
 
     def run(self, id: str) -> None:
         """Deliver the message of one run, if it is due."""
-        if message := self.queue.take(self.time, id):
+        if message := self.queue.take(self._soon, id):
             self._deliver(message)
 
     def advance(self, seconds: float) -> list[str]:
         """Let time pass, and run what becomes due, each at its time; return the run ids."""
         until = self.time + seconds
         ids = self._drain()
-        while (due := self._next_due()) is not None and due <= until:
-            self._move(due)
+        while (due := self._next_due()) is not None and due <= until + _TOLERANCE:
+            self._move(min(due, until))
             settings = extension_of(self._app).settings
-            Relay(self._app, self.store, settings).tick(self.time)
+            Relay(self._app, self.store, settings).tick(self._soon)
             ids += self._drain()
         self._move(until)
         return ids
 
     def _clock(self) -> float:
-        return self.time
+        return self.time + self._events * _TICK
+
+    def _tick(self) -> None:
+        self._events += 1
+
+    @property
+    def _soon(self) -> float:
+        return self.time + _TOLERANCE
 
     def _drain(self) -> list[str]:
         ids = []
-        while message := self.queue.take(self.time):
+        while message := self.queue.take(self._soon):
             self._deliver(message)
             ids.append(message.id)
         return ids
@@ -90,4 +105,4 @@ class Engine:
 
     def _move(self, to: float) -> None:
         if to > self.time:
-            self.time, self._deliveries = to, 0
+            self.time, self._deliveries, self._events = to, 0, 0

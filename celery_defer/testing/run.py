@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
-from celery.states import FAILURE, SUCCESS
+from celery.states import FAILURE, PENDING, RETRY, SUCCESS
 
 from celery_defer import encoding
 from celery_defer.contract import SchemaLayout, deferrable
@@ -18,6 +18,11 @@ from celery_defer.steps import Note
 from celery_defer.testing.tracks import Runs, Track
 
 R = TypeVar("R")
+
+_UNSTARTED = {
+    PENDING: "it has not run: call drain(), or advance(…) if it has a countdown",
+    RETRY: "it is tried again later: call advance(…)",
+}
 
 
 class SimulationError(AssertionError):
@@ -82,7 +87,8 @@ class SimulatedRun(Generic[R]):
             raise self._track.exception
         if self._runs.state(self._track) != SUCCESS:
             wait = self.waits_for
-            raise SimulationError(f"{self!r} has no result{_because(wait and _describe(wait))}")
+            reason = _describe(wait) if wait else _UNSTARTED.get(self._runs.state(self._track))
+            raise SimulationError(f"{self!r} has no result{_because(reason)}")
         result: R = self._track.result
         return result
 
@@ -117,7 +123,9 @@ class SimulatedRun(Generic[R]):
     def deferred(self) -> Mapping[str, DeferredCall]:
         """The calls that the run deferred, by defer id, once its body has ended."""
         calls = self._runs.store.calls.get(self.id, {})
-        return {id: DeferredCall(self._runs, self._track, call) for id, call in calls.items()}
+        return _Calls(
+            {id: DeferredCall(self._runs, self._track, call) for id, call in calls.items()}
+        )
 
     @property
     def skipped(self) -> list[DeferredCall]:
@@ -211,6 +219,12 @@ class DeferredCall:
         return run_id(self._parent.id, self._call.id)
 
 
+class _Calls(dict[str, DeferredCall]):
+    def __missing__(self, id: str) -> DeferredCall:
+        names = ", ".join(map(repr, self)) or "none"
+        raise SimulationError(f"the run has deferred nothing as {id!r}; there are: {names}")
+
+
 def find(runs: Runs, id: str) -> SimulatedRun[Any] | None:
     """Return the run with this id; None if no such run was published."""
     return SimulatedRun(runs, runs.tracks[id]) if id in runs.tracks else None
@@ -222,7 +236,8 @@ def _waiting(runs: Runs, track: Track) -> Waiting | None:
         return None
     record = unpack(track.id, parking.body)
     child = record.child if isinstance(record, ParkedRun) else None
-    until = None if child else datetime.fromtimestamp(parking.due, timezone.utc)
+    # Without the order of what happens at one moment.
+    until = None if child else datetime.fromtimestamp(round(parking.due, 3), timezone.utc)
     if child:
         return Waiting(parking.step, "run", until, run=child[0])
     if parking.subscription:

@@ -14,10 +14,18 @@ from celery_defer.outbox import DeferredCalls, ParkedRun, unpack
 from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent, Verdict
 
 
+# Seconds for which an event with the same id is a repeat; lua/emit.lua has it too.
+_DAY = 86_400.0
+
+
 @dataclass(eq=False)
 class SimulatedStore(MemoryStore):
-    """Remembers which calls were staged, where runs parked, and which events were sent."""
+    """Remembers which calls were staged, where runs parked, and which events were sent.
 
+    It calls *on_event* for each event.
+    """
+
+    on_event: Callable[[], None] = field(kw_only=True)
     calls: dict[str, dict[str, Call]] = field(default_factory=dict)
     parkings: dict[str, Parking] = field(default_factory=dict)
     sent: list[SentEvent] = field(default_factory=list)
@@ -41,12 +49,19 @@ class SimulatedStore(MemoryStore):
         return arrival
 
     def emit(self, event: SentEvent, digests: Mapping[str, str], **rest: Any) -> Emitted:
+        self._forget_ids(event.at - _DAY)
         is_repeated = self._sent.get(event.id) is False
         emitted = super().emit(event, digests, **rest)
         # One event is emitted again with other shapes, and for each batch of its fan-out.
         if not is_repeated and event not in self.sent[-1:]:
             self.sent.append(event)
+            self.on_event()
         return emitted
+
+    def _forget_ids(self, before: float) -> None:
+        for event in self.sent:
+            if event.at <= before:
+                self._sent.pop(event.id, None)
 
     def parking(self, id: RunId) -> Parking | None:
         """Return where a run is parked; None if it is not."""

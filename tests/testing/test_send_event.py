@@ -133,3 +133,47 @@ def test_an_event_before_the_run_was_deferred_does_not_count(shop: Celery, sim: 
     sim.drain()
 
     assert run.state == "WAITING"
+
+
+def test_events_of_one_moment_arrive_in_the_order_of_their_sending(
+    shop: Celery, sim: Simulation
+) -> None:
+    @shop.task
+    def follow() -> list[Any]:
+        step.sleep("nap", 60)
+        events = [step.wait_for_event("any", "opened", timeout="7d") for _ in range(20)]
+        return [event and event.data for event in events]
+
+    run = sim.run(follow)
+    for n in range(20):
+        sim.send_event("opened", n)
+    sim.advance(60)
+
+    assert run.result == list(range(20))
+
+
+def test_an_event_that_was_sent_before_a_run_does_not_count(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def follow() -> bool:
+        return step.wait_for_event("any", "opened", timeout="7d") is not None
+
+    sim.run(follow)
+    sim.send_event("opened")
+    late = sim.run(follow)
+
+    assert late.state == "WAITING"
+    assert sim.send_event("opened") == 1
+    assert late.result is True
+
+
+def test_an_events_id_counts_once_a_day(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def follow() -> None:
+        step.wait_for_event("any", "opened", timeout="7d")
+
+    sim.send_event("opened", id="e-1")
+    sim.run(follow)
+    repeat = sim.send_event("opened", id="e-1")
+    sim.advance("1d")
+
+    assert (repeat, sim.send_event("opened", id="e-1")) == (0, 1)
