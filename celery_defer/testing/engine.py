@@ -15,7 +15,6 @@ from celery_defer.testing.swap import Ports
 from celery_defer.testing.tracks import Runs
 from celery_defer.testing.worker import SimulatedWorker
 
-
 # In seconds. What happens at one moment has an order: each event is this much later than the one
 # before, as it would be in a real system.
 _TICK = 1e-6

@@ -13,7 +13,6 @@ from celery_defer.model import Call
 from celery_defer.outbox import DeferredCalls, ParkedRun, unpack
 from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent, Verdict
 
-
 # Seconds for which an event with the same id is a repeat; lua/emit.lua has it too.
 _DAY = 86_400.0
 
