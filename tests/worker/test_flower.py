@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 from pytest_celery import CeleryTestWorker
 
-from celery_defer import run_id
+from celery_defer import Defer, defer, deferred, deferring, run_id
 from tests.support.processes import Process, wait_until
 from tests.support.redis import free_port
 from tests.worker.local import LocalWorker
@@ -127,3 +127,20 @@ def test_a_deferred_run_and_its_parent_link_to_each_other(client: Client, flower
 
     assert flower.task(child)["parent_id"] == parent
     assert flower.task(parent)["children"] == [child]
+
+
+# redis-py says so of what Celery's result backend calls.
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+def test_13_3_a_run_that_a_block_has_deferred_shows_the_block(
+    client: Client, flower: Flower
+) -> None:
+    Defer(client.app)
+
+    @deferred
+    @client.app.task(name="steps.follow_up", shared=False)
+    def follow_up(n: int) -> None: ...
+
+    with deferring(client.app) as parent:
+        handle = defer("follow-up", follow_up, n=1)
+
+    assert flower.shows(handle.id, "SUCCESS")["parent_id"] == parent.id
