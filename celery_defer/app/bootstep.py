@@ -13,9 +13,10 @@ from celery_defer.app.revoked import Revoked
 from celery_defer.broker import MainConnections
 from celery_defer.current import extension_of
 from celery_defer.errors import SettingsError
-from celery_defer.outbox import Relay
+from celery_defer.outbox import Outage, Relay
 from celery_defer.run import listeners
-from celery_defer.store import Store
+from celery_defer.store import AWAY, Store
+from celery_defer.text import text_of
 
 logger = guard.logger(__name__)
 
@@ -57,17 +58,20 @@ class _Thread:
     """
 
     def __init__(self, extension: Any, store: Store, worker: Any) -> None:
+        self._extension = extension
         self._clock = extension.clock
         self._interval = extension.settings.relay_interval
         self._worker = worker
         self._relay = Relay(extension.app, store, extension.settings)
         self._revoked = Revoked(extension.app, store, extension.settings.run_keeps)
         self._alarm = store.alarm()
+        self._away = Outage()
+        self._has_warned = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="celery-defer-relay", daemon=True)
 
     def start(self) -> None:
-        _warn_of_risks(self._relay.store)
+        self._warn_of_risks()
         self._thread.start()
 
     def stop(self) -> None:
@@ -84,13 +88,40 @@ class _Thread:
         try:
             _note_listeners(self._worker)
             self._revoked.look()
-            return self._relay.tick(self._clock())
-        except Exception:  # the store or the backend is away; nothing is lost
-            logger.exception("the relay could not look into the outbox; it tries again")
+            count = self._relay.tick(self._clock())
+        except Exception as error:  # nothing is lost
+            self._note(error)
             return 0
+        if self._away.ends():
+            logger.warning("the store can be used again (%s)", self._extension.place)
+            self._warn_of_risks()
+        return count
+
+    def _note(self, error: Exception) -> None:
+        if self._away.begins():
+            logger.error(
+                "the store cannot be used (%s): %s. Tasks run, and what they defer is published "
+                "from memory; runs that wait, and calls in the outbox, go on when it is back",
+                self._extension.place,
+                text_of(error),
+                exc_info=not isinstance(error, AWAY),
+            )
+
+    def _warn_of_risks(self) -> None:
+        if self._has_warned:
+            return
+        try:
+            for risk in self._relay.store.risks():
+                logger.warning("%s", risk)
+            self._has_warned = True
+        except Exception as error:
+            self._note(error)
 
     def _rest(self) -> None:
         """Wait until the next look, or until a record is due; parking a run sets off the alarm."""
+        if self._away.is_on or self._relay.broker.is_on:
+            self._stopping.wait(max(self._away.pause, self._relay.broker.pause))
+            return
         until = self._clock() + self._interval
         try:
             until = min(until, self._relay.next_due() or until)
@@ -104,6 +135,10 @@ class _Thread:
 def _store_of(extension: Any) -> Store | None:
     try:
         store: Store | None = extension.store
+        if store and (reason := store.refusal()):
+            raise SettingsError(
+                f"{extension.place} cannot be the store: {reason}; name another Redis"
+            )
     except SettingsError as error:
         if click.get_current_context(silent=True) is None:
             raise
@@ -127,11 +162,3 @@ def _warn_of_no_store() -> None:
         "between a task's success and the publication of what it deferred loses those "
         "calls; set defer_store_url = 'redis://…' to keep them"
     )
-
-
-def _warn_of_risks(store: Store) -> None:
-    try:
-        for risk in store.risks():
-            logger.warning("%s", risk)
-    except Exception:
-        logger.exception("the store does not reply; the relay will try it again")

@@ -16,7 +16,7 @@ from celery_defer.current import add, extension_of, is_app
 from celery_defer.errors import OptionError
 from celery_defer.settings import STORES, Settings
 from celery_defer.store import RedisStore, Store
-from celery_defer.text import safe_repr
+from celery_defer.text import masked, safe_repr
 
 _FIXUP = "celery_defer.app.extension:Defer"
 
@@ -66,21 +66,30 @@ class Defer:
     @cached_property
     def store(self) -> Store | None:
         """The store of the outbox; None without a Redis."""
-        for url, options in self._places():
-            if url and _is_redis(url):
-                # Celery's own keys have this prefix where several projects share one Redis.
-                shared = options.get("global_keyprefix", "")
-                client = _client(self.app, url, options)
-                return RedisStore(client, f"{shared}{self.settings.key_prefix}")
+        for _, url, options in self._places():
+            # Celery's own keys have this prefix where several projects share one Redis.
+            shared = options.get("global_keyprefix", "")
+            client = _client(self.app, url, options)
+            return RedisStore(client, f"{shared}{self.settings.key_prefix}")
         return None
 
-    def _places(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    @property
+    def place(self) -> str:
+        """The setting that names the store, and its URL without the password."""
+        return next((f"{name} = {masked(url)!r}" for name, url, _ in self._places()), "no Redis")
+
+    def _places(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield the settings that name a Redis, the one of the store first."""
         conf = self.app.conf
         of_results = conf.result_backend_transport_options or {}
-        yield self.settings.store_url, of_results
-        yield conf.result_backend, of_results
         broker = _with_tls(_one_url(conf.broker_write_url), conf.broker_use_ssl)
-        yield broker, conf.broker_transport_options or {}
+        for name, url, options in (
+            ("defer_store_url", self.settings.store_url, of_results),
+            ("result_backend", conf.result_backend, of_results),
+            ("broker_url", broker, conf.broker_transport_options or {}),
+        ):
+            if url and _is_redis(url):
+                yield name, url, options
 
 
 def _call(step: str, function: Callable[[], Any]) -> Any:  # noqa: ARG001

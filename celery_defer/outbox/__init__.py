@@ -5,6 +5,7 @@ from celery_defer.outbox.calls import DeferHandle, call_of, defer, known
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.fanout import fan_out
+from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.publish import deliver, publish, publish_durably
 from celery_defer.outbox.records import DeferredCalls, pack, unpack
@@ -17,6 +18,7 @@ __all__ = [
     "NOBODY",
     "DeferHandle",
     "DeferredCalls",
+    "Outage",
     "ParkedRun",
     "Relay",
     "abort_call",

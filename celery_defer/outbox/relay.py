@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 from celery.states import FAILURE
@@ -14,6 +15,7 @@ from celery_defer.current import extension_of
 from celery_defer.errors import RecordError
 from celery_defer.ids import run_id
 from celery_defer.outbox.fanout import continue_fan_out
+from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.plan import (
     Action,
     ContinueFanOut,
@@ -30,6 +32,7 @@ from celery_defer.outbox.records import is_parked
 from celery_defer.outbox.wake import wake
 from celery_defer.settings import Settings
 from celery_defer.store import Leased, SentEvent, Store
+from celery_defer.text import text_of
 
 logger = guard.logger(__name__)
 
@@ -51,16 +54,28 @@ class Relay:
     app: Any
     store: Store
     settings: Settings
+    #: Of the broker, which has no use for records then; and of the results.
+    broker: Outage = field(default_factory=Outage)
+    results: Outage = field(default_factory=Outage)
 
     def tick(self, now: float) -> int:
         """Lease the records that are due and do what ``plan`` says; return their number."""
+        if not self._has_broker():
+            return 0
+        ends = monotonic() + LEASE
         due = self.store.take(now, now + LEASE, LIMIT)
-        planned = [(lease, self._plan(lease, now)) for lease in due if not _has_vanished(lease)]
+        leases = [lease for lease in due if not _has_vanished(lease)]
+        parked = {lease.id: self._plan(lease, now) for lease in leases if is_parked(lease.body)}
+        planned = [(lease, parked[lease.id]) for lease in leases if lease.id in parked]
         self._wake([each for each in planned if isinstance(each[1], WakeRun)], now)
-        rest = [each for each in planned if not isinstance(each[1], WakeRun)]
-        for position, (lease, action) in enumerate(rest):
+        rest = [lease for lease in leases if not isinstance(parked.get(lease.id), WakeRun)]
+        for position, lease in enumerate(rest):
+            if monotonic() > ends:  # a service is slow, and others have the rest now
+                break
+            action = parked.get(lease.id) or self._plan(lease, now)
             if not self._try(lease, action, now) and not is_there(self.app):
-                self._leave((lease for lease, _ in rest[position + 1 :]), now)
+                self.broker.begins()
+                self._leave(rest[position + 1 :], now)
                 break
         return len(due)
 
@@ -68,17 +83,28 @@ class Relay:
         """Return when the next record is due."""
         return self.store.next_due()
 
+    def _has_broker(self) -> bool:
+        if self.broker.is_on and not is_there(self.app):
+            self.broker.begins()
+            return False
+        if self.broker.ends():
+            logger.warning("the broker is back")
+        return True
+
     def _plan(self, lease: Leased, now: float) -> Action:
         try:
             return plan(now, lease, self.settings.outbox_keeps, self._state)
-        except Exception:  # the result backend is away, or this one result is corrupt
-            logger.exception("the result of run %s cannot be read", lease.id)
+        except Exception as error:  # the result backend is away, or this one result is corrupt
+            if self.results.begins():
+                logger.error("the result of run %s cannot be read: %s", lease.id, text_of(error))
             return Postpone(now + pause(lease.tries))
 
     def _state(self, run_id: str, task: str) -> str:
         # A task may have a result backend of its own.
         owner = self.app.tasks.get(task, self.app)
-        return str(owner.AsyncResult(run_id).state)
+        state = str(owner.AsyncResult(run_id).state)
+        self.results.ends()
+        return state
 
     def _wake(self, planned: Sequence[_Planned], now: float) -> None:
         if not planned:

@@ -4,7 +4,7 @@ from celery_defer.store.match import Match, digests, match
 from celery_defer.store.memory import MemoryStore
 from celery_defer.store.owner import is_of_one_message, owner_of
 from celery_defer.store.protocol import Alarm, Store
-from celery_defer.store.redis import RedisStore, commit
+from celery_defer.store.redis import AWAY, RedisStore, commit
 from celery_defer.store.values import (
     MOST_BYTES,
     NO_SHAPE,
@@ -23,6 +23,7 @@ from celery_defer.store.values import (
 )
 
 __all__ = [
+    "AWAY",
     "MOST_BYTES",
     "NO_SHAPE",
     "Alarm",

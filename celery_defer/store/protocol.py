@@ -85,6 +85,10 @@ class Store(Protocol):
         """Return how many records of the outbox are due by *until*."""
         ...
 
+    def refusal(self) -> str | None:
+        """Return why this cannot be a store at all, if so."""
+        ...
+
     def risks(self) -> list[str]:
         """Return what may make the store lose a record, each with a remedy."""
         ...

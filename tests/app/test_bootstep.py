@@ -12,8 +12,11 @@ from celery.events import EventDispatcher
 
 from celery_defer import step
 from celery_defer.app.bootstep import RelayStep
+from celery_defer.errors import SettingsError
 from celery_defer.run import listeners
+from examples.redis_server import free_port
 from tests.support.inside import WatchedStore, Worker
+from tests.support.redis import running
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,63 @@ def test_a_run_that_parks_while_its_worker_still_connects_sends_an_event(
     RelayStep(SimpleNamespace(app=app, consumer=consumer))._relay._tick()
 
     assert listeners.may_listen()
+
+
+@pytest.fixture
+def relay(app: Celery, store: WatchedStore) -> Any:
+    """The relay's thread, not started, of an app that names a Redis."""
+    app.conf.defer_store_url = "redis://:secret@store.example:6379/1"
+    return RelayStep(SimpleNamespace(app=app))._relay
+
+
+def test_a_store_that_is_away_is_told_of_in_one_line_and_once(
+    relay: Any, store: WatchedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.away = {"take", "risks"}
+    relay._warn_of_risks()
+    for _ in range(5):
+        relay._tick()
+
+    (record,) = caplog.records
+    assert "(defer_store_url = 'redis://**@store.example:6379/1'): ConnectionError" in caplog.text
+    assert record.exc_info is False or record.exc_info is None
+    assert "secret" not in caplog.text
+
+
+def test_an_error_that_nobody_expected_has_its_traceback_once(
+    relay: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    relay._revoked = None
+    for _ in range(5):
+        relay._tick()
+
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_a_store_that_is_back_is_told_of_once(
+    relay: Any, store: WatchedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.away = {"take"}
+    relay._tick()
+    store.away = set()
+    for _ in range(5):
+        relay._tick()
+
+    assert caplog.text.count("the store can be used again") == 1
+
+
+def test_a_redis_cluster_is_refused_at_the_start(app: Celery) -> None:
+    with running("--cluster-enabled", "yes") as server:
+        app.conf.defer_store_url = server.url
+
+        with pytest.raises(SettingsError, match=r"defer_store_url = .* is a Redis Cluster"):
+            RelayStep(SimpleNamespace(app=app))
+
+
+def test_a_redis_that_is_away_lets_the_worker_start(app: Celery) -> None:
+    app.conf.defer_store_url = f"redis://127.0.0.1:{free_port()}"
+
+    assert RelayStep(SimpleNamespace(app=app))._relay is not None
 
 
 def test_outside_a_worker_an_event_may_reach_somebody() -> None:

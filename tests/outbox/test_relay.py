@@ -287,11 +287,37 @@ def test_a_broker_that_is_away_is_not_tried_for_each_record(
 
     assert relay.tick(NOW) == 3
 
-    # Once for the first record, and once to tell whether the others need be tried.
-    assert caplog.text.count("the broker is away: ") == 2
+    for minute in range(5):
+        assert relay.tick(NOW + 60 * minute) == 0
+
+    assert caplog.text.count("the broker is away: ") == 1
     assert store.waiting() == 3
-    assert relay.tick(NOW + 1) == 0
-    assert relay.tick(NOW + 2) == 3
+
+
+def test_when_the_broker_is_back_the_relay_says_so_once_and_publishes(
+    app: Celery, relay: Relay, store: WatchedStore, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage(store, a_record(verdict=Outcome.SUCCESS))
+    relay.broker.begins()
+
+    assert [relay.tick(NOW), relay.tick(NOW)] == [1, 0]
+
+    assert caplog.text.count("the broker is back") == 1
+    assert ids_of(worker.published()) == ["ship"]
+
+
+def test_results_that_cannot_be_read_are_told_of_once(
+    app: Celery, relay: Relay, store: WatchedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(20):
+        stage(store, a_record(parent=f"parent-{n}"))
+        app.backend.set(app.backend.get_key_for_task(f"parent-{n}"), b"garbage")
+
+    for minute in range(3):
+        assert relay.tick(NOW + 60 * minute) == 20
+
+    assert len(caplog.records) == 1
+    assert caplog.text.count("\n") == 1
 
 
 def test_the_parents_end_is_kept_with_what_could_not_be_published(

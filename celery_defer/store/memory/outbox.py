@@ -66,6 +66,9 @@ class MemoryStore(MemorySteps, MemoryEvents):
     def waiting(self, until: float = math.inf) -> int:
         return sum(record.due <= until for record in self._outbox.values())
 
+    def refusal(self) -> str | None:
+        return None
+
     def risks(self) -> list[str]:
         return ["the store is in this process, and ends with it"]
 

@@ -1,6 +1,11 @@
 """The store in Redis 6.2 or newer: one script for each operation, in the folder ``lua``."""
 
+from redis.exceptions import RedisError
+
 from celery_defer.store.redis.store import RedisStore
 from celery_defer.store.redis.transaction import commit
 
-__all__ = ["RedisStore", "commit"]
+#: What the store raises if its server is away, or refuses something.
+AWAY = (RedisError, OSError)
+
+__all__ = ["AWAY", "RedisStore", "commit"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from time import time
 from typing import Any
 
@@ -37,6 +38,15 @@ class RedisStore(RedisOutbox, RedisRuns, RedisEvents):
             # all threads share this pool.
             pool.max_connections = _MANY
         super().__init__(client, prefix)
+
+    def refusal(self) -> str | None:
+        cluster: Any = {}
+        with suppress(RedisError):  # it is away, or does not say
+            cluster = self._client.info("cluster")
+        self._client.connection_pool.disconnect()  # processes may be forked next
+        if cluster.get("cluster_enabled"):
+            return "it is a Redis Cluster, which has no transactions over all keys"
+        return None
 
     def risks(self) -> list[str]:
         memory: Any = self._client.info("memory")
