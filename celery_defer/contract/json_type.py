@@ -12,13 +12,14 @@ from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator
 
 from celery_defer.encoding import TAG, tagged, untagged
 
-# JSON has no bytes; a value must arrive equal to what was sent. NaN and the infinities are written
-# as by Celery's JSON.
+# JSON has neither bytes nor infinities; a value must arrive equal to what was sent.
 _JSON: CoreConfig = {
     "ser_json_bytes": "base64",
     "val_json_bytes": "base64",
-    "ser_json_inf_nan": "constants",
+    "ser_json_inf_nan": "strings",
 }
+# Only a type reads text as a number. So where a value has no type, these are as in Celery's JSON.
+_OPEN_JSON: CoreConfig = {**_JSON, "ser_json_inf_nan": "constants"}
 
 # Without this pydantic handles a nested model as its own class is configured. Before 2.13 it
 # has no such switch: there, bytes in a nested model must be UTF-8.
@@ -45,7 +46,7 @@ class JsonType:
         schema = core_schema(adapter)
         opened = _opened(schema)
         if opened is not schema:
-            json_type._serializer = SchemaSerializer(opened, _JSON, **_ANEW)
+            json_type._serializer = SchemaSerializer(opened, _OPEN_JSON, **_ANEW)
             json_type._reader = SchemaValidator(opened, _JSON, **_ANEW)
         return json_type
 

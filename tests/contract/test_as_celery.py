@@ -156,7 +156,7 @@ scalars = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(allow_nan=False),
     text,
     st.binary(),
     st.datetimes(timezones=zones),
