@@ -27,9 +27,8 @@ _scope: ContextVar[Scope | None] = scope_in_progress
 
 
 class Scope:
-    """One attempt of one run, from the moment Celery begins to trace it to its end."""
+    """One attempt of one run, traced by Celery; a plain class, as each run of the app has one."""
 
-    # A plain class, because each run of the app creates one, and most use little of it.
     journal: Journal | None = None
     #: Whether the payload was parsed: once, also if the task calls itself as a function.
     is_unpacked = False

@@ -148,9 +148,9 @@ class Step:
     def park(self, wait: Wait) -> Memo:
         """Park the run until *wait* is over, or return the memo of an event sent before."""
         self.check_waits()
-        attempt, turn, detours = self.scope.run.attempt, self.replay.turn, self._detours()
+        detours = self._detours()
         self.keep_pending()
-        note = Note(wait.tries, attempt, turn, detours, self.kind)
+        note = Note(wait.tries, self.replay.attempt, self.replay.turn, detours, self.kind)
         return self.learn(park(self.scope, self.key, wait, note))
 
     def _detours(self) -> int:
@@ -158,7 +158,7 @@ class Step:
 
         A new version of the body may do so once; one that always does would park for ever.
         """
-        diverged = self.replay.diverged(self.scope.run.attempt)
+        diverged = self.replay.diverged()
         if diverged is None:
             return 0
         id, step, detours = self.scope.run.id, diverged[0], diverged[1] + 1

@@ -105,14 +105,14 @@ class Replay:
         body = self.waits.get(key)
         return Note.unpack(body) if body is not None else None
 
-    def diverged(self, attempt: int) -> tuple[str, int] | None:
+    def diverged(self) -> tuple[str, int] | None:
         """Return the step that ended the previous turn, if the body has not reached it again.
 
         And how many turns in a row that has happened. A new attempt may take another path.
         """
         for key in self.waits.keys() - self._numbers.keys():
             note = Note.unpack(self.waits[key])
-            if note.attempt == attempt and note.turn == self.turn - 1:
+            if note.attempt == self.attempt and note.turn == self.turn - 1:
                 return key, note.detours
         return None
 

@@ -85,6 +85,18 @@ class RunContract:
 
         assert store.recall(RunId("other"), 10, KEEP).memos == {}
 
+    def test_a_run_has_its_steps_for_as_long_as_they_are_kept(self, store: Store) -> None:
+        store.remember(RUN, {"charge": b"1"}, KEEP)
+
+        store.expire(RUN, 0, KEEP)
+
+        assert store.recall(RUN, 10, KEEP).memos == {"charge": b"1"}
+
+    def test_an_unknown_run_cannot_be_kept(self, store: Store) -> None:
+        store.expire(RUN, 0, KEEP)
+
+        assert store.recall(RUN, None, KEEP) == Recalled(turn=0, since=0)
+
     # -- resume ---------------------------------------------------------------------
 
     def test_the_first_to_resume_a_turn_owns_it(self, store: Store) -> None:
