@@ -19,6 +19,8 @@ from billiard.exceptions import SoftTimeLimitExceeded
 T = TypeVar("T")
 D = TypeVar("D")
 
+_SERVICES = frozenset({"redis", "kombu", "amqp"})
+
 _Errors = type[Exception] | tuple[type[Exception], ...]
 
 
@@ -49,7 +51,7 @@ def attempt(make: Callable[[], T], default: D | None = None) -> T | D | None:
 def logged(
     logger: logging.Logger, message: str, *args: object, unless: _Errors = ()
 ) -> AbstractContextManager[None, bool]:
-    """Log an error of the block with its traceback, and go on after the block.
+    """Log an error of the block, with its traceback unless a service is away, and go on after it.
 
     Errors of the classes *unless* get through.
 
@@ -84,8 +86,14 @@ class _Logged:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
         if not _is_handled(error, self.unless):
             return False
-        # The line in the log names the `with` statement, not this file.
-        self.logger.exception(self.message, *self.args, stacklevel=2)
+        # The line in the log names the `with` statement, not this file. A service that is away, or
+        # refuses something, says all in one line.
+        is_service = type(error).__module__.partition(".")[0] in _SERVICES
+        if is_service or isinstance(error, (ConnectionError, TimeoutError)):
+            text = f"{type(error).__name__}: {error}"
+            self.logger.error(f"{self.message}: %s", *self.args, text, stacklevel=2)
+        else:
+            self.logger.exception(self.message, *self.args, stacklevel=2)
         return True
 
 

@@ -101,7 +101,7 @@ class _Thread:
         if self._away.begins():
             logger.error(
                 "the store cannot be used (%s): %s. Tasks run, and what they defer is published "
-                "from memory; runs that wait, and calls in the outbox, go on when it is back",
+                "without it; runs that wait, and calls in the outbox, go on when it is back",
                 self._extension.place,
                 text_of(error),
                 exc_info=not isinstance(error, AWAY),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from celery_defer import guard
@@ -44,6 +45,20 @@ def test_an_error_is_logged_with_its_traceback_and_the_code_goes_on(
     assert (record.levelname, record.message) == ("ERROR", "run 3f0c: the store is away")
     assert record.exc_info
     assert isinstance(record.exc_info[1], LookupError)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("refused"), redis.TimeoutError("no reply"), TimeoutError("no reply")]
+)
+def test_a_service_that_is_away_is_logged_in_one_line(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    with guard.logged(logger, "run %s waits", "3f0c"):
+        raise error
+
+    (record,) = caplog.records
+    assert record.message == f"run 3f0c waits: {type(error).__name__}: {error}"
+    assert caplog.text.count("\n") == 1
 
 
 def test_the_log_names_the_place_of_the_guard(caplog: pytest.LogCaptureFixture) -> None:

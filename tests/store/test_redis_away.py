@@ -12,9 +12,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from celery_defer.ids import RunId
-from celery_defer.store import RedisStore
+from celery_defer.store import RedisStore, Store
 from celery_defer.testing.store_contract.shorthand import stage
 from examples.redis_server import free_port
+from tests.store.operations import LOCAL, OPERATIONS
 from tests.support.redis import Server, running
 
 KEEP = 600.0
@@ -38,29 +39,14 @@ def restarted(server: Server) -> None:
 
 
 @pytest.mark.parametrize("disturb", [flushed, dropped, restarted])
-@pytest.mark.parametrize(
-    "operation",
-    [
-        lambda s: stage(s, "run", due=10),
-        lambda s: s.settle(RUN, "token"),
-        lambda s: s.take(10, 20, 9),
-        lambda s: s.postpone(RUN, "token", 9),
-        lambda s: s.quarantine(RUN, "token", "bad", KEEP),
-        lambda s: s.claim(RUN, "owner", KEEP),
-        lambda s: s.quarantined(),
-        lambda s: s.waiting(),
-        lambda s: s.risks(),
-    ],
-    ids=["stage", "settle", "take", "postpone", "quarantine", "claim", "quarantined", "waiting",
-         "risks"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_a_server_that_was_away_for_a_moment_is_asked_again(
-    server: Server, store: RedisStore, disturb: Callable[[Server], None], operation: Any
+    server: Server, store: RedisStore, disturb: Callable[[Server], None], name: str
 ) -> None:
     stage(store, "other", due=10)
     disturb(server)
 
-    operation(store)
+    OPERATIONS[name](store)
 
     stage(store, "run", due=10)
     assert "run" in [taken.id for taken in take_all(store)]
@@ -107,8 +93,14 @@ def test_a_server_without_memory_keeps_the_earlier_record(
 PATIENCE = 15.0
 
 
-def test_a_server_that_hangs_is_waited_for_within_bounds() -> None:
-    cases = [(name, known) for name in ("stage", "claim", "settle") for known in (True, False)]
+def test_no_operation_is_forgotten() -> None:
+    methods = {name for name in vars(Store) if not name.startswith("_")}
+
+    assert methods == OPERATIONS.keys() | LOCAL
+
+
+def test_a_server_that_hangs_is_waited_for_within_bounds_and_is_used_again() -> None:
+    cases = [(name, known) for name in OPERATIONS for known in (True, False)]
     with running() as server, ThreadPoolExecutor(len(cases)) as threads:
         stores = [RedisStore(server.client(db=2), "defer:") for _ in cases]
         for store, (_, known) in zip(stores, cases, strict=True):
@@ -117,27 +109,22 @@ def test_a_server_that_hangs_is_waited_for_within_bounds() -> None:
         with server.hanging():
             names = [name for name, _ in cases]
             seconds = list(threads.map(seconds_until_refused, stores, names))
+        for store, name in zip(stores, names, strict=True):
+            OPERATIONS[name](store)
 
     print([f"{name}: {waited:.1f} s" for name, waited in zip(names, seconds, strict=True)])
     assert max(seconds) < PATIENCE
 
 
-@pytest.mark.parametrize("operation", ["stage", "claim", "settle"])
-def test_a_server_that_refuses_is_not_waited_for(operation: str) -> None:
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_server_that_refuses_is_not_waited_for(name: str) -> None:
     store = RedisStore(Redis(port=free_port()), "defer:")
 
-    assert seconds_until_refused(store, operation) < 1
+    assert seconds_until_refused(store, name) < 1
 
 
-ASKED: dict[str, Callable[[RedisStore], object]] = {
-    "stage": lambda store: stage(store, "run", due=10),
-    "claim": lambda store: store.claim(RUN, "owner", KEEP),
-    "settle": lambda store: store.settle(RUN, "token"),
-}
-
-
-def seconds_until_refused(store: RedisStore, operation: str) -> float:
+def seconds_until_refused(store: RedisStore, name: str) -> float:
     began = time.monotonic()
     with pytest.raises(RedisError):
-        ASKED[operation](store)
+        OPERATIONS[name](store)
     return time.monotonic() - began

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from celery_defer.ids import RunId
 from celery_defer.store import Leased, RedisStore, Rest, Subscription, Verdict
 from celery_defer.testing.store_contract.shorthand import KEEP, emit, event, park, stage, wait_for
+from tests.store.operations import OPERATIONS
 
 RUN, NEW = RunId("run"), RunId("new")
 REST = Rest(RunId("rest"), "token", b"rest", KEEP)
@@ -123,6 +124,14 @@ def test_what_a_full_store_refuses_is_not_half_done(
 
     assert {key: redis.dump(key) for key in redis.scan_iter()} == before
     ADDS[name](store)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_store_that_was_full_is_used_again(store: RedisStore, redis: Redis, name: str) -> None:
+    with full(redis), suppress(OutOfMemoryError):
+        OPERATIONS[name](store)
+
+    OPERATIONS[name](store)
 
 
 def test_a_parked_run_of_a_full_store_goes_on(store: RedisStore, redis: Redis) -> None:

@@ -91,25 +91,6 @@ def test_whatever_is_done_to_what_was_lost_leaves_no_key_for_ever(
     assert lasting <= INDEXES
 
 
-def flushed(server: Server) -> None:
-    server.client().script_flush()
-
-
-def dropped(server: Server) -> None:
-    server.client().client_kill_filter(_type="normal", skipme=True)
-
-
-@pytest.mark.parametrize("disturb", [flushed, dropped])
-@pytest.mark.parametrize("name", STEPS)
-def test_a_server_that_was_away_for_a_moment_is_asked_again(
-    server: Server, store: RedisStore, disturb: Callable[[Server], None], name: str
-) -> None:
-    store.recall(RUN, 10, KEEP)
-    disturb(server)
-
-    STEPS[name](store)
-
-
 def test_an_event_that_was_sent_already_does_not_keep_a_run_for_ever(
     store: RedisStore, redis: Redis
 ) -> None:

@@ -1,0 +1,41 @@
+"""Each operation of a store, asked once; one that is not here fails a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from celery_defer.ids import RunId
+from celery_defer.store import RedisStore
+from celery_defer.testing.store_contract.shorthand import KEEP, emit, event, park, stage, wait_for
+
+__all__ = ["LOCAL", "OPERATIONS"]
+
+_RUN = RunId("run")
+
+#: By the name of the store's method.
+OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
+    "stage": lambda store: stage(store, "run", due=10),
+    "settle": lambda store: store.settle(_RUN, "token"),
+    "settle_all": lambda store: store.settle_all([(_RUN, "token")]),
+    "take": lambda store: store.take(10, 20, 9),
+    "postpone": lambda store: store.postpone(_RUN, "token", 9),
+    "quarantine": lambda store: store.quarantine(_RUN, "token", "bad", KEEP),
+    "quarantined": lambda store: store.quarantined(),
+    "waiting": lambda store: store.waiting(),
+    "risks": lambda store: store.risks(),
+    "claim": lambda store: store.claim(_RUN, "owner", KEEP),
+    "turn": lambda store: store.turn(_RUN),
+    "recall": lambda store: store.recall(_RUN, 10, KEEP),
+    "resume": lambda store: store.resume(_RUN, 0, "owner", KEEP),
+    "remember": lambda store: store.remember(_RUN, {"charge": b"memo"}, KEEP),
+    "expire": lambda store: store.expire(_RUN, 0, KEEP),
+    "park": lambda store: park(store, wait=wait_for()),
+    "give_up": lambda store: store.give_up(_RUN, "wait", wait_for(), b"nothing", KEEP),
+    "cancel": lambda store: store.cancel(_RUN, KEEP, 9e9),
+    "next_due": lambda store: store.next_due(),
+    "emit": lambda store: emit(store, event()),
+    "past": lambda store: store.past("event", "by-name", 0, 99),
+    "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
+}
+#: They do not raise if the server is away.
+LOCAL = {"refusal", "reaches", "alarm"}
