@@ -3,16 +3,9 @@
 from celery_defer.contract import returns
 from celery_defer.contract.arguments import SchemaLayout
 from celery_defer.contract.contract import Contract
+from celery_defer.contract.declared import deferrable, find, name_of
 from celery_defer.contract.decorator import deferred
-from celery_defer.contract.function import (
-    CallOptions,
-    Deferrable,
-    DeferredTask,
-    P,
-    deferrable,
-    find,
-    name_of,
-)
+from celery_defer.contract.function import CallOptions, Deferrable, DeferredTask, P
 from celery_defer.contract.json_type import JsonType, core_schema
 
 __all__ = [

@@ -10,7 +10,8 @@ from typing import Any, Concatenate, Literal, Protocol, cast, overload
 from pydantic import BaseModel, RootModel
 from typing_extensions import is_typeddict
 
-from celery_defer.contract.function import DeferredTask, P, R, declare
+from celery_defer.contract.declared import declare
+from celery_defer.contract.function import DeferredTask, P, R
 from celery_defer.current import is_app, is_task
 from celery_defer.errors import ContractError, OptionError
 

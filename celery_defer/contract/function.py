@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
-from celery_defer import guard
-from celery_defer.contract.body import Body, evaluated, function_of, is_asleep
-from celery_defer.contract.contract import Contract, schema_layout
-from celery_defer.current import in_run, is_signature
-from celery_defer.errors import ContractError, NotDeferredError, OptionError
+from celery_defer.contract.contract import Contract
+from celery_defer.current import in_run
+from celery_defer.errors import OptionError
 from celery_defer.model import Options, When
 from celery_defer.text import safe_repr
 
@@ -64,7 +61,7 @@ class Deferrable(Generic[P, R]):
     contract: Contract
     options: Options = field(default_factory=Options)
     #: What is wrong with a value that a run in progress has given.
-    _problem: str | None = None
+    problem: str | None = None
 
     def __repr__(self) -> str:
         values = self.options.model_dump(exclude_unset=True)
@@ -92,7 +89,7 @@ class Deferrable(Generic[P, R]):
             problem = f"with_options of {self.contract.task}: {problems}"
             if not in_run():
                 raise OptionError(problem) from error
-            return replace(self, _problem=problem)
+            return replace(self, problem=problem)
 
 
 if TYPE_CHECKING:
@@ -121,127 +118,6 @@ else:
 
     class DeferredTask(Generic[P, R]):
         """The type of what ``@deferred`` returns, for annotations; it has no instances."""
-
-
-@dataclass(eq=False, slots=True)
-class _Declaration:
-    """One use of ``@deferred``: the task, or the lazy proxy that Celery made for it."""
-
-    target: Any
-    schema: Any
-    _deferrable: Deferrable[..., Any] | None = field(default=None)
-
-    def read(self, task: Any = None) -> Deferrable[..., Any]:
-        """Return the contract; the first call reads it, from *task* or from the declared one."""
-        if self._deferrable is None:
-            task = task or evaluated(self.target)
-            Body(task.name, task.run, type(task)).check()
-            self._deferrable = Deferrable(Contract.of(task.name, task.run, self.schema))
-        return self._deferrable
-
-
-# `defer` gets the same object as the decorator: its `id` finds it fast, and does not evaluate
-# a proxy. The declaration holds the object, so no other object can have that `id`.
-_by_target: dict[int, _Declaration] = {}
-# Each app has its own clone of a shared task, under the same name and of the same function.
-_by_function: dict[tuple[str, Any], _Declaration] = {}
-# Not yet in `_by_function`: their app has not made the task.
-_pending: list[_Declaration] = []
-
-
-def declare(target: Any, schema: Any = None) -> None:
-    """Remember that *target* is a deferred function.
-
-    Raises ContractError if it is one already, and for a body that cannot be one; of a shared task
-    that is found out at its first call.
-    """
-    if id(target) in _by_target:
-        raise ContractError("@deferred is used twice on one task; remove one")
-    if body := Body.of(target):
-        body.check()
-        if schema is not None:
-            schema_layout(body.task, body.function, body.parameters, schema)
-    declaration = _Declaration(target, schema)
-    _by_target[id(target)] = declaration
-    _pending.append(declaration)
-
-
-def deferrable(function: object) -> Deferrable[..., Any]:
-    """Return the contract of a deferred function; raise NotDeferredError for anything else.
-
-    Raises OptionError if it has options that are impossible.
-    """
-    if isinstance(function, Deferrable):
-        if function._problem:
-            raise OptionError(function._problem)
-        return function
-    if declaration := _by_target.get(id(function)):
-        return declaration.read()
-    if declaration := find(function):
-        return declaration.read(evaluated(function))
-    raise NotDeferredError(_refusal(function))
-
-
-def find(task: Any) -> _Declaration | None:
-    """Return the declaration of *task*, whichever app's clone it is; None if there is none."""
-    _pending[:] = [declaration for declaration in _pending if not _register(declaration)]
-    try:
-        key = _key(evaluated(task))
-    except (AttributeError, TypeError):  # not a task at all
-        return None
-    return _by_function.get(key) or _of_sleeping_app(key[1])
-
-
-def name_of(function: object) -> str:
-    """Return the name of anything that was passed as a task, for a message."""
-    return guard.attempt(
-        lambda: str(getattr(function, "name", None) or repr(function)),
-        f"<{type(function).__qualname__}>",
-    )
-
-
-def _refusal(function: object) -> str:
-    """Return why *function* cannot be deferred, and what to write."""
-    name = name_of(function)
-    if is_signature(function):
-        task = function.task
-        return f"{task}.s(…) is a signature: pass the task and its arguments, defer(id, {task}, …)"
-    if id(getattr(function, "__wrapped__", None)) in _by_target:
-        return (
-            f"{name} has @deferred below @app.task: write @deferred above it, or @deferred(app) "
-            "in place of both"
-        )
-    return f"{name} is not a deferred function: put @deferred on top of it"
-
-
-def _register(declaration: _Declaration) -> bool:
-    """Enter the declaration in `_by_function`; return whether its task is there already."""
-    if is_asleep(declaration.target):
-        return False
-
-    def enter() -> bool:
-        _by_function[_key(evaluated(declaration.target))] = declaration
-        return True
-
-    # False for a task of another app that is not ready to make it yet.
-    return guard.attempt(enter, default=False)
-
-
-def _of_sleeping_app(function: Any) -> _Declaration | None:
-    """Return the declaration of a clone by its function, while the original is still asleep."""
-    for declaration in _pending:
-        if is_asleep(declaration.target) and function_of(declaration.target) is function:
-            return declaration
-    return None
-
-
-def _key(task: Any) -> tuple[str, Any]:
-    # celery.app.base.Celery._task_from_fun stores the function as `__wrapped__`; a class-based
-    # task has none, so its class stands in.
-    function = getattr(task, "__wrapped__", None)
-    if function is None:
-        return task.name, type(task)
-    return task.name, inspect.unwrap(getattr(function, "__func__", function))
 
 
 def _problem(problem: Any) -> str:
