@@ -50,11 +50,13 @@ class CallState(str, Enum):
 
 #: The states that may follow each state; docs/explanation/states draws them.
 TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
-    # Skipped calls begin in this state, all others as BUFFERED.
+    # Skipped calls begin in this state, all others as BUFFERED. It follows if the `apply_async` of
+    # their task publishes nothing.
     CallState.SKIPPED: frozenset(),
     # PUBLISHED and LOST follow at once without a store, or with `when="now"`.
     CallState.BUFFERED: frozenset(
         {
+            CallState.SKIPPED,
             CallState.ABORTED,
             CallState.DROPPED,
             CallState.STAGED,
@@ -63,7 +65,13 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
         }
     ),
     CallState.STAGED: frozenset(
-        {CallState.PUBLISHED, CallState.DROPPED, CallState.QUARANTINED, CallState.ABORTED}
+        {
+            CallState.SKIPPED,
+            CallState.PUBLISHED,
+            CallState.DROPPED,
+            CallState.QUARANTINED,
+            CallState.ABORTED,
+        }
     ),
     CallState.PUBLISHED: frozenset({CallState.ABORTED}),
     CallState.ABORTED: frozenset(),
@@ -71,6 +79,11 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
     CallState.QUARANTINED: frozenset(),
     CallState.LOST: frozenset(),
 }
+
+#: The states of a run that has ended, or will never start.
+ENDED = frozenset(
+    {"SUCCESS", "FAILURE", "REVOKED", CallState.SKIPPED.value, CallState.ABORTED.value}
+)
 
 # A sum with a time that has passed in the meantime may be below zero. With more than this, Celery
 # computes a time after the year 9999.
@@ -131,6 +144,12 @@ class Options(BaseModel):
         if reserved := _HEADERS & (headers or {}).keys():
             raise ValueError(f"{', '.join(sorted(reserved))} is a header of Celery's or our own")
         return headers
+
+    def is_expired(self, sent: float, now: float) -> bool:
+        """Whether a message that was sent at a time has expired."""
+        if isinstance(self.expires, datetime):
+            return now >= self.expires.timestamp()
+        return isinstance(self.expires, float | int) and now >= sent + self.expires
 
     @model_validator(mode="after")
     def _one_start(self) -> Options:

@@ -106,7 +106,8 @@ def unpack(
 
 def _claim(run: Scope, store: Store, owner: str) -> Claim:
     if run.wake is None:
-        return store.claim(run.run.id, owner, run.settings.claim_expires)
+        settles = bool(run.header and run.header.step)
+        return store.claim(run.run.id, owner, run.settings.claim_expires, settles=settles)
     return _resume(run, store, run.wake, owner)
 
 

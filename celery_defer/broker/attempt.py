@@ -23,6 +23,9 @@ class Attempt:
 
     def __init__(self, app: Any, producer: Any, messages: Sequence[Message]) -> None:
         self.problem: Exception | None = None
+        #: The runs whose task's own ``apply_async`` has published them.
+        self.passed: set[RunId] = set()
+        self._dropped: dict[RunId, str] = {}
         self._app = app
         self._producer = producer
         self._messages = messages
@@ -45,10 +48,12 @@ class Attempt:
             self.problem = error
         ids = frozenset(message.id for message in self._messages)
         sent, refused = frozenset(self._sent), frozenset(self._refused)
-        return Delivery(sent, refused, unsent=ids - sent - refused)
+        gone = sent | refused | self._dropped.keys()
+        return Delivery(sent, refused, unsent=ids - gone, dropped=self._dropped)
 
     def _publish(self, batch: Batch, errors: Errors) -> None:
         sender = Sender(self._app, batch)
+        self.passed, self._dropped = sender.passed, sender.dropped
         through: Errors = (ChannelClosedError, *self._rejections, *errors)
         try:
             for message in self._messages:
@@ -63,7 +68,7 @@ class Attempt:
                     (self._sent if is_sent else self._refused).add(message.id)
             batch.finish()
         finally:
-            self._sent -= set(batch.pending) | batch.rejected.keys()
+            self._sent -= set(batch.pending) | batch.rejected.keys() | sender.dropped.keys()
         log_rejected(batch.rejected)
 
     def _reject(self, batch: Batch, message: Message, error: Exception) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from celery_defer.ids import RunId
 
@@ -20,14 +21,17 @@ class Delivery:
     unknown: _Ids = frozenset()
     #: The broker was away.
     unsent: _Ids = frozenset()
+    #: Their task's own ``apply_async`` has published nothing; and why, as far as it says so.
+    dropped: Mapping[RunId, str] = field(default_factory=dict)
 
     def then(self, others: Delivery) -> Delivery:
         """Return the outcome of both, where *others* are further messages, or sent again."""
         sent, refused = self.sent | others.sent, self.refused | others.refused
-        unsent = (self.unsent | others.unsent) - sent - refused
-        return Delivery(sent, refused, unsent=unsent)
+        dropped = {**self.dropped, **others.dropped}
+        unsent = (self.unsent | others.unsent) - sent - refused - dropped.keys()
+        return Delivery(sent, refused, unsent=unsent, dropped=dropped)
 
     @property
     def is_complete(self) -> bool:
         """Whether all messages are at the broker."""
-        return not (self.refused or self.unknown or self.unsent)
+        return not (self.refused or self.unknown or self.unsent or self.dropped)

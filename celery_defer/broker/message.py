@@ -28,8 +28,10 @@ class Message:
     target: Any = None
     #: ``[args, kwargs]`` as JSON, if there is one already.
     payload: bytes = b""
+    #: Whether the target's own ``apply_async`` has let it pass once, and may not do so again.
+    has_passed: bool = False
 
-    def again(self) -> Message:
+    def again(self, *, has_passed: bool = False) -> Message:
         """Return the message with another token, because the first may have arrived."""
         headers = {
             name: {**header, "token": f"{header['token']}.again"}
@@ -37,7 +39,7 @@ class Message:
             else header
             for name, header in self.headers.items()
         }
-        return replace(self, headers=headers)
+        return replace(self, headers=headers, has_passed=has_passed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from celery_defer.broker.connection import (
 )
 from celery_defer.broker.delivery import Delivery
 from celery_defer.broker.message import Message
-from celery_defer.broker.sender import Sender
+from celery_defer.broker.sender import Sender, has_own_way
 from celery_defer.commands import Commands, Server
 
 logger = guard.logger(__name__)
@@ -41,7 +41,8 @@ def send(app: Any, messages: Sequence[Message], *, is_durable: bool = False) -> 
 def capture(app: Any, messages: Sequence[Message], server: Server) -> Commands | None:
     """Return the commands that publish *messages*, if the broker is that Redis server.
 
-    None if it is another, cannot send many commands as one, or if a message is at fault.
+    None if it is another, cannot send many commands as one, or if a message is at fault; and for a
+    task with its own ``apply_async``, which may remember what was never sent.
     """
     with app.producer_pool.acquire(block=True) as producer:
         connection = producer.connection
@@ -52,7 +53,7 @@ def capture(app: Any, messages: Sequence[Message], server: Server) -> Commands |
             connect(app, connection)
             with bounded(connection):
                 batch = Capture.on(producer)
-                if batch is None or batch.server != server:
+                if batch is None or batch.server != server or any(map(has_own_way, messages)):
                     return None
                 sender = Sender(app, batch)
                 if not all(sender.sends(message, errors) for message in messages):
@@ -79,7 +80,11 @@ def _send(app: Any, producer: Any, messages: Sequence[Message], is_durable: bool
     delivery = attempt.run(is_durable=is_durable)
     if attempt.problem is None:
         return delivery
-    rest = [message.again() for message in messages if message.id in delivery.unsent]
+    rest = [
+        message.again(has_passed=message.id in attempt.passed)
+        for message in messages
+        if message.id in delivery.unsent
+    ]
     if isinstance(attempt.problem, ChannelClosedError):
         if len(messages) == 1:
             log_rejected({messages[0].id: attempt.problem})

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery.app.task import Task
+
 from celery_defer import guard
 from celery_defer.broker.batch import Batch
 from celery_defer.broker.message import Message
 from celery_defer.broker.template import TemplateSet, is_replaced, write
 from celery_defer.current import extension_of
+from celery_defer.ids import RunId
+from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
 
@@ -31,9 +35,16 @@ class Sender:
         self._is_fast = extension_of(app).settings.fast_messages
         self._templates = TemplateSet(app, batch)
         self._patched: dict[str, bool] = {}
+        #: The runs that their task's ``apply_async`` did not publish, and why.
+        self.dropped: dict[RunId, str] = {}
+        #: Those that it did publish.
+        self.passed: set[RunId] = set()
 
     def sends(self, message: Message, errors: tuple[type[Exception], ...]) -> bool:
-        """Publish one message; log an error of the message itself, and return False."""
+        """Publish one message, or note that it is dropped.
+
+        An error of the message itself is logged, and this returns False.
+        """
         with guard.logged(
             logger, "run %s (%s) cannot be published", message.id, message.task, unless=errors
         ):
@@ -70,18 +81,31 @@ class Sender:
 
     def _publish_by_task(self, message: Message) -> None:
         options = {name: value for name, value in message.options.items() if name != "reply_to"}
-        message.target.apply_async(
-            tuple(message.args),
-            dict(message.kwargs),
+        producer = _Counting(self._batch.producer)
+        call: dict[str, Any] = dict(
+            args=tuple(message.args),
+            kwargs=dict(message.kwargs),
             task_id=message.id,
             root_id=message.root_id,
             parent_id=message.parent_id,
             headers=dict(message.headers),
-            producer=self._batch.producer,
+            producer=producer,
             add_to_parent=False,
             retry=False,
             **options,
         )
+        if message.has_passed and has_own_way(message):
+            Task.apply_async(message.target, **call)
+            return
+        result = message.target.apply_async(**call)
+        if producer.count:
+            self.passed.add(message.id)
+            return
+        if getattr(result, "id", None) == message.id:
+            # It takes this run for its own duplicate, because an earlier message did not arrive.
+            Task.apply_async(message.target, **call)
+        else:
+            self.dropped[message.id] = _reason(message, result)
 
     def _publish_by_celery(self, message: Message) -> tuple[frozenset[str], Any]:
         """Do what celery.app.base.Celery.send_task does; return the headers and the queue.
@@ -118,6 +142,38 @@ class Sender:
             **route,
         )
         return headers, route.get("queue")
+
+
+def has_own_way(message: Message) -> bool:
+    """Whether the task of a message, or a base class of it, has an ``apply_async`` of its own.
+
+    What has replaced Celery's own, as a tool that watches all tasks, does not count.
+    """
+    task = message.target
+    if not isinstance(task, Task):
+        return False
+    return task.__class__.apply_async is not Task.apply_async or "apply_async" in vars(task)
+
+
+class _Counting:
+    """A producer that counts what is published."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self.count = 0
+
+    def publish(self, *args: Any, **kwargs: Any) -> Any:
+        self.count += 1
+        return self._producer.publish(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+
+def _reason(message: Message, result: Any) -> str:
+    if id := getattr(result, "id", None):
+        return f"apply_async of {message.task} has published nothing, because run {id} exists"
+    return f"apply_async of {message.task} has published nothing, and returned {safe_repr(result)}"
 
 
 def _declared(message: Message) -> dict[str, Any]:

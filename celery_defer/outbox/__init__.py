@@ -4,6 +4,7 @@ from celery_defer.outbox.block import close_block, end_block
 from celery_defer.outbox.calls import DeferHandle, call_of, defer, known
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
+from celery_defer.outbox.end import ending_of
 from celery_defer.outbox.fanout import fan_out
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import ParkedRun
@@ -30,6 +31,7 @@ __all__ = [
     "defer",
     "deliver",
     "end_block",
+    "ending_of",
     "fan_out",
     "forget",
     "has_succeeded",

@@ -9,12 +9,10 @@ from celery.backends.base import DisabledBackend
 
 from celery_defer import guard
 from celery_defer.current import extension_of
-from celery_defer.errors import RecordError
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
-from celery_defer.outbox import records
-from celery_defer.outbox.parked import ParkedRun
-from celery_defer.run import Scope, report_revoked
+from celery_defer.outbox.end import end_cancelled, is_waiting
+from celery_defer.run import Scope
 from celery_defer.store import Store
 
 logger = guard.logger(__name__)
@@ -28,17 +26,15 @@ _LEASE = 10.0
 def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) -> bool:
     """Let no further step of a run begin; return whether it was parked, and so has ended.
 
-    If its end cannot be stored, or this process dies, a relay wakes the run, which then ends.
+    A run is parked until a worker has received its wake-up. If its end cannot be stored, or this
+    process dies, a relay ends it.
     """
     extension = extension_of(app)
-    until = extension.clock() + _LEASE
-    body = store.cancel(id, extension.settings.run_keeps, until, only_parked=only_parked)
-    if body is None:
+    until, keep = extension.clock() + _LEASE, extension.settings.run_keeps
+    body = store.cancel(id, keep, until, only_parked=only_parked)
+    if body is None and (only_parked or not is_waiting(app, id)):
         return False
-    run = records.unpack(id, body)
-    if not isinstance(run, ParkedRun):
-        raise RecordError(f"run {id} is parked, but its record is not that of a parked run")
-    _end(app, run)
+    end_cancelled(app, store, id, body or b"", keep)  # no body: the store has lost the run
     store.settle(id, None)
     return True
 
@@ -70,26 +66,3 @@ def abort_from(parent: Scope, defer_id: str) -> bool:
 
 def _has_ended(app: Any, id: str) -> bool:
     return not isinstance(app.backend, DisabledBackend) and app.AsyncResult(id).ready()
-
-
-def _end(app: Any, run: ParkedRun) -> None:
-    """Report a cancelled run as REVOKED."""
-    options = run.options
-    request = Context(
-        id=run.id,
-        task=run.task,
-        args=run.args,
-        kwargs=run.kwargs,
-        hostname=run.hostname,
-        chain=options.get("chain"),
-        chord=options.get("chord"),
-        group=options.get("group_id"),
-        group_index=options.get("group_index"),
-        errbacks=options.get("link_error"),
-        root_id=options.get("root_id"),
-        parent_id=options.get("parent_id"),
-        ignore_result=options.get("ignore_result"),
-    )
-    task = app.tasks.get(run.task)
-    backend = app.backend if task is None else task.backend
-    report_revoked(app, backend, request, stores=not options.get("ignore_result"))

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery_defer.errors import RecordError, UnknownRecordError
-from celery_defer.model import Outcome
+from celery_defer.ids import run_id
+from celery_defer.model import ENDED, Call, Outcome
 from celery_defer.outbox import records
 from celery_defer.outbox.parked import ParkedRun
-from celery_defer.outbox.records import DeferredCalls, FanOut
+from celery_defer.outbox.records import DeferredCalls, FanOut, Record
 from celery_defer.store import Leased, SentEvent
 
 _LONGEST_PAUSE = 60.0
 _MOST_DOUBLINGS = 6
-# The states of an invoked run that has ended.
-_ENDED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+# A run with one of these has had its turn, or does not need it. FAILURE is not among them: Celery
+# may store that for a worker that was killed after it had parked the run.
+_OVER = frozenset({"SUCCESS", "REVOKED"})
 
 #: Returns the stored state of a run, by its id and its task.
 StateOf = Callable[[str, str], str]
@@ -59,25 +61,73 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """The run has started, or has ended: nothing is left to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The invoked run will not start."""
+
+    record: DeferredCalls
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndCancelled:
+    """A parked run was cancelled, by a process that has not reported its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndLost:
+    """The record is gone."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """A person has to look at the record."""
 
     reason: str
 
 
-Action = Publish | WakeRun | ContinueFanOut | Postpone | Drop | Quarantine
+Action = (
+    Publish
+    | WakeRun
+    | ContinueFanOut
+    | Postpone
+    | Drop
+    | Settle
+    | Refuse
+    | EndCancelled
+    | EndLost
+    | Quarantine
+)
 
 
 def plan(now: float, lease: Leased, keep: float, state_of: StateOf) -> Action:
     """Decide what to do with a record that is kept for *keep* seconds."""
+    if not lease.tries:
+        return EndLost("its record has vanished")
     if not lease.token:
         return Quarantine(f"the record cannot be read: its key holds {lease.body[:20]!r}")
+    if lease.is_cancelled:
+        return EndCancelled()
     try:
-        record = records.unpack(lease.id, lease.body)
+        return _plan(now, lease, records.unpack(lease.id, lease.body), keep, state_of)
     except UnknownRecordError:  # a worker of another release handles it
         return Postpone(now + _LONGEST_PAUSE)
     except RecordError as error:
         return Quarantine(str(error))
+
+
+def pause(tries: int) -> float:
+    """Return the seconds until the next look: 2, 4, 8 … up to a minute."""
+    return min(2.0 ** min(tries, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+
+
+def _plan(now: float, lease: Leased, record: Record, keep: float, state_of: StateOf) -> Action:
     match record:
         case DeferredCalls():
             return _plan_calls(now, lease, record, keep, state_of)
@@ -87,14 +137,11 @@ def plan(now: float, lease: Leased, keep: float, state_of: StateOf) -> Action:
             return ContinueFanOut(record.event)
 
 
-def pause(tries: int) -> float:
-    """Return the seconds until the next look: 2, 4, 8 … up to a minute."""
-    return min(2.0 ** min(tries, _MOST_DOUBLINGS), _LONGEST_PAUSE)
-
-
 def _plan_calls(
     now: float, lease: Leased, record: DeferredCalls, keep: float, state_of: StateOf
 ) -> Action:
+    if record.invocation:
+        return _plan_invocation(now, record, record.invocation, keep, state_of)
     if record.verdict is not None:
         return Publish(record, record.verdict)
     state = state_of(record.parent, record.task)
@@ -107,8 +154,23 @@ def _plan_calls(
     return Postpone(now + pause(lease.tries))
 
 
+def _plan_invocation(
+    now: float, record: DeferredCalls, call: Call, keep: float, state_of: StateOf
+) -> Action:
+    if state_of(run_id(record.parent, call.id), call.task) != "PENDING":
+        return Settle()
+    if call.options.is_expired(record.at, now):
+        return Refuse(record, "it has expired before a worker could start it")
+    if now - record.at > keep:
+        return Refuse(record, f"no worker has started it for {keep:.0f} seconds")
+    return Publish(record, record.verdict or Outcome.SUCCESS)
+
+
 def _plan_wake(now: float, lease: Leased, run: ParkedRun, state_of: StateOf) -> Action:
     longest = run.until or math.inf
-    if run.child and now < longest and state_of(*run.child) not in _ENDED:
+    if run.child and now < longest and state_of(*run.child) not in ENDED:
         return Postpone(min(now + pause(lease.tries), longest))
+    # A run that is woken again may have gone on all the same, while the store was away.
+    if lease.tries > 1 and state_of(run.id, run.task) in _OVER:
+        return Settle()
     return WakeRun(run)

@@ -13,6 +13,8 @@ from celery_defer.outbox.commit import Commit, State
 from celery_defer.outbox.links import link
 from celery_defer.outbox.messages import messages_of, unknown_calls
 from celery_defer.outbox.records import DeferredCalls
+from celery_defer.outbox.unpublished import report_dropped, report_refused
+from celery_defer.outbox.wake import patience
 from celery_defer.run import Scope, report_without_run
 from celery_defer.store import Leased, Store
 
@@ -51,6 +53,9 @@ def publish_now(parent: Scope, call: Call) -> CallState:
         logger, "run %s (%s): its calls are not published", parent.run.id, parent.run.task
     ):
         delivery = deliver(parent.app, record, Outcome.SUCCESS, lease.token)
+    if delivery.dropped:
+        report_dropped(parent.app, record, delivery.dropped)
+        return CallState.SKIPPED
     if delivery.is_complete:
         link(parent, [call])
         return CallState.PUBLISHED
@@ -62,17 +67,22 @@ def publish_now(parent: Scope, call: Call) -> CallState:
 
 
 def publish_durably(parent: Scope, call: Call) -> None:
-    """Stage one call and publish it at once, so that a crash does not lose it."""
+    """Stage one call and publish it at once, so that neither a crash nor its queue loses it.
+
+    The record stays until a worker has received the message. If there is one of the run already,
+    as after a crash of its parent, that stays.
+    """
     assert parent.store is not None  # noqa: S101
     pause, keep = parent.settings.grace, parent.settings.outbox_keeps
     record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
     lease = stage.lease_of(run_id(parent.run.id, call.id), record)
     link(parent, [call])
-    stage.stage(parent, lease, due=record.at + pause)
+    if not stage.stage(parent, lease, due=record.at + pause, replaces=False):
+        return
     delivery = deliver(parent.app, record, Outcome.SUCCESS, lease.token, is_durable=True)
     conclude(
-        parent.store, lease, record, Outcome.SUCCESS, delivery,
-        now=record.at, pause=pause, keep=keep,
+        parent.app, parent.store, lease, record,
+        outcome=Outcome.SUCCESS, delivery=delivery, now=record.at, pause=pause, keep=keep,
     )  # fmt: skip
 
 
@@ -85,22 +95,28 @@ def deliver(
 
 
 def conclude(
+    app: object,
     store: Store,
     lease: Leased,
     record: DeferredCalls,
+    *,
     outcome: Outcome,
     delivery: Delivery,
-    *,
     now: float,
     pause: float,
     keep: float,
 ) -> None:
     """Settle the record; or keep in it the calls that could not be published, for *pause* seconds.
 
-    It then has the parent's outcome too, whose result may expire before the broker is back.
+    It then has the parent's outcome too, whose result may expire before the broker is back. The
+    record of an invoked run stays until that starts, in case its message is lost.
     """
     rest = _calls(record, delivery.unsent | delivery.unknown)
     refused = _calls(record, delivery.refused)
+    if refused:
+        report_refused(app, record, refused, refusal(refused))
+    if delivery.dropped:
+        report_dropped(app, record, delivery.dropped)
     if rest and refused:
         _put_apart(store, lease, replace(record, calls=refused), keep)
     if rest:
@@ -109,6 +125,8 @@ def conclude(
         store.postpone(lease.id, lease.token, now + pause, records.pack(judged))
     elif refused:
         store.quarantine(lease.id, lease.token, refusal(refused), keep)
+    elif delivery.sent and record.invocation:
+        store.postpone(lease.id, lease.token, now + patience(lease.tries))
     else:
         store.settle(lease.id, lease.token)
 
@@ -138,13 +156,17 @@ def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> tup
     if lease is None or store is None:
         lost = _calls(record, _failed(delivery))
         _log_lost(parent, replace(record, calls=lost))
+        report_dropped(parent.app, record, delivery.dropped)
         return lost
     if delivery.unsent:
         logger.warning("run %s: %d calls wait in the outbox", id, len(delivery.unsent))
     # If this fails, a relay publishes again; runs that have started do not start again.
     with guard.logged(logger, "run %s: its record cannot be settled", id):
         pause, keep = parent.settings.grace, parent.settings.outbox_keeps
-        conclude(store, lease, record, outcome, delivery, now=parent.now(), pause=pause, keep=keep)
+        conclude(
+            parent.app, store, lease, record,
+            outcome=outcome, delivery=delivery, now=parent.now(), pause=pause, keep=keep,
+        )  # fmt: skip
     return ()
 
 
@@ -196,3 +218,4 @@ def _log_lost(parent: Scope, record: DeferredCalls) -> None:
             call.task,
             run_id(parent.run.id, call.id),
         )
+    report_refused(parent.app, record, record.calls, "it is lost")

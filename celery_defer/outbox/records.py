@@ -36,6 +36,11 @@ class DeferredCalls:
     calls: tuple[Call, ...]
     unknown_since: float | None = None
 
+    @property
+    def invocation(self) -> Call | None:
+        """The call that starts an invoked run, which has a record of its own."""
+        return next((call for call in self.calls if call.step), None)
+
 
 @dataclass(frozen=True, slots=True)
 class FanOut:

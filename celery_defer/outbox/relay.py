@@ -7,28 +7,31 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
-from celery.states import FAILURE
-
 from celery_defer import guard
 from celery_defer.broker import is_there
 from celery_defer.current import extension_of
-from celery_defer.errors import RecordError
 from celery_defer.ids import run_id
+from celery_defer.outbox.end import end_cancelled, end_lost
 from celery_defer.outbox.fanout import continue_fan_out
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.plan import (
     Action,
     ContinueFanOut,
     Drop,
+    EndCancelled,
+    EndLost,
     Postpone,
     Publish,
     Quarantine,
+    Refuse,
+    Settle,
     WakeRun,
     pause,
     plan,
 )
 from celery_defer.outbox.publish import conclude, deliver, refusal
 from celery_defer.outbox.records import is_parked
+from celery_defer.outbox.unpublished import report_refused
 from celery_defer.outbox.wake import wake
 from celery_defer.settings import Settings
 from celery_defer.store import Leased, SentEvent, Store
@@ -64,11 +67,10 @@ class Relay:
             return 0
         ends = monotonic() + LEASE
         due = self.store.take(now, now + LEASE, LIMIT)
-        leases = [lease for lease in due if not _has_vanished(lease)]
-        parked = {lease.id: self._plan(lease, now) for lease in leases if is_parked(lease.body)}
-        planned = [(lease, parked[lease.id]) for lease in leases if lease.id in parked]
+        parked = {lease.id: self._plan(lease, now) for lease in due if is_parked(lease.body)}
+        planned = [(lease, parked[lease.id]) for lease in due if lease.id in parked]
         self._wake([each for each in planned if isinstance(each[1], WakeRun)], now)
-        rest = [lease for lease in leases if not isinstance(parked.get(lease.id), WakeRun)]
+        rest = [lease for lease in due if not isinstance(parked.get(lease.id), WakeRun)]
         for position, lease in enumerate(rest):
             if monotonic() > ends:  # a service is slow, and others have the rest now
                 break
@@ -134,8 +136,19 @@ class Relay:
                 return self._publish(lease, action, now)
             case ContinueFanOut():
                 self._continue(lease, action.event, now)
+            case EndLost():
+                self._end_lost(lease, action.reason)
+            case EndCancelled():
+                end_cancelled(self.app, self.store, lease.id, lease.body, self.settings.run_keeps)
+                self.store.settle(lease.id, lease.token)
             case Quarantine():
                 self._quarantine(lease, action.reason)
+            case Refuse():
+                logger.error("invoked run %s does not start: %s", lease.id, action.reason)
+                report_refused(self.app, action.record, action.record.calls, action.reason)
+                self.store.settle(lease.id, lease.token)
+            case Settle():
+                self.store.settle(lease.id, lease.token)
             case Postpone():
                 self.store.postpone(lease.id, lease.token, action.until)
             case Drop():
@@ -157,7 +170,7 @@ class Relay:
             calls = [c for c in record.calls if run_id(record.parent, c.id) in delivery.refused]
             logger.error("what run %s deferred %s", lease.id, refusal(tuple(calls)))
         conclude(
-            self.store, lease, record, action.outcome, delivery,
+            self.app, self.store, lease, record, outcome=action.outcome, delivery=delivery,
             now=now, pause=pause(lease.tries), keep=self.settings.outbox_keeps,
         )  # fmt: skip
         return not delivery.unsent
@@ -173,19 +186,17 @@ class Relay:
             self.store.postpone(lease.id, lease.token, now + pause(lease.tries))
 
     def _quarantine(self, lease: Leased, reason: str) -> None:
-        self.store.quarantine(lease.id, lease.token, reason, self.settings.outbox_keeps)
-        if not is_parked(lease.body):
-            logger.error("what run %s deferred is quarantined: %s", lease.id, reason)
+        keep = self.settings.outbox_keeps
+        if end_lost(self.app, self.store, lease, reason, keep):
+            logger.error("parked run %s is quarantined, and has failed: %s", lease.id, reason)
             return
-        logger.error("parked run %s is quarantined, and has failed: %s", lease.id, reason)
-        error = RecordError(f"run {lease.id} was parked, and cannot go on: {reason}")
-        self.app.backend.store_result(lease.id, error, FAILURE)
+        logger.error("what run %s deferred is quarantined: %s", lease.id, reason)
+        self.store.quarantine(lease.id, lease.token, reason, keep)
 
-
-def _has_vanished(lease: Leased) -> bool:
-    if lease.tries:
-        return False
-    logger.error(
-        "the record of run %s has vanished from the store, and what it was to do", lease.id
-    )
-    return True
+    def _end_lost(self, lease: Leased, reason: str) -> None:
+        logger.error(
+            "the record of run %s has vanished from the store, and what it was to do", lease.id
+        )
+        if end_lost(self.app, self.store, lease, reason, self.settings.outbox_keeps):
+            logger.error("parked run %s has failed: %s", lease.id, reason)
+        self.store.settle(lease.id, None)

@@ -1,4 +1,7 @@
-"""How a parked run is woken: its message is published again, and its record settled."""
+"""How a parked run is woken: its message is published again.
+
+Its record stays until a worker has received the message, in case that is lost.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from celery_defer import broker, guard
 from celery_defer.broker import Delivery
+from celery_defer.current import extension_of
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.outbox import records
@@ -19,6 +23,10 @@ logger = guard.logger(__name__)
 
 #: Seconds that the holder of a lease has to publish a parked run; then a relay does.
 LEASE = 10.0
+# Seconds in which a message that is published should be received; a relay publishes it again then.
+# A queue may be long, so each time it waits twice as long.
+_PATIENCE = 3_600.0
+_MOST_DOUBLINGS = 5
 
 
 def wake(
@@ -29,21 +37,30 @@ def wake(
 ) -> Delivery:
     """Publish parked runs that were leased; *runs* has those whose record is already read.
 
-    A run that could not be published stays in the outbox; a relay takes it after the lease.
+    A relay takes a run that could not be published after the lease, and one whose message is not
+    received in time.
     """
-    messages = []
+    messages, looks = [], {}
     for lease in leases:
         run = (runs or {}).get(lease.id) or _read(lease)
         if run is not None:
             messages.append(wake_up(run, f"{lease.token}.{lease.tries}"))
+            # A relay has leased a run that waits for another one many times.
+            looks[lease.id] = patience(1 if run.child else lease.tries)
     delivery = broker.send(app, messages, is_durable=True)
-    settled = [(lease.id, lease.token) for lease in leases if lease.id in delivery.sent]
-    if settled:
+    if delivery.sent:
+        now = extension_of(app).clock()
+        sent = [(lease.id, lease.token) for lease in leases if lease.id in delivery.sent]
         # If this fails, they are published again, but a turn begins only once.
-        with guard.logged(logger, "%d runs that were woken cannot be settled", len(settled)):
-            store.settle_all(settled)
+        with guard.logged(logger, "%d runs were woken, and will be woken again", len(sent)):
+            store.expect([(id, token, now + looks[id]) for id, token in sent])
     unreadable = {lease.id for lease in leases} - {message.id for message in messages}
     return replace(delivery, refused=delivery.refused | unreadable)
+
+
+def patience(publications: int) -> float:
+    """Return in how many seconds a message should have been received that is published again."""
+    return _PATIENCE * 2.0 ** min(publications - 1, _MOST_DOUBLINGS)
 
 
 def _read(lease: Leased) -> ParkedRun | None:

@@ -75,22 +75,25 @@ def started_commands(run: Scope) -> Commands | None:
     return _commands(run, lambda backend: _store_started(run, backend))
 
 
-# -- REVOKED, SKIPPED, ABORTED ---------------------------------------------------------------
+# -- REVOKED, FAILURE, SKIPPED, ABORTED ---------------------------------------------------------
 
 
 def report_revoked(app: Any, backend: Any, request: Any, *, stores: bool = True) -> None:
     """Do what celery.worker.request.Request._announce_revoked does for a run that has begun."""
     # This also fails the run's chord.
     backend.mark_as_revoked(request.id, _CANCELLED, request=request, store_result=stores)
-    with (
-        guard.logged(logger, "run %s: no event tells that it was cancelled", request.id),
-        app.events.default_dispatcher(hostname=request.hostname) as events,
-    ):
-        # celery.events.state.Task.event: any other state would be outranked by WAITING.
-        events.send("task-retried", uuid=request.id)
-        ended = {"terminated": False, "signum": None, "expired": False}
-        # Flower still shows what the run waited for as its result.
-        events.send("task-revoked", uuid=request.id, result=_CANCELLED, **ended)
+    ended = {"terminated": False, "signum": None, "expired": False}
+    # Flower still shows what the run waited for as its result.
+    _announce_end(app, request, "task-revoked", result=_CANCELLED, **ended)
+
+
+def report_failed(
+    app: Any, backend: Any, request: Any, error: Exception, *, stores: bool = True
+) -> None:
+    """Do what celery.app.trace.TraceInfo.handle_failure does, for a run that no worker has."""
+    # This also fails the run's chord and chain, and calls its errbacks.
+    backend.mark_as_failure(request.id, error, request=request, store_result=stores)
+    _announce_end(app, request, "task-failed", exception=repr(error), traceback="")
 
 
 def report_without_run(parent: Scope) -> None:
@@ -126,6 +129,16 @@ def _announce_without_run(parent: Scope, calls: Iterable[Call]) -> None:
             # `task-sent` makes the link on the parent's page; then comes the call's own state.
             events.send("task-sent", **child, args="()", kwargs="{}")
             events.send(_EVENTS[call.state], **child, result=call.reason or call.id)
+
+
+def _announce_end(app: Any, request: Any, event: str, **fields: Any) -> None:
+    with (
+        guard.logged(logger, "run %s: no event tells that it has ended", request.id),
+        app.events.default_dispatcher(hostname=request.hostname) as events,
+    ):
+        # celery.events.state.Task.event: any other state would be outranked by WAITING.
+        events.send("task-retried", uuid=request.id)
+        events.send(event, uuid=request.id, **fields)
 
 
 def _kin(parent: Scope) -> dict[str, Any]:

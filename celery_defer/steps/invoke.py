@@ -12,7 +12,7 @@ from celery.backends.rpc import RPCBackend
 from celery_defer.contract import Deferrable, returns
 from celery_defer.errors import StepError
 from celery_defer.ids import run_id
-from celery_defer.model import Call, CallState, Options, When
+from celery_defer.model import ENDED, Call, CallState, Options, When
 from celery_defer.outbox import LEASE, call_of, known, publish_durably, wake
 from celery_defer.run import Memo, Scope
 from celery_defer.steps.base import Step
@@ -115,11 +115,11 @@ def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
     """Return the outcome of an invoked run, if it has ended."""
     id, task = child
     result = run.app.tasks[task].AsyncResult(id)
-    if not result.ready():
+    if result.state not in ENDED:
         return None
     # The invoker's link to the run.
     link = Call(_defer_id(step), task, b"", run.now(), _PLAIN, CallState.PUBLISHED, step=step)
-    error = result.result if isinstance(result.result, BaseException) else StepError(result.state)
+    error = result.result if isinstance(result.result, BaseException) else _no_run(result)
     if result.successful():
         limit = run.settings.max_payload_bytes
         kind = returns.of_function(run.app.tasks[task].run)
@@ -131,6 +131,12 @@ def _outcome(run: Scope, step: str, child: Child) -> Memo | None:
         except StepError as refusal:
             error = refusal
     return Memo(failure=failure_of(error, is_final=True), calls=(link,), kind="invoke")
+
+
+def _no_run(result: Any) -> StepError:
+    """Return the error of a run that is skipped or aborted; its result has the reason."""
+    reason = result.result.get("reason") if isinstance(result.result, dict) else None
+    return StepError(f"{result.state}: {reason}" if reason else result.state)
 
 
 def _defer_id(step: str) -> str:

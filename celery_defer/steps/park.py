@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from celery_defer import guard
 from celery_defer.commands import Commands
 from celery_defer.errors import Cancelled, StepError, Suspended
-from celery_defer.outbox import LEASE, ParkedRun, pack, unpack, wake
+from celery_defer.outbox import LEASE, ParkedRun, ending_of, pack, unpack, wake
 from celery_defer.run import (
     WAKE,
     Memo,
@@ -152,6 +152,7 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
         body=body,
         due=due,
         subscription=wait.subscription,
+        ending=ending_of(record),
     )
 
 

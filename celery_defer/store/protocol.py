@@ -55,14 +55,18 @@ class Store(Protocol):
         """Remove the run's record if it has this token; with None, remove any."""
         ...
 
-    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
-        """Settle many records at once."""
+    def expect(self, runs: Sequence[tuple[RunId, str, float]]) -> None:
+        """Keep the records of woken runs, with these tokens, until the runs ``resume``.
+
+        Their wake-ups are published. A relay takes a record again at the time given with it.
+        """
         ...
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         """Lease the *limit* records that have been due longest, until *until*.
 
-        Fewer, if their bodies would have more than ``MOST_BYTES``, but at least one.
+        Fewer, if their bodies would have more than ``MOST_BYTES``, but at least one. A record that
+        has vanished is in line until it is settled.
         """
         ...
 
@@ -95,12 +99,12 @@ class Store(Protocol):
 
     # -- runs -----------------------------------------------------------------------
 
-    def claim(self, id: RunId, owner: str, keep: float) -> Claim:
+    def claim(self, id: RunId, owner: str, keep: float, *, settles: bool = False) -> Claim:
         """Make *owner* the owner of the run if it has none; return the owner it has then.
 
         Called again by the same owner, as after a lost reply, it returns the same. An owner of
         another task does not count: whoever may send messages can give one any id. A run that has
-        parked cannot be claimed.
+        parked cannot be claimed. With *settles*, the record of the claimed run is removed.
         """
         ...
 
@@ -119,7 +123,7 @@ class Store(Protocol):
 
         Then *report* is executed, too, if the store reaches it. Others get the turn that the run is
         in, and no steps. The owner returned is empty if that is another turn: the run has gone on,
-        or is forgotten.
+        or is forgotten. When the turn has an owner, the record of the parked run is removed.
         """
         ...
 
@@ -166,10 +170,11 @@ class Store(Protocol):
     def cancel(
         self, id: RunId, keep: float, until: float, *, only_parked: bool = False
     ) -> bytes | None:
-        """Let no further step of the run begin; return its record if it was parked.
+        """Let no further step of the run begin; return its record's body if it was parked.
 
-        The record stays leased until *until*: the caller ends the run, and settles. With
-        *only_parked*, a run that is not parked stays as it is.
+        That is its ``ending`` if the record is lost. No wake-up gets the run's turn. The record
+        stays leased until *until*: the caller ends the run, and settles. With *only_parked*, a run
+        that is not parked stays as it is.
         """
         ...
 

@@ -21,13 +21,14 @@ class Leased:
     """A record that is due, leased to the caller; *tries* counts from 1.
 
     It is 0 for a record that has vanished, as one that has expired. What is not a record has no
-    token.
+    token. ``is_cancelled`` says that its run was cancelled, and that nobody has reported its end.
     """
 
     id: RunId
     token: str
     body: bytes
     tries: int
+    is_cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ class Recalled:
     """A run's steps, as the store has them.
 
     ``turn`` counts how often the run has parked, ``since`` is when its steps were first recalled,
-    and ``waits`` has the note of each step that parked the run.
+    and ``waits`` has the note of each step that parked the run. ``is_parked`` says that nobody has
+    begun that turn; ``ending`` is what the run has stored as it parked.
     """
 
     turn: int
@@ -117,6 +119,8 @@ class Recalled:
     memos: Mapping[str, bytes] = field(default_factory=dict)
     waits: Mapping[str, bytes] = field(default_factory=dict)
     is_cancelled: bool = False
+    is_parked: bool = False
+    ending: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class Parking:
 
     ``body`` is its record, to be published at ``due`` or for an event. ``early`` has, by time, the
     matching events that were sent before the shape was known; None if the caller has not looked.
+    ``ending`` is what is to be known of the run if its record is lost.
     """
 
     turn: int
@@ -147,6 +152,7 @@ class Parking:
     due: float
     subscription: Subscription | None = None
     early: Sequence[SentEvent] | None = None
+    ending: bytes = b""
 
 
 class Verdict(Enum):

@@ -71,11 +71,11 @@ def test_a_store_that_is_away_is_an_error_for_who_sends(store: WatchedStore) -> 
         send_event("event")
 
 
-def test_an_event_whose_wake_up_cannot_be_settled_is_sent_all_the_same(
+def test_an_event_whose_wake_up_cannot_be_noted_is_sent_all_the_same(
     waiter: Any, worker: Worker, store: WatchedStore
 ) -> None:
     result = worker.run(waiter)
-    store.away = {"settle_all"}
+    store.away = {"expect"}
     assert send_event("event", 1) == 1
     store.away = set()
     worker.drain()

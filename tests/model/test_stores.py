@@ -116,15 +116,15 @@ class LockStep(RuleBasedStateMachine):
         for store in self.both:
             store.quarantine(id, token, reason, _KEEP)
 
-    @rule(id=ids, owner=tokens)
-    def claim(self, id: RunId, owner: str) -> None:
-        plain, fast = (store.claim(id, owner, _KEEP) for store in self.both)
+    @rule(id=ids, owner=tokens, settles=st.booleans())
+    def claim(self, id: RunId, owner: str, settles: bool) -> None:
+        plain, fast = (store.claim(id, owner, _KEEP, settles=settles) for store in self.both)
         assert plain == fast
 
-    @rule(records=st.lists(st.tuples(ids, tokens), max_size=3))
-    def settle_all(self, records: list[tuple[RunId, str]]) -> None:
+    @rule(runs=st.lists(st.tuples(ids, tokens, times), max_size=3))
+    def expect(self, runs: list[tuple[RunId, str, float]]) -> None:
         for store in self.both:
-            store.settle_all(records)
+            store.expect(runs)
 
     @rule(id=ids, now=st.none() | times)
     def recall(self, id: RunId, now: float | None) -> None:

@@ -94,7 +94,7 @@ class Task:
         **_: Any,
     ) -> None:
         message = Message(task_id, headers)
-        producer.channel.basic_publish(lambda: self.app.queue.append(message))
+        producer.publish(lambda: self.app.queue.append(message))
 
 
 # -- broker ----------------------------------------------------------------------------------
@@ -155,6 +155,9 @@ class _Producer:
     serializer: str = "json"
     supports_batch_publish: bool = False
     connection: _Connection = field(default_factory=_Connection)
+
+    def publish(self, command: Callable[[], None]) -> None:
+        self.channel.basic_publish(command)
 
 
 @dataclass

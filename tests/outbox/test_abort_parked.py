@@ -52,16 +52,16 @@ def test_to_abort_a_parked_run_twice_does_no_more(
     assert app.AsyncResult(parent.result).state == "REVOKED"
 
 
-def test_a_deferred_run_that_is_awake_again_is_not_aborted(
+def test_a_deferred_run_whose_wake_up_is_on_its_way_is_aborted(
     app: Celery, worker: Worker, deferring: Any
 ) -> None:
     parent = worker.run(deferring)
     worker.drain()
     (message,) = worker.later(60)
 
-    assert abort(parent.id, "child") is False
+    assert abort(parent.id, "child") is True
     worker.trace(message)
-    assert app.AsyncResult(parent.result).result == "awake"
+    assert app.AsyncResult(parent.result).state == "REVOKED"
 
 
 def test_a_parked_run_whose_claim_has_expired_is_aborted_too(

@@ -116,7 +116,7 @@ def test_a_run_whose_step_finds_no_store_is_tried_again(
     assert "step '" in errors[0]
 
 
-def test_a_run_is_woken_though_the_record_cannot_be_settled(
+def test_a_run_is_woken_once_though_that_cannot_be_noted(
     app: Celery, worker: Worker, store: WatchedStore
 ) -> None:
     passes = []
@@ -128,7 +128,7 @@ def test_a_run_is_woken_though_the_record_cannot_be_settled(
         return "awake"
 
     result = worker.run(parent)
-    store.away = {"settle_all"}
+    store.away = {"expect"}
     with suppress(ConnectionError):
         worker.later(5)
     (message,) = worker.published() or [None]

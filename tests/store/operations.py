@@ -16,7 +16,7 @@ _RUN = RunId("run")
 OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "stage": lambda store: stage(store, "run", due=10),
     "settle": lambda store: store.settle(_RUN, "token"),
-    "settle_all": lambda store: store.settle_all([(_RUN, "token")]),
+    "expect": lambda store: store.expect([(_RUN, "token", 99)]),
     "take": lambda store: store.take(10, 20, 9),
     "postpone": lambda store: store.postpone(_RUN, "token", 9),
     "quarantine": lambda store: store.quarantine(_RUN, "token", "bad", KEEP),

@@ -74,6 +74,7 @@ DRAINS: dict[str, tuple[Operation, Operation, Any]] = {
         lambda s: s.recall(RUN, 9, KEEP).since,
         5,
     ),
+    "expect": (park, lambda s: [s.expect([(RUN, "token", 900)]), s.next_due()], [None, 900]),
     "resume": (park, lambda s: s.resume(RUN, 1, "owner", KEEP).claim.is_mine, True),
     "arrive": (park, lambda s: s.arrive(RUN, "wait", 20, 30), Leased(RUN, "token", b"body", 1)),
     "cancel": (
@@ -135,12 +136,12 @@ def test_a_store_that_was_full_is_used_again(store: RedisStore, redis: Redis, na
 
 
 def test_a_parked_run_of_a_full_store_goes_on(store: RedisStore, redis: Redis) -> None:
-    """As a relay and a worker do it: taken, published, settled, and resumed."""
+    """As a relay and a worker do it: taken, published, expected, and resumed."""
     assert park(store).verdict is Verdict.PARKED
 
     with full(redis):
         (lease,) = store.take(500, 530, 9)
-        store.settle(lease.id, lease.token)
+        store.expect([(lease.id, lease.token, 900)])
         resumed = store.resume(RUN, 1, "owner", KEEP)
 
     assert resumed.claim.is_mine

@@ -90,7 +90,7 @@ def test_a_record_takes_the_place_of_one_that_has_expired(store: RedisStore, red
     assert [(taken.token, taken.tries) for taken in take_all(store)] == [("second", 1)]
 
 
-def test_a_record_that_has_expired_leaves_the_index_when_it_is_due(
+def test_a_record_that_has_expired_is_in_line_until_it_is_settled(
     store: RedisStore, redis: Redis
 ) -> None:
     stage(store, "gone", due=10)
@@ -102,6 +102,8 @@ def test_a_record_that_has_expired_leaves_the_index_when_it_is_due(
         ("gone", 0),
         ("here", 1),
     ]
+    assert [taken.tries for taken in store.take(20, 30, 9)] == [0, 2]
+    store.settle(RunId("gone"), None)
     assert redis.zrange("defer:due", 0, -1) == [b"here"]
 
 
@@ -115,6 +117,7 @@ def test_what_is_done_to_an_expired_record_leaves_no_key(
     store.quarantine(RunId(name), "token", "bad", KEEP)
     store.settle(RunId(name), "token")
     store.take(10, 20, 9)
+    store.settle(RunId(name), None)
 
     assert list(redis.scan_iter()) == []
 

@@ -73,10 +73,10 @@ def test_an_event_reaches_the_runs_beside_a_poisoned_one(poisoned: RedisStore) -
     assert {lease.id for lease in emitted.leased} == {"first", "last"}
 
 
-def test_a_batch_with_a_poisoned_record_is_settled(poisoned: RedisStore) -> None:
-    poisoned.settle_all([(RunId(id), "token") for id in ("first", BAD, "last")])
+def test_the_runs_beside_a_poisoned_one_are_expected(poisoned: RedisStore) -> None:
+    poisoned.expect([(RunId(id), "token", 500) for id in ("first", BAD, "last")])
 
-    assert poisoned.waiting() <= 1
+    assert {lease.id for lease in poisoned.take(499, 600, 9)} == {BAD}
 
 
 def test_a_later_call_of_the_run_replaces_a_poisoned_record(poisoned: RedisStore) -> None:

@@ -60,7 +60,7 @@ STEPS: dict[str, Callable[[RedisStore], object]] = {
     "cancel": lambda store: store.cancel(RUN, KEEP, 9e9),
     "cancel if parked": lambda store: store.cancel(RUN, KEEP, 9e9, only_parked=True),
     "next_due": lambda store: store.next_due(),
-    "settle_all": lambda store: store.settle_all([(RUN, "token")]),
+    "expect": lambda store: store.expect([(RUN, "token", 99)]),
     "emit": lambda store: emit(store, event()),
     "emit once": lambda store: emit(store, event(is_named=True)),
     "past": lambda store: store.past("event", "by-name", 0, 99),
@@ -131,7 +131,7 @@ def test_a_resumed_run_is_kept_no_longer_than_any_other(store: RedisStore, redis
     "end",
     [
         lambda store: store.settle(RUN, "token"),
-        lambda store: store.settle_all([(RUN, "token")]),
+        lambda store: store.resume(RUN, 1, "owner", KEEP),
         lambda store: store.cancel(RUN, KEEP, 9e9),
         lambda store: store.quarantine(RUN, "token", "it is bad", KEEP),
         lambda store: store.stage(RUN, "later", b"calls", 10, KEEP),
@@ -142,7 +142,7 @@ def test_a_resumed_run_is_kept_no_longer_than_any_other(store: RedisStore, redis
     ],
     ids=[
         "settle",
-        "settle_all",
+        "resume",
         "cancel",
         "quarantine",
         "stage",

@@ -231,19 +231,16 @@ def test_what_is_sent_to_a_server_that_hangs_is_there_once(server: Server, redis
     assert redis.llen("queue") == 2
 
 
-# -- many records that are settled -----------------------------------------------------------
+# -- many runs that are woken ----------------------------------------------------------------
 
 
-def test_many_records_are_settled_but_those_that_were_staged_since(
-    store: RedisStore, redis: Redis
-) -> None:
+def test_a_thousand_woken_runs_are_expected_at_once(store: RedisStore) -> None:
     for n in range(1_000):
         stage(store, f"run-{n}", due=10)
     stage(store, "run-7", due=10, token="later")
-    store.settle_all([(RunId(f"run-{n}"), "token") for n in range(1_000)])
+    store.expect([(RunId(f"run-{n}"), "token", 99) for n in range(1_000)])
 
     assert [taken.id for taken in store.take(10, 20, 2_000)] == ["run-7"]
-    assert sorted(redis.scan_iter()) == [b"defer:due", b"defer:{run-7}:outbox"]
 
 
 def test_records_are_settled_on_a_server_that_has_forgotten_its_scripts(
@@ -251,7 +248,7 @@ def test_records_are_settled_on_a_server_that_has_forgotten_its_scripts(
 ) -> None:
     stage(store, "run", due=10)
     server.client().script_flush()
-    store.settle_all([(RUN, "token")])
+    store.settle(RUN, "token")
 
     assert store.waiting() == 0
 

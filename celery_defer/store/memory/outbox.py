@@ -32,9 +32,11 @@ class MemoryStore(MemorySteps, MemoryEvents):
             if token is None or self._has(id, token):
                 self._outbox.pop(id, None)
 
-    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
-        for id, token in records:
-            self.settle(id, token)
+    def expect(self, runs: Sequence[tuple[RunId, str, float]]) -> None:
+        with self._lock:
+            for id, token, look in runs:
+                if self._has(id, token):
+                    self._outbox[id] = replace(self._outbox[id], due=look)
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         with self._lock:
@@ -72,11 +74,13 @@ class MemoryStore(MemorySteps, MemoryEvents):
     def risks(self) -> list[str]:
         return ["the store is in this process, and ends with it"]
 
-    def claim(self, id: RunId, owner: str, keep: float) -> Claim:
+    def claim(self, id: RunId, owner: str, keep: float, *, settles: bool = False) -> Claim:
         with self._lock:
             if id in self._runs and self._runs[id].turn:
                 return Claim("", is_mine=False)
             if id in self._owners and is_of_other_task(self._owners[id], owner):
                 del self._owners[id]
             first = self._owners.setdefault(id, owner)
+            if settles and first == owner:
+                self._outbox.pop(id, None)
             return Claim(first, first == owner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from celery_defer.commands import Commands
 from celery_defer.ids import RunId
@@ -40,6 +39,8 @@ class MemorySteps(MemoryState):
     ) -> Resumed:
         with self._lock:
             run = self._runs[id]
+            if run.turn < turn or (run.turn == turn and run.owner is None):
+                self._outbox.pop(id, None)
             if run.turn != turn:
                 return Resumed(Claim("", is_mine=False), Recalled(run.turn, 0.0))
             run.owner = run.owner or owner
@@ -77,6 +78,7 @@ class MemorySteps(MemoryState):
                 return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
             run.turn, run.owner = run.turn + 1, None
             run.waits[parking.step] = parking.note
+            run.ending = parking.ending or run.ending
             self._outbox[id] = MemoryRecord(
                 parking.token,
                 parking.body,
@@ -100,15 +102,17 @@ class MemorySteps(MemoryState):
         self, id: RunId, keep: float, until: float, *, only_parked: bool = False
     ) -> bytes | None:
         with self._lock:
-            record = self._outbox.get(id)
-            is_parked = record is not None and record.step is not None
+            run, record = self._runs[id], self._outbox.get(id)
+            is_parked = run.is_parked if record is None else record.step is not None
             if only_parked and not is_parked:
                 return None
-            self._runs[id].is_cancelled = True
-            if record is None or not is_parked:
+            run.is_cancelled = True
+            if not is_parked:
                 return None
-            self._outbox[id] = replace(record, step=None, digest="", due=until, lease=until)
-            return record.body
+            run.owner = run.owner or "cancelled"
+            token, body = (record.token, record.body) if record else ("", run.ending)
+            self._outbox[id] = MemoryRecord(token, body, until, lease=until, is_cancelled=True)
+            return body
 
     def next_due(self) -> float | None:
         with self._lock:

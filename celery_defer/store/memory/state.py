@@ -23,6 +23,7 @@ class MemoryRecord:
     digest: str = ""
     lease: float = 0.0
     over: float | None = None
+    is_cancelled: bool = False
 
 
 @dataclass(slots=True)
@@ -33,13 +34,25 @@ class MemoryRun:
     turn: int = 0
     owner: str | None = None
     is_cancelled: bool = False
+    ending: bytes = b""
     memos: dict[str, bytes] = field(default_factory=dict)
     waits: dict[str, bytes] = field(default_factory=dict)
     received: set[str] = field(default_factory=set)
 
     def recalled(self) -> Recalled:
-        memos, waits = dict(self.memos), dict(self.waits)
-        return Recalled(self.turn, self.since or 0.0, memos, waits, self.is_cancelled)
+        return Recalled(
+            self.turn,
+            self.since or 0.0,
+            dict(self.memos),
+            dict(self.waits),
+            is_cancelled=self.is_cancelled,
+            is_parked=self.is_parked,
+            ending=self.ending,
+        )
+
+    @property
+    def is_parked(self) -> bool:
+        return self.turn > 0 and self.owner is None
 
     def receive(self, step: str, event: SentEvent) -> bool:
         """Make an event the step's memo; False if the run has received it, or the step has one."""
@@ -73,7 +86,7 @@ class MemoryState:
     def _lease(self, id: RunId, until: float) -> Leased:
         record = self._outbox[id]
         self._outbox[id] = replace(record, due=until, lease=until, tries=record.tries + 1)
-        return Leased(id, record.token, record.body, record.tries + 1)
+        return Leased(id, record.token, record.body, record.tries + 1, record.is_cancelled)
 
     def _past(self, digest: str) -> list[SentEvent]:
         return self._events.get(digest, [])

@@ -44,11 +44,11 @@ class RedisClient:
 
     def _leased(self, row: list[Any]) -> Leased:
         """Return the record that a script has leased; read a large body in parts."""
-        id, token, body, tries = row
+        id, token, body, tries, is_cancelled = row
         run = RunId(id.decode())
         if not isinstance(body, bytes):
             body = self._read(self._record(run), body)
-        return Leased(run, token.decode(), body, tries)
+        return Leased(run, token.decode(), body, tries, bool(is_cancelled))
 
     def _read(self, key: str, start: int) -> bytes:
         parts = []

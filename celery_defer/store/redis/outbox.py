@@ -24,6 +24,7 @@ class RedisOutbox(RedisClient):
         super().__init__(client, prefix)
         self._stage = self._script("record", "write", "stage")
         self._settle = self._script("record", "settle")
+        self._expect = self._script("record", "expect")
         self._take = self._script("record", "write", "lease", "take")
         self._postpone = self._script("record", "write", "postpone")
         self._quarantine = self._script("record", "keep", "quarantine")
@@ -36,11 +37,11 @@ class RedisOutbox(RedisClient):
         return bool(self._stage(self._record_keys(id), args))
 
     def settle(self, id: RunId, token: str | None) -> None:
-        self.settle_all([(id, token or "")])
+        self._settle(self._record_keys(id), [id, token or ""])
 
-    def settle_all(self, records: Sequence[tuple[RunId, str]]) -> None:
-        keys = [self._due, self._waits, *(self._record(id) for id, _ in records)]
-        self._settle(keys, [part for record in records for part in record])
+    def expect(self, runs: Sequence[tuple[RunId, str, float]]) -> None:
+        keys = [self._due, *(self._record(id) for id, _, _ in runs)]
+        self._expect(keys, [part for run in runs for part in run])
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         start, end = self._record(RunId("\0")).split("\0")
@@ -64,6 +65,7 @@ class RedisOutbox(RedisClient):
         start, end = self._record(RunId("\0")).encode().split(b"\0")
         keys = [start + id + end, self._due, self._waits, self._quarantined]
         self._quarantine(keys, [id, token, "its id is not text", seconds(_WEEK)])
+        self._settle(keys[:3], [id, token])
         return False
 
     def quarantined(self) -> list[Quarantined]:
@@ -73,6 +75,8 @@ class RedisOutbox(RedisClient):
     def waiting(self, until: float = math.inf) -> int:
         return int(self._client.zcount(self._due, "-inf", until))
 
-    def claim(self, id: RunId, owner: str, keep: float) -> Claim:
-        first, is_mine = self._claim([self._owner(id), self._run(id)], [owner, seconds(keep)])
+    def claim(self, id: RunId, owner: str, keep: float, *, settles: bool = False) -> Claim:
+        keys = [self._owner(id), self._run(id)]
+        keys += [self._record(id), self._due] if settles else []
+        first, is_mine = self._claim(keys, [owner, seconds(keep), id])
         return Claim(first.decode(), bool(is_mine))

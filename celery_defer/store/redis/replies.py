@@ -30,6 +30,8 @@ def recalled(rows: Iterable[bytes]) -> Recalled:
         memos=parts[b"m:"],
         waits=parts[b"w:"],
         is_cancelled=b"cancelled" in state,
+        is_parked=b"turn" in state and b"owner" not in state,
+        ending=state.get(b"end", b""),
     )
 
 

@@ -47,8 +47,9 @@ class RedisRuns(RedisClient):
     def resume(
         self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
     ) -> Resumed:
-        args = [turn, owner, seconds(keep), *self._report_args(report)]
-        holder, is_mine, rows, has_reported = self._resume([self._run(id)], args)
+        keys = [self._run(id), *self._record_keys(id)]
+        args = [turn, owner, seconds(keep), id, *self._report_args(report)]
+        holder, is_mine, rows, has_reported = self._resume(keys, args)
         claim = Claim(holder.decode(), bool(is_mine))
         return Resumed(claim, recalled(rows), has_reported=bool(has_reported))
 
@@ -68,7 +69,7 @@ class RedisRuns(RedisClient):
     ) -> Arrival:
         keys = [self._run(id), self._owner(id), *self._record_keys(id), self._channel]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
-        args += [parking.body, parking.due, seconds(keep), now + _SOON]
+        args += [parking.body, parking.due, seconds(keep), now + _SOON, parking.ending]
         if event := parking.subscription:
             keys += [self._events(event.digest), self._shapes(event.name)]
             args += [event.digest, number(event.digest), event.shape, event.since, now + DRIFT]

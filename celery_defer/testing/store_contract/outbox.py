@@ -99,10 +99,17 @@ class OutboxContract:
         assert store.waiting() == 0
         assert store.take(99, 999, 10) == []
 
-    def test_settling_an_empty_list_does_nothing(self, store: Store) -> None:
-        store.settle_all([])
+    def test_a_claim_that_settles_removes_the_record_of_a_run_that_it_gets(
+        self, store: Store
+    ) -> None:
+        for id in ("mine", "anothers", "kept"):
+            stage(store, id, due=10)
+        store.claim(RunId("anothers"), "another", KEEP)
+        for id in ("mine", "anothers"):
+            store.claim(RunId(id), "owner", KEEP, settles=True)
+        store.claim(RunId("kept"), "owner", KEEP)
 
-        assert store.waiting() == 0
+        assert [record.id for record in store.take(10, 99, 10)] == ["anothers", "kept"]
 
     def test_a_postponed_record_is_due_later(self, store: Store) -> None:
         stage(store, "run", due=10)

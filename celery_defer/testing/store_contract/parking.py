@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import Arrival, Leased, Store, Verdict
+from celery_defer.store import Arrival, Leased, Parking, Store, Verdict
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     NOBODY,
@@ -106,9 +106,42 @@ class ParkingContract:
         park(store, due=15, wait=wait_for())
         store.cancel(RUN, KEEP, UNTIL)
 
-        assert [record.body for record in store.take(UNTIL, 9_999, 10)] == [b"body"]
+        assert store.take(UNTIL, 9_999, 10) == [Leased(RUN, "token", b"body", 1, is_cancelled=True)]
         store.settle(RUN, None)
         assert store.waiting() == 0
+
+    def test_a_run_is_parked_until_it_resumes(self, store: Store) -> None:
+        for id in ("woken", "resumed"):
+            park(store, id, due=15)
+        store.take(15, 45, 10)
+        store.expect([(RunId("woken"), "token", 60)])
+        store.resume(RunId("resumed"), 1, "owner", KEEP)
+
+        assert store.recall(RunId("woken"), 10, KEEP).is_parked
+        assert store.cancel(RunId("woken"), KEEP, UNTIL) == b"body"
+        assert not store.recall(RunId("resumed"), 10, KEEP).is_parked
+        assert store.cancel(RunId("resumed"), KEEP, UNTIL) is None
+
+    def test_a_wake_up_does_not_get_the_turn_of_a_cancelled_run(self, store: Store) -> None:
+        park(store, due=15)
+        store.cancel(RUN, KEEP, UNTIL)
+
+        assert not store.resume(RUN, 1, "owner", KEEP).claim.is_mine
+        assert [record.is_cancelled for record in store.take(UNTIL, 9_999, 10)] == [True]
+
+    def test_a_parked_run_whose_record_is_lost_is_cancelled_with_its_ending(
+        self, store: Store
+    ) -> None:
+        for id, ending in (("part", b"ending"), ("plain", b"")):
+            parking = Parking(0, "nap", b"note", "token", b"body", 15, ending=ending)
+            store.park(RunId(id), parking, 10, KEEP)
+            store.settle(RunId(id), None)
+
+        assert store.recall(RunId("part"), 10, KEEP).ending == b"ending"
+        assert store.cancel(RunId("part"), KEEP, UNTIL, only_parked=True) == b"ending"
+        assert store.cancel(RunId("plain"), KEEP, UNTIL) == b""
+        assert [record.body for record in store.take(UNTIL, 9_999, 10)] == [b"ending", b""]
+        assert store.cancel(RunId("part"), KEEP, UNTIL) is None
 
     def test_a_run_that_is_not_parked_is_cancelled_unless_only_parked(self, store: Store) -> None:
         assert store.cancel(RUN, KEEP, UNTIL, only_parked=True) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from celery_defer.ids import RunId
 from celery_defer.store import Claim, Recalled, Resumed, Store, owner_of
 from celery_defer.testing.store_contract.shorthand import KEEP, RUN, park, stage
@@ -103,6 +105,7 @@ class RunContract:
         store.recall(RUN, 10, KEEP)
         park(store)
         recalled = Recalled(turn=1, since=10, waits={"wait": b"note"})
+        assert store.recall(RUN, 10, KEEP) == replace(recalled, is_parked=True)
 
         first = Resumed(Claim("first", is_mine=True), recalled)
         assert store.resume(RUN, 1, "first", KEEP) == first
@@ -116,6 +119,25 @@ class RunContract:
         assert store.resume(RUN, 0, "old", KEEP).claim == Claim("", is_mine=False)
         assert store.resume(RUN, 2, "early", KEEP).claim == Claim("", is_mine=False)
         assert store.resume(RUN, 1, "owner", KEEP).claim.is_mine
+
+    def test_a_run_that_is_resumed_is_no_longer_in_the_outbox(self, store: Store) -> None:
+        park(store)
+        assert not store.resume(RUN, 0, "old", KEEP).claim.is_mine
+        assert store.waiting() == 1
+
+        store.resume(RUN, 1, "owner", KEEP)
+        assert store.waiting() == 0
+
+    def test_what_a_resumed_run_has_staged_stays_when_its_message_comes_again(
+        self, store: Store
+    ) -> None:
+        park(store)
+        store.resume(RUN, 1, "owner", KEEP)
+        store.stage(RUN, "calls", b"calls", 10, KEEP)
+        store.resume(RUN, 1, "owner", KEEP)
+        store.resume(RUN, 1, "other", KEEP)
+
+        assert store.waiting() == 1
 
     def test_the_next_turn_has_another_owner(self, store: Store) -> None:
         park(store)

@@ -109,14 +109,6 @@ class WaitContract:
         assert emit(store, event()) == NOBODY
         assert store.waiting() == 0
 
-    def test_many_records_are_settled_at_once(self, store: Store) -> None:
-        for id in ("one", "two", "three"):
-            park(store, id, wait=wait_for())
-        store.settle_all([(RunId("one"), "token"), (RunId("two"), "other"), (RunId("gone"), "x")])
-
-        assert emit(store, event()).woken == 2
-        assert store.waiting() == 2
-
     def test_the_calls_that_a_run_stages_replace_its_wait(self, store: Store) -> None:
         park(store, wait=wait_for())
         store.stage(RUN, "calls", b"calls", 10, KEEP)

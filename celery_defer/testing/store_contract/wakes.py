@@ -19,7 +19,7 @@ from celery_defer.testing.store_contract.shorthand import (
 
 
 class WakeContract:
-    """Tests of what ``emit`` does with waiting runs."""
+    """Tests of what ``emit`` does with waiting runs, and of woken runs that do not resume."""
 
     def test_an_event_wakes_all_that_wait_for_its_values(self, store: Store) -> None:
         learn(store, wait_for("by-user", SHAPE))
@@ -126,3 +126,40 @@ class WakeContract:
         store.settle(RUN, "token")
 
         assert store.waiting() == 0
+
+    # -- expect ---------------------------------------------------------------------
+
+    def test_a_woken_run_that_does_not_resume_is_taken_again(self, store: Store) -> None:
+        park(store, due=15)
+        store.take(15, 45, 10)
+        store.expect([(RUN, "token", 60)])
+
+        assert store.take(59.9, 99, 10) == []
+        assert store.take(60, 99, 10) == [Leased(RUN, "token", b"body", 2)]
+
+    def test_a_woken_run_that_resumes_is_not_taken_again(self, store: Store) -> None:
+        park(store, due=15, wait=wait_for())
+        store.take(15, 45, 10)
+        store.resume(RUN, 1, "owner", KEEP)
+        store.expect([(RUN, "token", 60)])  # it was faster
+
+        assert store.waiting() == 0
+        assert emit(store, event()) == NOBODY
+
+    def test_only_the_records_with_these_tokens_are_expected(self, store: Store) -> None:
+        for id in ("one", "two", "three"):
+            park(store, id, due=15)
+        store.expect([(RunId("one"), "token", 60), (RunId("two"), "other", 60)])
+        store.expect([(RunId("gone"), "token", 60)])
+        store.expect([])
+
+        assert [record.id for record in store.take(15, 99, 10)] == ["three", "two"]
+        assert store.waiting() == 3
+
+    def test_a_woken_run_receives_an_event_until_it_resumes(self, store: Store) -> None:
+        park(store, due=15, wait=wait_for())
+        store.take(15, 45, 10)
+        store.expect([(RUN, "token", 60)])
+
+        assert emit(store, event()) == Emitted(woken=1)
+        assert store.resume(RUN, 1, "owner", KEEP).recalled.memos == {"wait": b"event"}

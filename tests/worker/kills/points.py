@@ -188,13 +188,13 @@ class _Store:
         reach("event-emitted", current_task.request.id)
         return answer
 
-    def settle_all(self, settled: Any) -> None:
-        for id, _ in settled:
+    def expect(self, runs: Any) -> None:
+        for id, _, _ in runs:
             if _in_relay():
                 _reach_woken("relay-published", id, id)
             else:
                 _reach_woken("event-published", current_task.request.id, id)
-        self._store.settle_all(settled)
+        self._store.expect(runs)
 
     def settle(self, id: Any, token: str) -> None:
         reach("relay-published" if _in_relay() else "published", id)

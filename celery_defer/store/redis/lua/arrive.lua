@@ -1,6 +1,6 @@
 -- KEYS: the record, the index of due times, the index of waits
 -- ARGV: run id, step, now, end of the lease
--- Returns {run id, token, body, tries} if the run is parked at the step and not leased.
+-- Returns the lease of the record if the run is parked at the step and not leased.
 local record = read(KEYS[1])
 if record.step ~= ARGV[2] then
   return false

@@ -1,5 +1,5 @@
--- KEYS: the run's owner, the run
--- ARGV: owner, seconds to keep
+-- KEYS: the run's owner, the run, and for a run that was invoked: its record, the index of due times
+-- ARGV: owner, seconds to keep, run id
 -- Returns {owner of the run, 1 if that is the caller}; a run that has parked has no owner here. What an
 -- owner has before its first dot stands for its task: an owner of another task does not count.
 if redis.call('HEXISTS', KEYS[2], 'turn') == 1 then
@@ -12,5 +12,9 @@ if not owner or (first and mine and first ~= mine) then
   redis.call('SET', KEYS[1], owner, 'EX', ARGV[2])
 else
   redis.call('EXPIRE', KEYS[1], ARGV[2]) -- after one duplicate there may be more
+end
+if KEYS[3] and owner == ARGV[1] then -- the record was for the case that its message is lost
+  redis.call('DEL', KEYS[3])
+  redis.call('ZREM', KEYS[4], ARGV[3])
 end
 return {owner, owner == ARGV[1] and 1 or 0}

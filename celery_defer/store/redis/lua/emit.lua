@@ -5,7 +5,7 @@
 --       end of a run's key, 1 if the event is named, the rest or nothing (id, token, body, seconds to
 --       keep), how many bytes at most, then each digest, and its number in the index of waits
 -- Returns {'shapes', shape ...} if the sender's shapes differ, {'repeated'}, or
--- {'sent', woken, 1 if there are more, then {run id, token, body, tries} of each run to publish}.
+-- {'sent', woken, 1 if there are more, then the lease of each run to publish}.
 local shapes = redis.call('ZRANGE', KEYS[3], 0, -1)
 if table.concat(shapes, '\n') ~= ARGV[9] then
   table.insert(shapes, 1, 'shapes')

@@ -1,9 +1,10 @@
 -- KEYS: the run, its first owner, its record, the index of due times, the index of waits,
 --       the channel of the alarm, and for an event: its past events, the shapes of its name
--- ARGV: run id, turn, step, note, token, body, due, seconds to keep, when a relay looks by itself;
---       for an event: digest, its number in the index of waits, shape, since, from when a new shape
---       is known, 1 if the caller has looked for earlier events, their number, and each as event id,
---       memo; then commands to execute if the run parks
+-- ARGV: run id, turn, step, note, token, body, due, seconds to keep, when a relay looks by itself,
+--       what is to be known of the run if its record is lost, or nothing; for an event: digest, its
+--       number in the index of waits, shape, since, from when a new shape is known, 1 if the caller
+--       has looked for earlier events, their number, and each as event id, memo; then commands to
+--       execute if the run parks
 -- Returns {'parked'}, {'arrived', memo}, {'look', since when the shape is known}, {'superseded'}
 -- or {'cancelled'}.
 local run, id, step = KEYS[1], ARGV[1], ARGV[3]
@@ -15,29 +16,32 @@ elseif (state[1] or '0') ~= ARGV[2] then
 elseif state[3] then
   return {'arrived', state[3]}
 end
-if KEYS[7] and ARGV[12] ~= '[]' then -- which every event is kept by
-  redis.call('ZADD', KEYS[8], 'NX', ARGV[14], ARGV[12])
+if KEYS[7] and ARGV[13] ~= '[]' then -- which every event is kept by
+  redis.call('ZADD', KEYS[8], 'NX', ARGV[15], ARGV[13])
   keep(KEYS[8], ARGV[8])
-  local known_since = redis.call('ZSCORE', KEYS[8], ARGV[12])
-  if ARGV[15] == '0' and tonumber(known_since) > tonumber(ARGV[13]) then
+  local known_since = redis.call('ZSCORE', KEYS[8], ARGV[13])
+  if ARGV[16] == '0' and tonumber(known_since) > tonumber(ARGV[14]) then
     return {'look', known_since}
   end
 end
-local last = KEYS[7] and 16 + 2 * ARGV[16] or 9
-local memo = KEYS[7] and receive(run, step, KEYS[7], ARGV[13], ARGV, 17, last)
+local last = KEYS[7] and 17 + 2 * ARGV[17] or 10
+local memo = KEYS[7] and receive(run, step, KEYS[7], ARGV[14], ARGV, 18, last)
 if memo then
   keep(run, ARGV[8])
   return {'arrived', memo}
 end
 redis.call('HSET', run, 'turn', ARGV[2] + 1, 'w:' .. step, ARGV[4])
 redis.call('HDEL', run, 'owner')
+if ARGV[10] ~= '' then
+  redis.call('HSET', run, 'end', ARGV[10])
+end
 redis.call('DEL', KEYS[2])
-keep(run, ARGV[8])
-local record = {token = ARGV[5], step = step, digest = KEYS[7] and ARGV[10]}
+keep(run, ARGV[8] + 172800) -- longer than the record, in case a relay finds that expired
+local record = {token = ARGV[5], step = step, digest = KEYS[7] and ARGV[11]}
 write(KEYS[3], record, ARGV[6], 'EX', ARGV[8])
 redis.call('ZADD', KEYS[4], ARGV[7], id)
 if KEYS[7] then
-  redis.call('ZADD', KEYS[5], ARGV[11], id)
+  redis.call('ZADD', KEYS[5], ARGV[12], id)
 else -- an earlier wait is over, even if it was not settled
   redis.call('ZREM', KEYS[5], id)
 end

@@ -1,10 +1,10 @@
 -- Comes before other scripts, for which it defines how to read a record: one string without field
 -- names, because a hash takes half as much memory again. What a lease changes is in front and has a
 -- fixed size, so that no script copies a body to change it:
---   a mark, the version of this form, tries, lease, over, the lengths of token, step and digest;
---   then token, step, digest and body.
+--   a mark, another one if the run was cancelled, the version of this form, tries, lease, over, the
+--   lengths of token, step and digest; then token, step, digest and body.
 -- Returns {} if there is no record. A token of '' says that this is not a record, or of a later form.
-local FORM, HEAD, MARK, VERSION = '>BBI4ddI2I4I2', 30, 223, 1
+local FORM, HEAD, MARK, CANCELLED, VERSION = '>BBI4ddI2I4I2', 30, 223, 222, 1
 local function ask(...) -- returns nothing if the key holds another type
   local reply = redis.pcall(...)
   local problem = type(reply) == 'table' and reply.err
@@ -17,15 +17,18 @@ local function read(key)
   local start = ask('GETRANGE', key, 0, 511)
   if start == '' then
     return {}
-  elseif not start or #start < HEAD or start:byte(1) ~= MARK then
+  end
+  local mark, version = (start or ''):byte(1, 2)
+  if not start or #start < HEAD or (mark ~= MARK and mark ~= CANCELLED) then
     return {token = '', at = 0}
-  elseif start:byte(2) > VERSION then
+  elseif version > VERSION then
     return {token = '', is_later = true}
   end
   local _, _, tries, lease, over, token, step, digest = struct.unpack(FORM, start)
   local at = HEAD + token + step + digest
   start = at > 512 and redis.call('GETRANGE', key, 0, at - 1) or start
   local record = {tries = tries, lease = lease, over = over >= 0 and over or nil, at = at}
+  record.is_cancelled = mark == CANCELLED
   record.token = start:sub(HEAD + 1, HEAD + token)
   record.step = step > 0 and start:sub(HEAD + token + 1, at - digest) or nil
   record.digest = digest > 0 and start:sub(at - digest + 1, at) or nil

@@ -1,7 +1,7 @@
 -- KEYS: the index of due times, the index of waits
 -- ARGV: now, end of the lease, how many at most, how many bytes at most, start and end of a record's key
--- Returns a list of {run id, token, body, tries}, longest due first. What is not a record has no
--- token; a record that has vanished has no tries either; one of a later form is left alone.
+-- Returns a list of leases, longest due first. What is not a record has no token; a record that has
+-- vanished has no tries either, and stays in line; one of a later form is left alone.
 local records, left = {}, tonumber(ARGV[4])
 for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])) do
   local key = ARGV[5] .. id .. ARGV[6]
@@ -10,17 +10,16 @@ for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT
     break
   end
   local record = read(key)
-  if not record.token then
-    redis.call('ZREM', KEYS[1], id)
-    redis.call('ZREM', KEYS[2], id)
-    table.insert(records, {id, '', '', 0})
-  elseif record.token ~= '' then
+  if (record.token or '') ~= '' then
     table.insert(records, lease(key, record, KEYS[1], id, ARGV[2]))
   else
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZADD', KEYS[1], ARGV[2], id)
-    if not record.is_later then
-      table.insert(records, {id, '', body_of(key, record), 1})
+    if not record.token then
+      redis.call('ZREM', KEYS[2], id)
+      table.insert(records, {id, '', '', 0, 0})
+    elseif not record.is_later then
+      table.insert(records, {id, '', body_of(key, record), 1, 0})
     end
   end
 end

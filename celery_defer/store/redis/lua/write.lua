@@ -3,7 +3,8 @@ local function head(record)
   local step, digest = record.step or '', record.digest or ''
   local sizes = {#record.token, #step, #digest}
   local counts = {record.tries or 0, record.lease or 0, record.over or -1}
-  return struct.pack(FORM, MARK, VERSION, counts[1], counts[2], counts[3], unpack(sizes)),
+  local mark = record.is_cancelled and CANCELLED or MARK
+  return struct.pack(FORM, mark, VERSION, counts[1], counts[2], counts[3], unpack(sizes)),
     record.token .. step .. digest
 end
 local function write(key, record, body, ...)

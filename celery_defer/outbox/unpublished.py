@@ -1,0 +1,57 @@
+"""Calls that will have no run: what is stored under their ids, so that nobody waits for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from celery.app.task import Context
+
+from celery_defer import guard
+from celery_defer.errors import DeferError
+from celery_defer.ids import RunId, run_id
+from celery_defer.model import Call, CallState
+from celery_defer.outbox.records import DeferredCalls
+
+logger = guard.logger(__name__)
+
+# Each takes a round trip to the result backend.
+_MOST = 100
+_UNTOLD = "run %s (%s): that calls of it have no run could not be recorded"
+
+
+def report_refused(app: Any, record: DeferredCalls, calls: Sequence[Call], reason: str) -> None:
+    """Store FAILURE for the runs of calls that no broker takes."""
+    with guard.logged(logger, _UNTOLD, record.parent, record.task):
+        for call in calls[:_MOST]:
+            request = _request(record, call)
+            error = DeferError(f"run {request.id} was never published: {reason}")
+            backend = app.tasks.get(call.task, app).backend
+            backend.mark_as_failure(request.id, error, request=request)
+
+
+def report_dropped(app: Any, record: DeferredCalls, dropped: Mapping[RunId, str]) -> None:
+    """Log calls that the ``apply_async`` of their task did not publish; store SKIPPED for them."""
+    calls = [call for call in record.calls if run_id(record.parent, call.id) in dropped]
+    for call in calls:
+        reason = dropped[run_id(record.parent, call.id)]
+        logger.warning(
+            "defer %r of run %s (%s) is skipped: %s",
+            call.step or call.id,
+            record.parent,
+            record.task,
+            reason,
+            extra={"defer_id": call.id, "run_id": record.parent, "reason": reason},
+        )
+    with guard.logged(logger, _UNTOLD, record.parent, record.task):
+        for call in islice(calls, _MOST):
+            request = _request(record, call)
+            reason = dropped[run_id(record.parent, call.id)]
+            result = {"defer_id": call.step or call.id, "reason": reason}
+            app.backend.store_result(request.id, result, CallState.SKIPPED.value, request=request)
+
+
+def _request(record: DeferredCalls, call: Call) -> Context:
+    id = run_id(record.parent, call.id)
+    return Context(id=id, task=call.task, root_id=record.root, parent_id=record.parent)
