@@ -165,14 +165,25 @@ class StepsWorld:
         """Let everything happen that still can."""
         self.store.interrupt = lambda _, __: None
         for _ in range(2_000):
-            self._collect()
-            if self.queue:
-                self.deliver()
-            elif self.store.kept.next_due() is not None:
-                self.tick()
-            else:
+            if not self.go_on():
                 return
         raise AssertionError("the run does not come to an end")
+
+    def go_on(self) -> bool:
+        """Let the next thing happen; return False if there is none."""
+        self._collect()
+        if self.queue:
+            self.deliver()
+        elif self.store.kept.next_due() is not None:
+            self.tick()
+        else:
+            return False
+        return True
+
+    def forget(self) -> None:
+        """The store loses the steps of the run, and keeps its record."""
+        self.store.kept._runs.pop(self.run.id, None)
+        self.memos = {}
 
 
 def _again(message: Any) -> Any:

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, example, given, note, settings
 from hypothesis import strategies as st
 
-from celery_defer import StepError, defer, step
+from celery_defer import StepError, StoreError, defer, step
 
 from .steps_world import StepsWorld
 
@@ -244,6 +244,25 @@ def test_a_run_that_nothing_disturbs_does_each_step_once(program: list[Op]) -> N
 def _is_once(found: Counter[str], expected: Counter[str], lost: int) -> bool:
     more = found - expected
     return found.keys() == expected.keys() and more.total() <= lost
+
+
+@settings(
+    max_examples=EXAMPLES // 2,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=PHASES,
+)
+@given(programs, st.integers(0, 12))
+@example([Op("run"), Op("stumbles")], 1)  # lost between two attempts of turn 0
+def test_a_run_whose_steps_are_lost_does_none_again(program: list[Op], after: int) -> None:
+    with played(program) as (world, player):
+        for _ in range(after):
+            world.go_on()
+        world.forget()
+        world.finish()
+
+        assert set(player.answered.values()) <= {1}
+        assert world.run.state == "SUCCESS" or type(world.run.result) is StoreError
 
 
 ACTS = ["deliver", "redeliver", "tick", "pass", "tell"]
