@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from typing import Any
+from typing import Annotated, Any
 
 from typing_extensions import is_typeddict
 
@@ -14,10 +14,14 @@ from celery_defer import guard
 def fits(annotation: Any, schema: type) -> bool:
     """Whether a parameter with this annotation may take an object of *schema*.
 
-    True where that cannot be known: of a type variable, say, or of a generic type.
+    True where that cannot be known: of a type variable, say.
     """
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return any(fits(member, schema) for member in typing.get_args(annotation))
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(member, schema) for member in parts)
+    if origin is Annotated:
+        return fits(parts[0], schema)
+    annotation = origin or annotation
     if annotation is Any or not isinstance(annotation, type):  # Any is a class since Python 3.11
         return annotation is not None
     if is_typeddict(annotation):

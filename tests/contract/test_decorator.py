@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sized
+from typing import Annotated, Any, Literal, TypeVar
 
 import pytest
 from celery import Celery, Task, shared_task
@@ -95,14 +95,24 @@ def takes(annotation: Any) -> Any:
     return take
 
 
-@pytest.mark.parametrize("annotation", [int, str, "int", dict, Row, int | None, Numbers, None])
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        *(int, str, "int", dict, Row, int | None, Numbers, None),
+        *(list[Order], dict[str, Any], type[Order], Annotated[int, "a number"]),
+    ],
+)
 def test_a_schema_that_the_parameter_does_not_take_is_refused(app: Celery, annotation: Any) -> None:
     with pytest.raises(ContractError, match=r"has the schema Order, but its parameter is order"):
         deferred(schema=Order)(app.task(takes(annotation)))
 
 
 @pytest.mark.parametrize(
-    "annotation", [Order, Base, object, Any, S, Order | None, "OnlyWhenChecking", "Order"]
+    "annotation",
+    [
+        *(Order, Base, object, Any, S, Order | None, "OnlyWhenChecking", "Order", Literal[7]),
+        *(Annotated[Order, "a model"], Sized | Base),
+    ],
 )
 def test_a_schema_that_the_parameter_may_take_is_not_refused(app: Celery, annotation: Any) -> None:
     assert deferred(schema=Order)(app.task(takes(annotation)))
