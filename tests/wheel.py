@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = "_celery_defer_pytest.py"
-TESTED_WITH = ["pytest", "hypothesis"]
+TESTED_WITH = ["django", "hypothesis", "pytest"]
 #: Those that start no worker.
 ROOMS = ("contract", "events", "ground", "run", "testing")
 

@@ -10,6 +10,7 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Outcome
 from celery_defer.outbox import records, stage
 from celery_defer.outbox.commit import Commit, State
+from celery_defer.outbox.inline import run_inline
 from celery_defer.outbox.links import link
 from celery_defer.outbox.messages import messages_of, unknown_calls
 from celery_defer.outbox.records import DeferredCalls
@@ -32,7 +33,7 @@ def publish(parent: Scope, outcome: Outcome) -> tuple[Call, ...]:
         pending.stage()
     if pending is not None and pending.record.calls:
         if parent.is_eager:
-            _run_inline(parent, pending.record, outcome)
+            run_inline(parent, pending.record, outcome)
         elif pending.state in (State.WAITING, State.WITH_RESULT):
             lost = _deliver_and_settle(parent, pending, outcome)
     if pending is None or pending.state is not State.SUPERSEDED:
@@ -46,7 +47,7 @@ def publish_now(parent: Scope, call: Call) -> CallState:
     lease = stage.lease_of(run_id(parent.run.id, call.id), record)
     if parent.is_eager:
         link(parent, [call])
-        _run_inline(parent, record, Outcome.SUCCESS)
+        run_inline(parent, record, Outcome.SUCCESS)
         return CallState.PUBLISHED
     delivery = Delivery(unsent=frozenset({lease.id}))
     with guard.logged(
@@ -187,25 +188,6 @@ def _put_apart(store: Store, lease: Leased, record: DeferredCalls, keep: float) 
     id = run_id(record.parent, record.calls[0].id)
     store.stage(id, lease.token, records.pack(record), 0, keep)
     store.quarantine(id, lease.token, refusal(record.calls), keep)
-
-
-def _run_inline(parent: Scope, record: DeferredCalls, outcome: Outcome) -> None:
-    """Run the calls that wait for *outcome* here, one after the other."""
-    for message in messages_of(parent.app, record, outcome, token=""):
-        options = {name: value for name, value in message.options.items() if name != "reply_to"}
-        # A hook of the task may raise; in eager mode Celery does not catch that.
-        with guard.logged(logger, "deferred run %s (%s) failed", message.id, message.task):
-            # Not `throw`: a deferred run that fails does not affect its parent.
-            message.target.apply(
-                message.args,
-                message.kwargs,
-                task_id=message.id,
-                throw=False,
-                headers=dict(message.headers),
-                root_id=message.root_id,
-                parent_id=message.parent_id,
-                **options,
-            )
 
 
 def _log_lost(parent: Scope, record: DeferredCalls) -> None:

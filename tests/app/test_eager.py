@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, Task
 from pydantic import BaseModel
 
 from celery_defer import current_run, defer, deferred
+from tests.support.inside import Worker
 
 
 class Order(BaseModel):
@@ -180,3 +181,51 @@ def test_a_task_called_as_a_function_joins_the_run_that_calls_it(app: Celery, st
 
     assert result.get() == [result.id, result.id, "None"]
     assert ran == ["called", "deferred"]
+
+
+class Prefixing(Task):  # type: ignore[misc]
+    """Changes what it is sent with, as a class may that waits for a commit or drops duplicates."""
+
+    abstract = True
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        return super().apply_async(args, {**kwargs, "text": f"sent: {kwargs['text']}"}, **options)
+
+
+def test_an_apply_async_of_a_task_class_is_called_as_by_a_worker(app: Celery) -> None:
+    app.conf.task_always_eager = app.conf.task_eager_propagates = True
+    ran: list[tuple[str, str]] = []
+
+    @deferred
+    @app.task(base=Prefixing)
+    def note(text: str) -> None:
+        run = current_run()
+        assert run.parent
+        ran.append((run.id, text))
+        if text.endswith("bad"):
+            raise ValueError
+
+    @app.task
+    def parent() -> list[str]:
+        return [str(defer(text, note, text=text).id) for text in ("bad", "good")]
+
+    bad, good = parent.delay().get()
+
+    assert ran == [(bad, "sent: bad"), (good, "sent: good")]
+
+
+def test_a_parent_that_is_applied_by_hand_sends_no_message(app: Celery, worker: Worker) -> None:
+    ran: list[str] = []
+
+    @deferred
+    @app.task(base=Prefixing)
+    def note(text: str) -> None:
+        ran.append(text)
+
+    @app.task
+    def parent() -> None:
+        defer("note", note, text="x")
+
+    parent.apply()
+
+    assert (ran, worker.published()) == (["x"], [])
