@@ -5,8 +5,9 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from kombu import serialization
 from kombu.compression import encoders, get_encoder
-from kombu.serialization import registry  # type: ignore[attr-defined]
+from kombu.exceptions import SerializerNotInstalled
 from kombu.utils import json
 from pydantic_core import from_json
 
@@ -67,9 +68,11 @@ def read(payload: bytes) -> Any:
 
 
 def check_serializer(name: str) -> str:
-    """Return *name* if Celery has such a serializer, else raise ValueError."""
-    if name not in registry.name_to_type:
-        raise ValueError(f"there is no {name!r}; there are: {', '.join(registry.name_to_type)}")
+    """Return *name* if Celery has such a serializer, and what that needs, else raise ValueError."""
+    try:
+        serialization.dumps(None, name)
+    except SerializerNotInstalled as error:
+        raise ValueError(str(error)) from None
     return name
 
 

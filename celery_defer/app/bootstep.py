@@ -9,6 +9,7 @@ import click
 from celery import bootsteps
 
 from celery_defer import guard
+from celery_defer.app import tracer
 from celery_defer.app.revoked import Revoked
 from celery_defer.broker import MainConnections
 from celery_defer.current import extension_of
@@ -36,6 +37,10 @@ class RelayStep(bootsteps.StartStopStep):
         self._connections = MainConnections.of(worker.app)
         store = _store_of(extension)
         self._relay = _Thread(extension, store, worker) if store else None
+
+    def create(self, parent: Any) -> None:  # noqa: ARG002
+        """Hook into Celery again, now that there is a pool: some replace what is hooked."""
+        tracer.install(extension_of)
 
     def start(self, parent: Any) -> None:  # noqa: ARG002
         if self._relay is None:

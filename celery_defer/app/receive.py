@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import iscoroutine
 from typing import Any
 
 from celery.exceptions import Retry
@@ -50,7 +51,7 @@ def perform(
     kwargs: Mapping[str, Any],
     undecided: tuple[type[BaseException], ...],
 ) -> Any:
-    """Run *body* as the body of *run*, and commit its calls.
+    """Run *body* as the body of *run*, and commit its calls, unless it returns a coroutine.
 
     After the exceptions *undecided* Celery runs the task again, or stores no result.
     """
@@ -71,6 +72,8 @@ def perform(
         _check_parked(run)
         run.drop()
         raise
+    if iscoroutine(result):
+        return result  # the body is still to run: the caller awaits it
     _check_parked(run)
     _returned(run)
     return result

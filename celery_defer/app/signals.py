@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.signals import task_failure, task_received, task_success
+from celery.signals import task_failure, task_received, task_success, worker_ready
 
 from celery_defer import guard
+from celery_defer.current import extension_of
 from celery_defer.model import Outcome
 from celery_defer.outbox import publish
 from celery_defer.run import WAKE, Phase, Scope
@@ -26,6 +27,7 @@ def connect() -> None:
     task_success.connect(_on_success, weak=False)
     task_failure.connect(_on_failure, weak=False)
     task_received.connect(_on_received, weak=False)
+    worker_ready.connect(_on_ready, weak=False)
 
 
 def _on_success(sender: Any, result: Any, **_: Any) -> None:
@@ -74,6 +76,24 @@ def _on_received(sender: Any, request: Any, **_: Any) -> None:
     events = sender.event_dispatcher
     if events is not None and WAKE in request.message.headers:
         events.send("task-retried", uuid=request.id)
+
+
+def _on_ready(sender: Any, **_: Any) -> None:
+    """Warn if tasks are run past the package.
+
+    celery.worker.consumer.Consumer.update_strategies has just built the tracer of each task.
+    """
+    app = sender.app
+    if extension_of(app) is None:
+        return
+    tracers = [task.__trace__ for task in app.tasks.values()]
+    if any(tracer and not hasattr(tracer, "_defer_wrapped") for tracer in tracers):
+        pool = type(sender.pool)
+        logger.warning(
+            "the pool %s runs tasks by a tracer of its own: defer and steps raise NoRunError "
+            "in them; use another pool",
+            f"{pool.__module__}.{pool.__qualname__}",
+        )
 
 
 def _report_to_invoker(scope: Scope) -> None:

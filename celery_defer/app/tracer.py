@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from functools import partial, wraps
+from inspect import iscoroutine
 from typing import Any
 
 from celery.app import trace
@@ -30,6 +32,9 @@ logger = guard.logger(__name__)
 # Re-entrant: finding a declaration may finalize the app, whose handlers may run a task.
 _wrapping = threading.RLock()
 
+# The task for which a tracer is being built.
+_in_progress: ContextVar[Any] = ContextVar("celery_defer_building", default=None)
+
 #: Returns the Defer of an app, or None for an app without one.
 ExtensionOf = Callable[[Any], Any]
 
@@ -42,16 +47,19 @@ _UNDECIDED = (Retry, Ignore, Reject, StoreAwayError)
 
 
 def install(extension_of: ExtensionOf) -> None:
-    """Hook the package into Celery, once in a process; apps without Defer(app) are unaffected."""
-    if hasattr(trace.build_tracer, "_defer_wrapped"):
-        return
+    """Hook the package into Celery; apps without Defer(app) are unaffected.
+
+    A second call has no effect, unless other code has replaced ``build_tracer`` in the meantime, as
+    a pool for coroutines does.
+    """
     celery_trace: Any = trace
-    build_tracer = _wrap_build_tracer(celery_trace.build_tracer, extension_of)
-    celery_trace.build_tracer = build_tracer
+    if not hasattr(celery_trace.build_tracer, "_defer_wrapped"):
+        build = _wrap_build_tracer(celery_trace.build_tracer, extension_of)
+        celery_trace.build_tracer = build
     # celery.worker.consumer.consumer imports the function by name, perhaps before now.
     consumer: Any = sys.modules.get("celery.worker.consumer.consumer")
     if consumer is not None:
-        consumer.build_tracer = build_tracer
+        consumer.build_tracer = celery_trace.build_tracer
     celery_trace.ExceptionInfo = exception_info
     # `@deferred` returns the task itself, so the task needs the method. On the class, lazy
     # proxies and clones for other apps have it too.
@@ -64,20 +72,26 @@ def _wrap_build_tracer(build: Any, extension_of: ExtensionOf) -> Callable[..., A
     """Wrap celery.app.trace.build_tracer, which makes the function that runs a task.
 
     All pools, eager mode and late tasks call it, once for a task or once for a run; so a task is
-    marked when it is wrapped.
+    marked when it is wrapped. *build* may be another tool's, which calls one that is wrapped
+    already: the outermost opens the scope.
     """
 
     @wraps(build)
     def build_tracer(name: str, task: Any, *args: Any, **kwargs: Any) -> Any:
         extension = extension_of(task.app)
-        if extension is None:
+        if extension is None or _in_progress.get() is task:
             return build(name, task, *args, **kwargs)
         with _wrapping:
             if "_defer_has_contract" not in vars(task):
                 has_contract = _wrap_function(task)
                 _wrap_body(task)
                 task._defer_has_contract = has_contract
-        return _wrap_trace_task(build(name, task, *args, **kwargs), task, extension)
+        token = _in_progress.set(task)
+        try:
+            trace_task = build(name, task, *args, **kwargs)
+        finally:
+            _in_progress.reset(token)
+        return _wrap_trace_task(trace_task, task, extension)
 
     build_tracer._defer_wrapped = True  # type: ignore[attr-defined]
     return build_tracer
@@ -90,6 +104,7 @@ def _wrap_trace_task(
     settings, store = extension.settings, extension.store
     has_contract = task._defer_has_contract
 
+    @wraps(trace_task)
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         facts = request if request and "id" in request else {**(request or {}), "id": uuid}
         if not has_contract and HEADER in facts:  # not ours: nobody can defer this task
@@ -105,6 +120,7 @@ def _wrap_trace_task(
         finally:
             leave(token)
 
+    tracer._defer_wrapped = True  # type: ignore[attr-defined]
     return tracer
 
 
@@ -135,20 +151,40 @@ def _wrap_call(body: Callable[..., Any], task: Any = None) -> Callable[..., Any]
             or scope.task is not (args[0] if task is None else task)
         ):
             return body(*args, **kwargs)
-        try:
-            return receive.perform(scope, body, args, kwargs, _UNDECIDED)
-        except StoreAwayError as error:
-            return _retry(scope, error)
-        except Suspended as end:
-            if isinstance(end, Cancelled):
-                report_revoked(scope.app, scope.task.backend, scope.task.request)
-            logger.info("%s", end)
-            scope.ending.has_left = True
-            # Acknowledged, and nothing stored: the run's state is reported already.
-            raise Ignored(str(end)) from None
+        result = _performed(scope, body, args, kwargs)
+        return _awaited(scope, result) if iscoroutine(result) else result
 
     perform._defer_wrapped = True  # type: ignore[attr-defined]
     return perform
+
+
+async def _awaited(scope: Scope, body: Awaitable[Any]) -> Any:
+    """Run the body of a task that is a coroutine function, in a pool that awaits it."""
+    try:
+        result = await body
+    except BaseException as error:
+        return _performed(scope, partial(_raise, error))
+    return _performed(scope, lambda: result)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _performed(
+    scope: Scope, body: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None
+) -> Any:
+    try:
+        return receive.perform(scope, body, args, kwargs or {}, _UNDECIDED)
+    except StoreAwayError as error:
+        return _retry(scope, error)
+    except Suspended as end:
+        if isinstance(end, Cancelled):
+            report_revoked(scope.app, scope.task.backend, scope.task.request)
+        logger.info("%s", end)
+        scope.ending.has_left = True
+        # Acknowledged, and nothing stored: the run's state is reported already.
+        raise Ignored(str(end)) from None
 
 
 def _retry(scope: Scope, error: Exception) -> Any:

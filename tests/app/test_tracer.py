@@ -13,15 +13,18 @@ from celery.app import trace
 from celery.app.autoretry import add_autoretry_behaviour
 from celery.app.base import Celery as CeleryClass
 from celery.app.task import Context
+from celery.concurrency.solo import TaskPool
 from celery.local import PromiseProxy, Proxy
-from celery.signals import task_failure, task_received, task_success
+from celery.signals import task_failure, task_received, task_success, worker_ready
 from celery.worker.consumer import consumer
 
 import celery_defer
 from celery_defer import Defer, defer, deferred, errors
+from celery_defer.app.bootstep import RelayStep
 from celery_defer.model import HEADER
 from celery_defer.run import WAKE
-from tests.support.inside import Worker, ids_of
+from celery_defer.store import MemoryStore
+from tests.support.inside import Worker, ids_of, parent_of, ship_of
 
 
 @pytest.mark.usefixtures("app")
@@ -30,6 +33,52 @@ def test_every_way_to_a_tracer_goes_through_ours() -> None:
     assert trace.build_tracer._defer_wrapped
     # Task.apply and the prefork pool's process_initializer import it when they run.
     assert "from celery.app.trace import build_tracer" in inspect.getsource(Task.apply)
+
+
+def test_a_tool_that_has_wrapped_the_hook_does_not_get_a_second_one(
+    app: Celery, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each scope claims its run, and the second of one message would be taken for a duplicate."""
+    ours = trace.build_tracer
+
+    def build_tracer(*args: Any, **kwargs: Any) -> Any:
+        return ours(*args, **kwargs)
+
+    monkeypatch.setattr(consumer, "build_tracer", ours)
+    monkeypatch.setattr(trace, "build_tracer", build_tracer)
+    app._celery_defer.store = MemoryStore()
+    ship = ship_of(app)
+
+    RelayStep(SimpleNamespace(app=app)).create(None)
+    result = worker.run(parent_of(app, lambda: str(defer("ship", ship, 7).id)))
+    worker.drain()
+
+    assert hasattr(trace.build_tracer, "_defer_wrapped")
+    assert app.AsyncResult(result.get()).get() == 7
+
+
+class Ready:
+    """What Celery's consumer tells when it is ready."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.pool = TaskPool(app=app)
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_worker_whose_pool_runs_tasks_past_the_hook_says_so(
+    app: Celery, caplog: pytest.LogCaptureFixture, is_ours: bool
+) -> None:
+    @app.task
+    def parent() -> None: ...
+
+    build = trace.build_tracer if is_ours else inspect.unwrap(trace.build_tracer)
+    parent.__trace__ = build(parent.name, parent, app=app)
+    worker_ready.send(sender=Ready(app))
+
+    said = [row.getMessage() for row in caplog.records if "a tracer of its own" in row.getMessage()]
+    assert len(said) == (not is_ours)
+    assert all("celery.concurrency.solo.TaskPool" in line for line in said)
 
 
 @pytest.mark.usefixtures("app")
