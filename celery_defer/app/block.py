@@ -11,8 +11,8 @@ from typing import Any
 
 from celery_defer import guard, ids
 from celery_defer.current import extension_of, in_use
-from celery_defer.model import Outcome, Run
-from celery_defer.outbox import close_block, end_block
+from celery_defer.model import Call, Outcome, Run
+from celery_defer.outbox import add_calls, close_block, end_block
 from celery_defer.run import Block, Phase, Savepoint, Scope, enter, find, leave
 
 logger = guard.logger(__name__)
@@ -36,7 +36,7 @@ def deferring(
     Django's ``transaction.on_commit``, they are published if and when the transaction commits.
 
     In the body of a task, and in another block, it joins that run: the calls are the run's, and
-    *id* and *on_commit* have no effect.
+    with *on_commit* only if the transaction commits too. *id* has no effect then.
 
     *id* is the parent's id, random by default. If two blocks have the same id, calls of theirs with
     the same defer id run once. Name the *app* where a process has several.
@@ -57,7 +57,7 @@ class Deferring:
         self._app = app
         self._id = id
         self._on_commit = on_commit
-        self._part: _Parent | Savepoint | None = None
+        self._part: _Parent | _Part | None = None
 
     def __enter__(self) -> Run:
         if self._part is not None:
@@ -66,7 +66,7 @@ class Deferring:
         if run is None:
             self._part = _Parent(Block(self._app or in_use(), self._id), self._on_commit)
         else:
-            self._part = Savepoint(run)
+            self._part = _Part(Savepoint(run), self._on_commit)
         return self._part.run
 
     def __exit__(
@@ -93,6 +93,30 @@ class Deferring:
     def _end(self, error: BaseException | None) -> Callable[[], None] | None:
         assert self._part is not None  # noqa: S101
         return self._part.end(error)
+
+
+class _Part:
+    """A block that has joined a run."""
+
+    def __init__(self, savepoint: Savepoint, on_commit: OnCommit | None) -> None:
+        self._savepoint = savepoint
+        self._on_commit = on_commit
+
+    @property
+    def run(self) -> Run:
+        return self._savepoint.run
+
+    def end(self, error: BaseException | None) -> None:
+        """Leave the calls to the run: now, or when the transaction commits."""
+        calls = self._savepoint.end(error, withholds=self._on_commit is not None)
+        if calls and self._on_commit is not None:
+            self._on_commit(partial(self._add, calls))
+
+    def _add(self, calls: list[Call]) -> None:
+        if self._savepoint.is_void:
+            return
+        with guard.logged(logger, _UNPUBLISHED, self.run.id, self.run.task):
+            add_calls(self._savepoint.scope, calls)
 
 
 class _Parent:

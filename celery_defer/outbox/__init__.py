@@ -1,6 +1,6 @@
 """The calls and runs to be published: committed, staged, published, settled, recovered."""
 
-from celery_defer.outbox.block import close_block, end_block
+from celery_defer.outbox.block import add_calls, close_block, end_block
 from celery_defer.outbox.calls import DeferHandle, call_of, defer, known
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
@@ -23,6 +23,7 @@ __all__ = [
     "ParkedRun",
     "Relay",
     "abort_call",
+    "add_calls",
     "call_of",
     "cancel_run",
     "close_block",

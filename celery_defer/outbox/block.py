@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from celery.states import SUCCESS
 
 from celery_defer import guard
 from celery_defer.errors import StoreError
-from celery_defer.model import Outcome
+from celery_defer.model import Call, Outcome
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.publish import publish, refusal
-from celery_defer.run import Block, Phase, enter, leave
+from celery_defer.run import Block, Phase, Scope, enter, leave
 
 logger = guard.logger(__name__)
 
@@ -52,6 +54,20 @@ def end_block(block: Block, outcome: Outcome) -> None:
             f"the broker is away, and there is no store, or it is away too: what block "
             f"{block.run.id} deferred {refusal(lost)}"
         )
+
+
+def add_calls(scope: Scope, calls: Iterable[Call]) -> None:
+    """Add calls to a run, after a commit that they have waited for.
+
+    If the run has succeeded in the meantime, they are published, as calls of a block with its id.
+    """
+    if not scope.ending.is_open and scope.ending.phase is not Phase.RETURNED:
+        return
+    late = scope if scope.ending.is_open else Block(scope.app, scope.run.id)
+    for call in calls:
+        late.buffer.add(call)
+    if isinstance(late, Block) and late is not scope:
+        end_block(late, Outcome.SUCCESS)
 
 
 def _commit(block: Block, outcome: Outcome) -> None:

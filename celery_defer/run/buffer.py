@@ -68,6 +68,7 @@ class Buffer:
 
     def revert(self, changes: Changes) -> None:
         """Remove the calls that were made, and restore the aborted; the refused calls stay."""
+        changes.has_failed = True
         for id in changes.made:
             self.calls.pop(id, None)
         self.calls.update(changes.aborted)

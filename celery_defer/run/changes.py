@@ -24,6 +24,8 @@ class Changes:
         self.aborted: dict[str, Call] = {}
         self.skipped: list[Call] = []
         self.is_over = False
+        #: Whether it has raised, so that its calls were taken back.
+        self.has_failed = False
         self._outer = _changes.get()
         self._token = _changes.set(self)
 
@@ -39,6 +41,11 @@ class Changes:
             outer.made |= self.made
             outer.aborted |= {id: call for id, call in self.aborted.items() if id not in outer.made}
             outer.skipped += self.skipped
+
+    @property
+    def is_void(self) -> bool:
+        """Whether this, or what is around it, has failed."""
+        return self.has_failed or (self._outer is not None and self._outer.is_void)
 
     def note_abort(self, call: Call) -> None:
         if call.id not in self.made:

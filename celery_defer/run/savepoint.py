@@ -18,22 +18,33 @@ class Savepoint:
     def run(self) -> Run:
         return self.scope.run
 
-    def end(self, error: BaseException | None) -> None:
-        """Leave the calls to the block around this one, or to the run; or take them back."""
-        self._changes.leave()
-        if error is not None:
-            self._roll_back()
-        self._changes.hand_on()
+    @property
+    def is_void(self) -> bool:
+        """Whether the block, or one around it, has raised."""
+        return self._changes.is_void
 
-    def _roll_back(self) -> None:
-        """Take the calls back, but for those that are the run's whatever the block does.
+    def end(self, error: BaseException | None, *, withholds: bool = False) -> list[Call]:
+        """Leave the calls to the block around this one, or to the run; or take them back.
+
+        With *withholds* they are returned, to be added again later.
+        """
+        self._changes.has_failed = error is not None
+        self._changes.leave()
+        taken = self._take() if withholds or error is not None else []
+        self._changes.hand_on()
+        return taken if error is None else []
+
+    def _take(self) -> list[Call]:
+        """Take the calls out of the run, but for those that are its own whatever the block does.
 
         They were made in a step that has finished, or wait for a failure of the run too.
         """
         made, calls = self._changes.made, self.scope.buffer.calls
-        for id in list(made):
-            if (call := calls.get(id)) is not None and _waits_for_success(call):
-                del calls[id], made[id]
+        current = [call for id in made if (call := calls.get(id)) is not None]
+        taken = [call for call in current if _waits_for_success(call)]
+        for call in taken:
+            del calls[call.id], made[call.id]
+        return taken
 
 
 def _waits_for_success(call: Call) -> bool:
