@@ -21,6 +21,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery_defer import guard
 from celery_defer.app import receive, signals
 from celery_defer.app.ignored import Ignored, exception_info, ignored
+from celery_defer.app.retry import retry
 from celery_defer.contract import Deferrable, deferrable, find
 from celery_defer.errors import Cancelled, ContractError, StoreAwayError, Suspended
 from celery_defer.model import HEADER
@@ -38,9 +39,6 @@ _in_progress: ContextVar[Any] = ContextVar("celery_defer_building", default=None
 #: Returns the Defer of an app, or None for an app without one.
 ExtensionOf = Callable[[Any], Any]
 
-# The backoff, in seconds, of a run whose store is away: 2, 4, 8 … up to a minute.
-_MOST_DOUBLINGS = 6
-_LONGEST_BACKOFF = 60.0
 
 # With these, Celery runs the task again, or stores no result.
 _UNDECIDED = (Retry, Ignore, Reject, StoreAwayError)
@@ -177,7 +175,7 @@ def _performed(
     try:
         return receive.perform(scope, body, args, kwargs or {}, _UNDECIDED)
     except StoreAwayError as error:
-        return _retry(scope, error)
+        return retry(scope, error)
     except Suspended as end:
         if isinstance(end, Cancelled):
             report_revoked(scope.app, scope.task.backend, scope.task.request)
@@ -185,19 +183,6 @@ def _performed(
         scope.ending.has_left = True
         # Acknowledged, and nothing stored: the run's state is reported already.
         raise Ignored(str(end)) from None
-
-
-def _retry(scope: Scope, error: Exception) -> Any:
-    """Retry a run whose store is away, whatever ``max_retries`` its task has.
-
-    By celery.app.task.Task.retry; finished steps keep their memos.
-    """
-    retries = scope.task.request.retries
-    backoff = min(2.0 ** min(retries + 1, _MOST_DOUBLINGS), _LONGEST_BACKOFF)
-    try:
-        return scope.task.retry(exc=error, countdown=backoff, max_retries=retries + 1)
-    finally:  # where celery.app.autoretry would find it in later runs
-        vars(scope.task).pop("override_max_retries", None)
 
 
 def _wrap_function(task: Any) -> bool:
