@@ -93,7 +93,8 @@ class _Logged:
             text = f"{type(error).__name__}: {error}"
             self.logger.error(f"{self.message}: %s", *self.args, text, stacklevel=2)
         else:
-            self.logger.exception(self.message, *self.args, stacklevel=2)
+            # Not `exception`: Python 3.10 counts that as a level.
+            self.logger.error(self.message, *self.args, exc_info=True, stacklevel=2)
         return True
 
 
