@@ -19,7 +19,7 @@ from tests.support.redis import Server, running
 REASON = "apply_async of once has published nothing"
 
 
-class Singleton(Task[Any, Any]):
+class Singleton(Task):
     """A run has the lock until it ends, and others are answered with that run."""
 
     locks: dict[str, str] = {}  # noqa: RUF012
@@ -34,7 +34,7 @@ class Singleton(Task[Any, Any]):
     asked: list[str] = []  # noqa: RUF012
 
 
-class Once(Task[Any, Any]):
+class Once(Task):
     """A run has the lock until it ends, and others are rejected."""
 
     locks: set[str] = set()  # noqa: RUF012

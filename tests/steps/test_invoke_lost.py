@@ -16,28 +16,28 @@ HOUR = 3_600.0
 DAY = 24 * HOUR
 
 
-class Busy(Task[Any, Any]):
+class Busy(Task):
     """A task of which a run exists, in the shape of celery-singleton's ``Singleton``."""
 
     def apply_async(self, *_: Any, **__: Any) -> Any:
         return self.AsyncResult("the-other")
 
 
-class Queued(Task[Any, Any]):
+class Queued(Task):
     """A task that is queued, in the shape of celery-once's ``QueueOnce`` with ``graceful``."""
 
     def apply_async(self, *_: Any, **__: Any) -> Any:
         return SimpleNamespace(id=None, state="REJECTED")
 
 
-class Locked(Task[Any, Any]):
+class Locked(Task):
     """As ``QueueOnce`` without ``graceful``."""
 
     def apply_async(self, *_: Any, **__: Any) -> Any:
         raise RuntimeError("already queued")
 
 
-class Moody(Task[Any, Any]):
+class Moody(Task):
     """A task that is published at one time, and not at another."""
 
     is_locked = False
