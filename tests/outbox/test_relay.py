@@ -294,6 +294,19 @@ def test_a_broker_that_is_away_is_not_tried_for_each_record(
     assert store.waiting() == 3
 
 
+def test_large_records_are_published_a_few_at_a_time(
+    relay: Relay, store: WatchedStore, worker: Worker
+) -> None:
+    for n in range(10):
+        large = replace(call(), payload=b'[[],{"n":1}]' + b" " * 2**20)
+        stage(store, a_record(large, parent=f"parent-{n}", verdict=Outcome.SUCCESS))
+
+    counts = list(iter(lambda: relay.tick(NOW), 0))
+
+    assert sum(counts) == len(worker.published()) == 10
+    assert max(counts) < 5
+
+
 def test_when_the_broker_is_back_the_relay_says_so_once_and_publishes(
     app: Celery, relay: Relay, store: WatchedStore, worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:

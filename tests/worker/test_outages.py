@@ -176,6 +176,43 @@ def test_rabbitmq_that_was_cut_off_gets_all_when_it_is_back(build: Callable[...,
     scene.runs_once(parents)
 
 
+@pytest.mark.matrix
+@pytest.mark.parametrize("kind", ["Redis", "RabbitMQ"])
+def test_a_broker_that_hangs_holds_a_parent_up_for_seconds_only(
+    build: Callable[..., Scene], kind: str
+) -> None:
+    scene = build(kind)
+    parents = scene.hold(count=1)
+
+    scene.way.hang()
+    began = time.monotonic()
+    scene.let_go(parents)
+    scene.says("2 calls wait in the outbox")
+    blocked = time.monotonic() - began
+    print(f"a parent's end waits {blocked:.1f} s for a broker that hangs")
+    scene.way.mend()
+
+    assert blocked < 20
+    scene.runs_once(parents, may_come_again=True)
+
+
+@pytest.mark.matrix
+def test_rabbitmq_that_has_ended_its_connections_gets_all_at_once(
+    build: Callable[..., Scene],
+) -> None:
+    scene = build("RabbitMQ")
+    for _ in range(2 * PARENTS):  # each process has a connection
+        scene.let_go(scene.hold(count=1))
+    parents = scene.hold()
+
+    scene.way.cut()
+    scene.way.mend()
+    scene.let_go(parents)
+
+    scene.runs_once(parents, may_come_again=True)
+    assert "wait in the outbox" not in scene.worker.logs()
+
+
 def test_with_the_store_stopped_all_is_published_from_memory(scene: Scene) -> None:
     """And the consumer, whose broker is well, is left alone."""
     parents = scene.hold()
