@@ -123,12 +123,11 @@ class Relay:
 
     def _try(self, lease: Leased, action: Action, now: float) -> bool:
         """Execute the plan for one record; return False if the broker was away."""
-        try:
+        with guard.logged(logger, "what run %s deferred could not be seen to", lease.id):
             return self._act(lease, action, now)
-        except Exception:  # one record does not block the others; if the store is away, this raises
-            logger.exception("what run %s deferred could not be seen to", lease.id)
-            self._leave([lease], now)
-            return True
+        # One record does not block the others; if the store is away, this raises.
+        self._leave([lease], now)
+        return True
 
     def _act(self, lease: Leased, action: Action, now: float) -> bool:
         match action:

@@ -45,7 +45,7 @@ for k = 6, #KEYS do
       woken = woken + 1
       if record.lease <= tonumber(ARGV[6]) then -- else a relay has it
         table.insert(reply, lease(key, record, KEYS[1], id, ARGV[7]))
-        left = left - redis.call('STRLEN', key)
+        left = left - (record.body and #record.body or redis.call('STRLEN', key))
       end
     end
     id = next_waiting()

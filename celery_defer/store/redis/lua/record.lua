@@ -5,6 +5,7 @@
 --   lengths of token, step and digest; then token, step, digest and body.
 -- Returns {} if there is no record. A token of '' says that this is not a record, or of a later form.
 local FORM, HEAD, MARK, CANCELLED, VERSION = '>BBI4ddI2I4I2', 30, 223, 222, 1
+local SMALL = 1024 -- bytes; such a record is read as a whole
 local function ask(...) -- returns nothing if the key holds another type
   local reply = redis.pcall(...)
   local problem = type(reply) == 'table' and reply.err
@@ -14,7 +15,7 @@ local function ask(...) -- returns nothing if the key holds another type
   return not problem and reply or nil
 end
 local function read(key)
-  local start = ask('GETRANGE', key, 0, 511)
+  local start = ask('GETRANGE', key, 0, SMALL - 1)
   if start == '' then
     return {}
   end
@@ -26,8 +27,9 @@ local function read(key)
   end
   local _, _, tries, lease, over, token, step, digest = struct.unpack(FORM, start)
   local at = HEAD + token + step + digest
-  start = at > 512 and redis.call('GETRANGE', key, 0, at - 1) or start
-  local record = {tries = tries, lease = lease, over = over >= 0 and over or nil, at = at}
+  local body = #start < SMALL and start:sub(at + 1) or nil
+  start = at > SMALL and redis.call('GETRANGE', key, 0, at - 1) or start
+  local record = {tries = tries, lease = lease, over = over >= 0 and over or nil, at = at, body = body}
   record.is_cancelled = mark == CANCELLED
   record.token = start:sub(HEAD + 1, HEAD + token)
   record.step = step > 0 and start:sub(HEAD + token + 1, at - digest) or nil
@@ -38,5 +40,5 @@ local function read(key)
   return record
 end
 local function body_of(key, record)
-  return ask('GETRANGE', key, record.at, -1) or ''
+  return record.body or ask('GETRANGE', key, record.at, -1) or ''
 end

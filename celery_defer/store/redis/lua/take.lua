@@ -5,11 +5,11 @@
 local records, left = {}, tonumber(ARGV[4])
 for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])) do
   local key = ARGV[5] .. id .. ARGV[6]
-  left = left - (ask('STRLEN', key) or 0)
+  local record = read(key)
+  left = left - (record.body and #record.body or ask('STRLEN', key) or 0)
   if i > 1 and left < 0 then -- the next look takes it
     break
   end
-  local record = read(key)
   if (record.token or '') ~= '' then
     table.insert(records, lease(key, record, KEYS[1], id, ARGV[2]))
   else
