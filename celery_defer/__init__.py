@@ -20,7 +20,7 @@ from celery_defer.errors import (
     StepError,
     StoreError,
 )
-from celery_defer.events import Event, Received, send_event
+from celery_defer.events import Event, Received, Woken, send_event
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Parent, Run
 from celery_defer.outbox import DeferHandle, defer
@@ -53,6 +53,7 @@ __all__ = [
     "StepError",
     "Steps",
     "StoreError",
+    "Woken",
     "abort",
     "cancel",
     "current_run",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, TypeGuard
 from weakref import WeakSet
 
-from celery import current_app
+from celery import _state, current_app
 from celery.app.task import Task
 from celery.canvas import Signature
 from celery.local import Proxy
 
+from celery_defer import guard
 from celery_defer.errors import StoreError
 
+logger = guard.logger(__name__)
+
 _apps: WeakSet[Any] = WeakSet()
+# The apps that a warning has named as the one in use.
+_guessed: WeakSet[Any] = WeakSet()
 
 #: The scope of the run in progress, which `celery_defer.run` sets.
 scope: ContextVar[Any] = ContextVar("celery_defer_scope", default=None)
@@ -58,17 +64,38 @@ def is_signature(target: object) -> TypeGuard[Signature[Any]]:
 def in_use() -> Any:
     """Return Celery's current app, or the one app that has a Defer; raise StoreError.
 
-    Each thread has its own current app: in a web server's threads it may be Celery's default app,
+    The app that was made last in a thread is the current one there: if there are several with a
+    Defer, a warning says which it is, unless the user has called `app.set_default()` on it. Each
+    thread has its own current app: in a web server's threads it may be Celery's default app,
     unless the user calls `app.set_default()`.
     """
     current = current_app._get_current_object()  # type: ignore[attr-defined]
-    if extension_of(current) is not None:
-        return current
     apps = list(_apps)
+    if extension_of(current) is not None:
+        if len(apps) > 1 and current is not _default():
+            _warn_once(current, apps)
+        return current
     if len(apps) == 1:
         return apps[0]
     number = f"{len(apps)} have" if apps else "none has"
     raise StoreError(
         f"the current Celery app has no Defer(app), and of the others {number} one: import the "
         "module of your app, and call app.set_default() where a process has several"
+    )
+
+
+def _default() -> Any:
+    return _state.default_app  # type: ignore[attr-defined]
+
+
+def _warn_once(app: Any, apps: Sequence[Any]) -> None:
+    if app in _guessed:
+        return
+    _guessed.add(app)
+    others = ", ".join(repr(other.main) for other in apps if other is not app)
+    logger.warning(
+        "the app in use is %r, the last that was made in this thread, and %s has a Defer too: "
+        "give app=, or call app.set_default()",
+        app.main,
+        others,
     )

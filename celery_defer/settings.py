@@ -40,6 +40,7 @@ class Settings(BaseModel):
     result_expires: Seconds = _DAY
     claim_expires: Seconds = _DAY
     event_retention: Seconds = _DAY
+    max_events: Annotated[int, Field(ge=1)] = 10_000
     #: "signal" forces the general way: publication from Celery's ``task_success``.
     commit: Literal["result", "signal"] = "result"
     #: Whether messages may be written on the pattern of one that Celery has made.

@@ -6,31 +6,32 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from celery_defer import guard, ids
-from celery_defer.current import extension_of, in_use
 from celery_defer.errors import DeferError, IdError, StoreError
 from celery_defer.ids import RunId
 from celery_defer.outbox import abort_call, cancel_run
+from celery_defer.run import extension_for
 from celery_defer.store import Store
 from celery_defer.text import safe_repr
 
 
-def abort(parent_id: str, defer_id: str) -> bool:
+def abort(parent_id: str, defer_id: str, *, app: Any = None) -> bool:
     """Withdraw the call *defer_id* of the run *parent_id*, which may still be to come.
 
     Returns True if the deferred run will never start, or was parked and ends as REVOKED; False
-    if it has started. Any process with the app may call this, at any time, and again. Raises
-    IdError for a bad id, and StoreError if the app has no Redis, or it does not reply.
+    if it has started. Any process with the app may call this, at any time, and again; *app* is as
+    in ``send_event``. Raises IdError for a bad id, and StoreError if the app has no Redis, or it
+    does not reply.
 
     >>> abort(order.id, "reminder")
     """
     parent, name = _run_id(parent_id), ids.check(defer_id)
-    extension, store = _extension()
+    extension, store = _extension(app)
     keep = extension.settings.outbox_keeps
     with _replying(f"defer {name!r} of run {parent} is perhaps not aborted"):
         return abort_call(extension.app, store, keep, parent, name)
 
 
-def cancel(run_id: str, *, terminate: bool = False) -> bool:
+def cancel(run_id: str, *, terminate: bool = False, app: Any = None) -> bool:
     """End a run as REVOKED; return whether it was parked, and so has ended at once.
 
     A run in progress ends at its next step; with *terminate*, Celery kills its process, as
@@ -41,7 +42,7 @@ def cancel(run_id: str, *, terminate: bool = False) -> bool:
     >>> cancel(handle.id)
     """
     run = _run_id(run_id)
-    extension, store = _extension()
+    extension, store = _extension(app)
     with _replying(f"run {run} is perhaps not cancelled"):
         is_ended = cancel_run(extension.app, store, run)
     if not is_ended:
@@ -58,8 +59,8 @@ def _run_id(id: object) -> RunId:
         ) from None
 
 
-def _extension() -> tuple[Any, Store]:
-    extension = extension_of(in_use())
+def _extension(app: Any) -> tuple[Any, Store]:
+    extension = extension_for(app)
     if extension.store is None:
         raise StoreError
     return extension, extension.store

@@ -70,8 +70,11 @@ class Defer:
             # Celery's own keys have this prefix where several projects share one Redis.
             shared = options.get("global_keyprefix", "")
             client = _client(self.app, url, options)
-            return RedisStore(client, f"{shared}{self.settings.key_prefix}")
+            return RedisStore(client, f"{shared}{self.settings.key_prefix}", self._now)
         return None
+
+    def _now(self) -> float:
+        return self.clock()  # which tests may replace
 
     @property
     def place(self) -> str:

@@ -1,6 +1,16 @@
 """Named payloads, sent from anywhere, that waiting runs receive."""
 
-from celery_defer.events.event import Event, Received, received, typed, wanted
+from celery_defer.events.event import Event, Received, kept_for, received, typed, wanted
 from celery_defer.events.send import send_event
+from celery_defer.events.woken import Woken
 
-__all__ = ["Event", "Received", "received", "send_event", "typed", "wanted"]
+__all__ = [
+    "Event",
+    "Received",
+    "Woken",
+    "kept_for",
+    "received",
+    "send_event",
+    "typed",
+    "wanted",
+]

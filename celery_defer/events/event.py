@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from celery_defer import guard
+from celery_defer import durations, guard
 from celery_defer.contract import JsonType, returns
+from celery_defer.durations import Duration
 from celery_defer.errors import EventError, StepError
 from celery_defer.events import schema
 from celery_defer.run import Memo
@@ -24,13 +25,18 @@ T = TypeVar("T")
 class Event(Generic[T]):
     """Declares an event: its name, and the type of its data, which pydantic checks.
 
+    *keep* is for how long it is kept for runs that begin to wait later: seconds, a timedelta, or
+    text such as ``"10m"``; 0 for an event that only runs receive that wait already. Without it,
+    ``defer_event_retention`` says that.
+
     >>> purchase = Event("purchase/completed", PurchaseCompleted)
     """
 
-    __slots__ = ("_kind", "_schema", "name")
+    __slots__ = ("_keep", "_kind", "_schema", "name")
 
-    def __init__(self, name: str, schema: type[T]) -> None:
+    def __init__(self, name: str, schema: type[T], *, keep: Duration | None = None) -> None:
         self.name = checked("name", name)
+        self._keep = None if keep is None else _kept(name, keep)
         self._schema = schema
         self._kind = _kind_of(name, schema)
 
@@ -40,7 +46,10 @@ class Event(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[T]):
-    """An event that a run has received: ``id`` is the sender's or a random one, ``at`` is UTC."""
+    """An event that a run has received: ``id`` is the sender's or a random one, ``at`` is UTC.
+
+    ``at`` is by the sender's clock.
+    """
 
     id: str
     name: str
@@ -56,6 +65,12 @@ def typed(event: object) -> tuple[str, JsonType]:
         kind = event.__qualname__
         raise EventError(f"{kind} is no name of an event: declare one, Event('name', {kind})")
     return checked("name", event), returns.PLAIN
+
+
+def kept_for(event: object, retention: float) -> float:
+    """Return for how many seconds an event is kept; *retention* if it does not say."""
+    keep = event._keep if isinstance(event, Event) else None
+    return retention if keep is None else keep
 
 
 def wanted(event: Event[Any] | str, values: Mapping[str, Any] | None) -> Match:
@@ -80,6 +95,13 @@ def received(step: str, memo: Memo, kind: JsonType) -> Received[Any] | None:
         ) from error
     at = datetime.fromtimestamp(event["at"], timezone.utc)
     return Received(event["id"], event["name"], at, data)
+
+
+def _kept(name: str, keep: object) -> float:
+    seconds = durations.read(keep)
+    if seconds is None or seconds < 0:
+        raise EventError(f"event {name!r} cannot be kept for {keep!r}: give {durations.FORMS}")
+    return seconds
 
 
 def _kind_of(name: str, schema: Any) -> JsonType:

@@ -10,35 +10,41 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from celery_defer import guard
-from celery_defer.current import extension_of, in_use
 from celery_defer.errors import EventError, StoreError
-from celery_defer.events.event import Event, checked, listed, typed
+from celery_defer.events.event import Event, checked, kept_for, listed, typed
+from celery_defer.events.woken import Woken
 from celery_defer.outbox import fan_out
-from celery_defer.run import Memo, find
+from celery_defer.run import Memo, extension_for
 from celery_defer.store import SentEvent
 
 T = TypeVar("T")
 
 
 @overload
-def send_event(name: Event[T], data: T, *, id: str | None = None) -> int: ...
+def send_event(name: Event[T], data: T, *, id: str | None = None, app: Any = None) -> Woken: ...
 @overload
-def send_event(name: str, data: object = None, *, id: str | None = None) -> int: ...
-def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = None) -> int:
-    """Wake the runs that wait for *name*, and return how many there were.
+def send_event(
+    name: str, data: object = None, *, id: str | None = None, app: Any = None
+) -> Woken: ...
+def send_event(
+    name: Event[Any] | str, data: object = None, *, id: str | None = None, app: Any = None
+) -> Woken:
+    """Wake the runs that wait for *name*, and return how many it has woken: an ``int``.
 
-    Runs that begin to wait later receive it too, if they were deferred before it was sent and
-    within ``defer_event_retention``. Any process with the app may call this. An event with the same
-    name and *id* counts once within a day. *data* is anything that pydantic writes as JSON, of at
-    most ``defer_max_payload_bytes``.
+    If very many wait, it wakes the first hundred, and relays the others in a moment; the returned
+    number then says ``has_more``. Runs that begin to wait later receive the event too, if they were
+    deferred before it was sent and within ``defer_event_retention``. An event with the same name
+    and *id* counts once within a day; what a repeat returns says ``is_repeat``. *data* is anything
+    that pydantic writes as JSON, of at most ``defer_max_payload_bytes``.
+
+    Any process with the app may call this. Without *app* it is the app of the run in progress, else
+    Celery's current app, else the one app with a ``Defer``.
 
     Raises EventError for a bad name, id or data, and StoreError without a Redis that replies.
 
     >>> send_event("purchase/completed", {"order_id": "o-1", "total": 12})
     """
-    run = find()
-    app = run.app if run else in_use()
-    extension = extension_of(app)
+    extension = extension_for(app)
     if extension.store is None:
         raise StoreError
     event = _event(name, data, id, extension.clock(), extension.settings.max_payload_bytes)
@@ -51,7 +57,9 @@ def send_event(name: Event[Any] | str, data: object = None, *, id: str | None = 
         )
 
     with guard.translated(away):
-        return fan_out(app, extension, event)
+        keep = kept_for(name, extension.settings.event_retention)
+        sent = fan_out(extension, event, keep)
+    return Woken(sent.woken, is_repeat=sent.is_repeat, has_more=sent.has_more)
 
 
 def _event(

@@ -5,7 +5,7 @@ from celery_defer.outbox.calls import DeferHandle, call_of, defer, known
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.end import ending_of
-from celery_defer.outbox.fanout import fan_out
+from celery_defer.outbox.fanout import continue_fan_out, fan_out
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.publish import deliver, publish, publish_durably
@@ -29,6 +29,7 @@ __all__ = [
     "close_block",
     "commit",
     "commit_failure",
+    "continue_fan_out",
     "defer",
     "deliver",
     "end_block",

@@ -1,4 +1,4 @@
-"""The fan-out of an event: waiting runs are woken in batches, by the sender or by a relay."""
+"""The fan-out of an event: its sender wakes the first runs, and relays the others, in batches."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from celery_defer.outbox.wake import LEASE, wake
 from celery_defer.run import Memo
 from celery_defer.store import NO_SHAPE, Emitted, Rest, SentEvent, Store, digests
 
-# Runs woken in one batch.
+# Runs that a sender wakes itself, for it has somebody who waits; and that a relay wakes in a batch.
+_FIRST_LIMIT = 100
 _LIMIT = 500
 # Batches of one event before a relay looks at other records.
-_MOST_BATCHES = 20
+_MOST_BATCHES = 4
 # Event names whose shapes are cached.
 _MOST_NAMES = 1_000
 
 _shapes: WeakKeyDictionary[Any, dict[str, Sequence[str]]] = WeakKeyDictionary()
 
 
-def fan_out(app: Any, extension: Any, event: SentEvent) -> int:
-    """Wake the runs that wait for *event*; return how many there were.
+def fan_out(extension: Any, event: SentEvent, keep: float) -> Emitted:
+    """Wake the first runs that wait for *event*, which is kept for *keep* seconds.
 
-    While there are more, a record in the outbox stands for the rest.
+    If there are more, a record in the outbox stands for the rest: a relay takes it at once.
     """
     body = records.pack(FanOut(event))
     rest = Rest(RunId(f"event:{event.id}"), uuid4().hex, body, extension.settings.outbox_keeps)
-    batches = [_batch(app, extension, event, rest)]
-    while batches[-1].has_more:
-        batches.append(_batch(app, extension, event, rest))
-    if len(batches) > 1:
-        extension.store.settle(rest.id, rest.token)
-    return sum(batch.woken for batch in batches)
+    return _batch(extension, event, keep, _FIRST_LIMIT, rest)
 
 
-def continue_fan_out(app: Any, extension: Any, event: SentEvent) -> bool:
-    """Wake further runs for a sender that died; return whether all are woken."""
-    return any(not _batch(app, extension, event).has_more for _ in range(_MOST_BATCHES))
+def continue_fan_out(extension: Any, event: SentEvent) -> bool:
+    """Wake the runs that a sender has left; return whether all are woken."""
+    keep = extension.settings.event_retention
+    batches = (_batch(extension, event, keep, _LIMIT) for _ in range(_MOST_BATCHES))
+    return any(not batch.has_more for batch in batches)
 
 
-def _batch(app: Any, extension: Any, event: SentEvent, rest: Rest | None = None) -> Emitted:
-    emitted = _emit(extension, event, rest)
+def _batch(
+    extension: Any, event: SentEvent, keep: float, limit: int, rest: Rest | None = None
+) -> Emitted:
+    emitted = _emit(extension, event, keep, limit, rest)
     while emitted.unknown_shapes is not None:
         _learn(extension.store, event.name, emitted.unknown_shapes)
-        emitted = _emit(extension, event, rest)
+        emitted = _emit(extension, event, keep, limit, rest)
     if emitted.leased:
-        wake(app, extension.store, emitted.leased)
+        wake(extension.app, extension.store, emitted.leased)
     return emitted
 
 
-def _emit(extension: Any, event: SentEvent, rest: Rest | None) -> Emitted:
+def _emit(extension: Any, event: SentEvent, keep: float, limit: int, rest: Rest | None) -> Emitted:
     store: Store = extension.store
     data = from_json(Memo.unpack(event.memo).result)["data"]
     shapes = _shapes.setdefault(store, {}).get(event.name, ())
@@ -66,8 +66,9 @@ def _emit(extension: Any, event: SentEvent, rest: Rest | None) -> Emitted:
         digests(event.name, data, [NO_SHAPE, *shapes]),
         now=now,
         until=now + LEASE,
-        limit=_LIMIT,
-        keep=extension.settings.event_retention,
+        limit=limit,
+        keep=keep,
+        most=extension.settings.max_events,
         rest=rest,
     )
 

@@ -40,7 +40,7 @@ class ParkedRun:
     """A parked run; ``turn`` is the one that its wake-up begins.
 
     ``options`` are those of a Celery retry. ``child`` has the id and the task of the invoked run
-    that it waits for, if any; ``until`` is the end of that wait.
+    that it waits for, if any.
     """
 
     id: RunId
@@ -50,7 +50,6 @@ class ParkedRun:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     child: tuple[str, str] | None = None
-    until: float | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
     hostname: str | None = None
 
@@ -79,7 +78,6 @@ def pack(run: ParkedRun) -> bytes:
         "headers": _lean_headers(run.headers),
         "hostname": run.hostname,
         "child": run.child,
-        "until": run.until,
     }
     plain = dumps(_without_empty(fields), separators=(",", ":")).encode()
     lean = _UUID.sub(lambda match: b"\0" + UUID(match[1].decode()).bytes, plain)

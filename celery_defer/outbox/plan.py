@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery_defer.errors import RecordError, UnknownRecordError
 from celery_defer.ids import run_id
-from celery_defer.model import ENDED, Call, Outcome
+from celery_defer.model import ENDED, Outcome
 from celery_defer.outbox import records
 from celery_defer.outbox.parked import ParkedRun
-from celery_defer.outbox.records import DeferredCalls, FanOut, Record
+from celery_defer.outbox.records import SPARE, DeferredCalls, FanOut, Record
 from celery_defer.store import Leased, SentEvent
 
 _LONGEST_PAUSE = 60.0
@@ -107,7 +106,10 @@ Action = (
 
 
 def plan(now: float, lease: Leased, keep: float, state_of: StateOf) -> Action:
-    """Decide what to do with a record that is kept for *keep* seconds."""
+    """Decide what to do with a record that is kept for *keep* seconds.
+
+    How long it has waited is told by how long it has still to live, by the store's clock.
+    """
     if not lease.tries:
         return EndLost("its record has vanished")
     if not lease.token:
@@ -132,7 +134,7 @@ def _plan(now: float, lease: Leased, record: Record, keep: float, state_of: Stat
         case DeferredCalls():
             return _plan_calls(now, lease, record, keep, state_of)
         case ParkedRun():
-            return _plan_wake(now, lease, record, state_of)
+            return _plan_wake(now, lease, record, keep, state_of)
         case FanOut():
             return ContinueFanOut(record.event)
 
@@ -141,7 +143,7 @@ def _plan_calls(
     now: float, lease: Leased, record: DeferredCalls, keep: float, state_of: StateOf
 ) -> Action:
     if record.invocation:
-        return _plan_invocation(now, record, record.invocation, keep, state_of)
+        return _plan_invocation(now, lease, record, keep, state_of)
     if record.verdict is not None:
         return Publish(record, record.verdict)
     state = state_of(record.parent, record.task)
@@ -149,27 +151,28 @@ def _plan_calls(
         return Publish(record, Outcome(state))
     if state == "REVOKED":
         return Drop("its parent was revoked")
-    if now - record.at > keep:
+    if lease.left <= SPARE:
         return Drop(f"its parent has been {state} for {keep:.0f} seconds")
     return Postpone(now + pause(lease.tries))
 
 
 def _plan_invocation(
-    now: float, record: DeferredCalls, call: Call, keep: float, state_of: StateOf
+    now: float, lease: Leased, record: DeferredCalls, keep: float, state_of: StateOf
 ) -> Action:
+    [call] = record.calls
     if state_of(run_id(record.parent, call.id), call.task) != "PENDING":
         return Settle()
     if call.options.is_expired(record.at, now):
         return Refuse(record, "it has expired before a worker could start it")
-    if now - record.at > keep:
+    if lease.left <= SPARE:
         return Refuse(record, f"no worker has started it for {keep:.0f} seconds")
     return Publish(record, record.verdict or Outcome.SUCCESS)
 
 
-def _plan_wake(now: float, lease: Leased, run: ParkedRun, state_of: StateOf) -> Action:
-    longest = run.until or math.inf
-    if run.child and now < longest and state_of(*run.child) not in ENDED:
-        return Postpone(min(now + pause(lease.tries), longest))
+def _plan_wake(now: float, lease: Leased, run: ParkedRun, keep: float, state_of: StateOf) -> Action:
+    left = lease.left - keep  # it is kept for so long after its wait
+    if run.child and left > 0 and state_of(*run.child) not in ENDED:
+        return Postpone(now + min(pause(lease.tries), left))
     # A run that is woken again may have gone on all the same, while the store was away.
     if lease.tries > 1 and state_of(run.id, run.task) in _OVER:
         return Settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from celery_defer import broker, guard
@@ -121,8 +122,9 @@ def conclude(
     if rest and refused:
         _put_apart(store, lease, replace(record, calls=refused), keep)
     if rest:
-        since = (record.unknown_since or now) if delivery.unknown else None
-        judged = replace(record, verdict=outcome, calls=rest, unknown_since=since)
+        at = lease.left if record.unknown_at is None else record.unknown_at
+        unknown_at = at if delivery.unknown and math.isfinite(at) else None
+        judged = replace(record, verdict=outcome, calls=rest, unknown_at=unknown_at)
         store.postpone(lease.id, lease.token, now + pause, records.pack(judged))
     elif refused:
         store.quarantine(lease.id, lease.token, refusal(refused), keep)

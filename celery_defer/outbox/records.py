@@ -17,13 +17,17 @@ from celery_defer.outbox import parked
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.store import SentEvent
 
+#: Seconds for which a record of calls is kept after relays have given it up, which they log.
+SPARE = 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class DeferredCalls:
     """The calls that a run has deferred.
 
     The ``verdict`` decides which calls are published; without one, the stored result of the run
-    does. ``unknown_since`` is when a worker first had a call whose task it does not know.
+    does. ``unknown_at`` is for how many seconds more the record was kept when a relay first had a
+    call whose task it does not know.
     """
 
     parent: RunId
@@ -34,7 +38,7 @@ class DeferredCalls:
     at: float
     inherited: Mapping[str, Any]
     calls: tuple[Call, ...]
-    unknown_since: float | None = None
+    unknown_at: float | None = None
 
     @property
     def invocation(self) -> Call | None:
@@ -119,7 +123,7 @@ def _pack_calls(record: DeferredCalls) -> bytes:
             "at": record.at,
             "inherited": record.inherited,
             "calls": [call.as_json() for call in record.calls],
-            "unknown_since": record.unknown_since,
+            "unknown_at": record.unknown_at,
         }
     )
 

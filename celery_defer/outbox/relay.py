@@ -162,7 +162,8 @@ class Relay:
         delivery = deliver(self.app, record, action.outcome, token, is_durable=True)
         if delivery.sent:
             logger.info("the relay has published what run %s deferred", lease.id)
-        if now - (record.unknown_since or now) >= _UNKNOWN_PATIENCE:
+        unknown_at = record.unknown_at
+        if unknown_at is not None and unknown_at - lease.left >= _UNKNOWN_PATIENCE:
             refused = delivery.refused | delivery.unknown
             delivery = replace(delivery, unknown=frozenset(), refused=refused)
         if delivery.refused:
@@ -175,7 +176,7 @@ class Relay:
         return not delivery.unsent
 
     def _continue(self, lease: Leased, event: SentEvent, now: float) -> None:
-        if continue_fan_out(self.app, extension_of(self.app), event):
+        if continue_fan_out(extension_of(self.app), event):
             self.store.settle(lease.id, lease.token)
         else:
             self.store.postpone(lease.id, lease.token, now)

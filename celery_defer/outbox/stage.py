@@ -9,13 +9,11 @@ from celery_defer import guard
 from celery_defer.current import extension_of
 from celery_defer.model import Outcome
 from celery_defer.outbox import records
-from celery_defer.outbox.records import DeferredCalls
+from celery_defer.outbox.records import SPARE, DeferredCalls
 from celery_defer.run import Scope
 from celery_defer.store import Leased
 
 logger = guard.logger(__name__)
-
-_DAY = 86_400.0
 
 
 def record_of(parent: Scope, verdict: Outcome | None) -> DeferredCalls:
@@ -43,8 +41,7 @@ def stage(parent: Scope, lease: Leased, *, due: float, replaces: bool = True) ->
     Raises what the store raises.
     """
     assert parent.store is not None  # noqa: S101
-    # Longer than the relay waits, so that the relay gives up first, and logs it.
-    keep = parent.settings.outbox_keeps + _DAY
+    keep = parent.settings.outbox_keeps + SPARE
     return parent.store.stage(lease.id, lease.token, lease.body, due, keep, replaces=replaces)
 
 

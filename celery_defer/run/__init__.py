@@ -1,5 +1,6 @@
 """The run in progress: its scope, its headers, its memos, its reported states."""
 
+from celery_defer.run.app import extension_for
 from celery_defer.run.arguments import takes_steps
 from celery_defer.run.block import Block
 from celery_defer.run.buffer import Buffer
@@ -44,6 +45,7 @@ __all__ = [
     "current",
     "current_run",
     "enter",
+    "extension_for",
     "find",
     "hook_results",
     "leave",

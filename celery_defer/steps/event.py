@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery_defer.durations import Duration, seconds
-from celery_defer.events import Event, Received, received, typed, wanted
+from celery_defer.events import Event, Received, kept_for, received, typed, wanted
 from celery_defer.run import NOTHING, Memo
 from celery_defer.steps.base import Step
 from celery_defer.steps.recall import ask, store_of
@@ -19,37 +19,37 @@ def wait_for_event(
 ) -> Received[Any] | None:
     """Return the event that a step waits for, in this turn or a later one; None after *timeout*."""
     with step.named():
-        (name, kind), match = typed(event), wanted(event, values)
+        (_, kind), match = typed(event), wanted(event, values)
     longest = seconds(step.key, timeout)
     memo = step.memo
     if memo is None and step.note is not None:
-        memo = _give_up(step, name, match)
+        memo = _give_up(step, _subscription(step, event, match))
     if memo is None:
-        memo = _wait(step, name, match, longest)
+        memo = _wait(step, event, match, longest)
     return received(step.key, memo, kind)
 
 
-def _wait(step: Step, name: str, match: Match, longest: float) -> Memo:
-    about = {"event": name, "match": dict(match.values)}
-    until = step.scope.now() + longest
-    wait = Wait("event", until, about, subscription=_subscription(step, name, match))
+def _wait(step: Step, event: Event[Any] | str, match: Match, longest: float) -> Memo:
+    subscription = _subscription(step, event, match)
+    about = {"event": subscription.name, "match": dict(match.values)}
+    wait = Wait("event", step.scope.now() + longest, about, subscription=subscription)
     return step.park(wait)
 
 
-def _give_up(step: Step, name: str, match: Match) -> Memo:
+def _give_up(step: Step, wait: Subscription) -> Memo:
     """End the wait, whose time is up; return its memo, which is NOTHING in most cases."""
     run, store = step.scope, store_of(step.scope)
     step.keep_pending()
-    wait, keep = _subscription(step, name, match), run.settings.run_keeps
+    keep = run.settings.run_keeps
     memo = ask(
         run, step.key, lambda: store.give_up(run.run.id, step.key, wait, NOTHING.pack(), keep)
     )
     return step.learn(memo)
 
 
-def _subscription(step: Step, name: str, match: Match) -> Subscription:
+def _subscription(step: Step, event: Event[Any] | str, match: Match) -> Subscription:
     run = step.scope
     since = run.header.at if run.header else step.replay.since
     # An event that is older than its retention may still be in the store.
-    since = max(since, run.now() - run.settings.event_retention)
-    return Subscription(name, match.shape, match.digest, since)
+    oldest = run.now() - kept_for(event, run.settings.event_retention)
+    return Subscription(typed(event)[0], match.shape, match.digest, since, oldest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any
@@ -39,6 +40,9 @@ from celery_defer.store import (
 )
 
 logger = guard.logger(__name__)
+
+# Events that are read at once.
+_PAGE = 500
 
 _OF_THE_MESSAGE = frozenset(
     {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}
@@ -114,7 +118,7 @@ def _attempt(
         arrival = attempt(parking)
         if arrival.verdict is not Verdict.LOOK or parking.subscription is None:
             return arrival
-        early = _early(store, parking.subscription, arrival.known_since)
+        early = list(_early(store, parking.subscription, arrival))
         return attempt(replace(parking, early=early))
 
     return ask(run, parking.step, attempts)
@@ -130,7 +134,6 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
         kwargs=kwargs,
         options=_options(run),
         child=wait.child,
-        until=wait.until if wait.child else None,
         headers=_headers(run),
         hostname=run.context.hostname,
     )
@@ -143,14 +146,13 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
             "use the serializer 'json' for tasks that wait",
             step,
         ) from error
-    due = min(wait.until, wait.look or wait.until)
     return Parking(
         turn=replay.turn,
         step=step,
         note=note.pack(),
         token=token_hex(4),  # unique in this run only
         body=body,
-        due=due,
+        due=min(wait.until, wait.look or wait.until),
         subscription=wait.subscription,
         ending=ending_of(record),
     )
@@ -193,13 +195,18 @@ def _headers(run: Scope) -> dict[str, Any]:
     return {name: value for name, value in headers_of(run).items() if name != WAKE}
 
 
-def _early(store: Store, wait: Subscription, before: float) -> list[SentEvent]:
+def _early(store: Store, wait: Subscription, arrival: Arrival) -> Iterator[SentEvent]:
     """Return the matching events that were sent before any run had waited for such values.
 
-    Events sent *before* that time are kept by their name only; later ones by their values.
+    Events sent before that time are kept by their name only; later ones by their values.
     """
-    events = store.past(wait.name, match(wait.name, None).digest, wait.since, before)
-    return [event for event in events if _digest(event, wait) == wait.digest]
+    digest, since, skip = match(wait.name, None).digest, arrival.since, 0
+    while page := store.past(wait.name, digest, since, arrival.known_since, skip=skip, limit=_PAGE):
+        yield from (event for event in page if _digest(event, wait) == wait.digest)
+        last = page[-1].at
+        # By time, because old events go while this reads; several may have the same.
+        skip = sum(event.at == last for event in page) + (skip if last == since else 0)
+        since = last
 
 
 def _digest(event: SentEvent, wait: Subscription) -> str:

@@ -36,7 +36,10 @@ class Alarm(Protocol):
 class Store(Protocol):
     """All that the package stores outside a process.
 
-    Each method is atomic and one round trip; times are in seconds, by the caller's clock.
+    Each method is atomic and one round trip. Times are in seconds, by the caller's clock; a store
+    with a clock of its own takes from them only how far they are from the caller's now, so that a
+    clock that is wrong decides nothing. The times at which the store got an event, began a run's
+    steps or learned a shape are by its own clock: they come back to it as they are.
     """
 
     # -- outbox ---------------------------------------------------------------------
@@ -197,20 +200,27 @@ class Store(Protocol):
         until: float,
         limit: int,
         keep: float,
+        most: int,
         rest: Rest | None = None,
     ) -> Emitted:
         """Record an event, and lease at most *limit* of the runs that waited for it.
 
         *digests* has the digest of the event's values for each shape that the sender knows, empty
         if the event lacks a value. Runs that begin to wait within *keep* seconds receive the event
-        too. If more than *limit* runs wait, or their records have more than ``MOST_BYTES``, call
-        this again; *rest* is in the outbox then, leased as the runs are. A named event whose id was
-        sent to all in the last day does nothing.
+        too, if it is one of the newest *most* with the same values. If more than *limit* runs wait,
+        or their records have more than ``MOST_BYTES``, call this again; *rest* is in the outbox
+        then, due at once. A named event whose id was sent to all in the last day does nothing.
         """
         ...
 
-    def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
-        """Return the events stored under a digest, sent from *since* to *before*."""
+    def past(
+        self, name: str, digest: str, since: float, before: float, *, skip: int, limit: int
+    ) -> list[SentEvent]:
+        """Return events stored under a digest, in the order they were sent.
+
+        They were sent from *since* to *before*; of these *skip* are left out, and at most *limit*
+        returned.
+        """
         ...
 
     def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:

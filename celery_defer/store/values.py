@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,7 +11,10 @@ from celery_defer.ids import RunId
 
 #: The shape of a wait that compares no values: any event of the name will do.
 NO_SHAPE = "[]"
-#: Seconds by which the clocks of a system may differ.
+#: Seconds by which a sender's clock may be ahead of the store's: what a body sends after it has
+#: deferred a run is then not older than that run.
+AHEAD = 5.0
+#: Seconds after its first wait in which a shape still counts as new.
 DRIFT = 60.0
 #: How large the bodies may be that are leased at a time; one record may be larger.
 MOST_BYTES = 4 * 2**20
@@ -29,6 +33,8 @@ class Leased:
     body: bytes
     tries: int
     is_cancelled: bool = False
+    #: For how many seconds more the store keeps it, if ``take`` has leased it.
+    left: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +61,23 @@ class Claim:
 class Subscription:
     """Which events a run waits for: a name, the paths that are compared, and their values.
 
-    ``digest`` stands for all three. The run takes events that were sent at or after *since*.
+    ``digest`` stands for all three. The run takes events that were sent at or after ``since``, by
+    the store's clock, and at or after ``oldest``, by the caller's.
     """
 
     name: str
     shape: str
     digest: str
     since: float
+    oldest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SentEvent:
     """An event that is sent: its memo becomes that of the waiting step.
 
-    ``is_named`` says that its sender chose the id, and may send it again; this is not stored.
+    ``at`` is when the store got it; before that, by the sender's clock. ``is_named`` says that its
+    sender chose the id, and may send it again; this is not stored.
     """
 
     id: str
@@ -80,7 +89,7 @@ class SentEvent:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """The outbox record of a fan-out with more batches: a relay takes it if the sender dies."""
+    """The outbox record of a fan-out with more batches: a relay sends the others."""
 
     id: RunId
     token: str
@@ -92,13 +101,14 @@ class Rest:
 class Emitted:
     """The runs that an event woke, leased to the sender to be published.
 
-    ``unknown_shapes`` has all shapes of the event's name, in order, if those of the sender differ;
-    then no run was woken.
+    ``is_repeat`` says that it was sent before. ``unknown_shapes`` has all shapes of the event's
+    name, in order, if those of the sender differ; then no run was woken.
     """
 
     woken: int = 0
     leased: Sequence[Leased] = ()
     has_more: bool = False
+    is_repeat: bool = False
     unknown_shapes: Sequence[str] | None = None
 
 
@@ -172,10 +182,11 @@ class Verdict(Enum):
 class Arrival:
     """What an attempt to park returns.
 
-    With ``LOOK``, ``known_since`` is since when all senders, by any clock, keep events by the shape
-    of the wait; earlier ones are kept by their name only.
+    With ``LOOK``, ``known_since`` is since when all senders keep events by the shape of the wait;
+    earlier ones are kept by their name only. The run takes those sent at or after ``since``.
     """
 
     verdict: Verdict
     memo: bytes | None = None
     known_since: float = 0.0
+    since: float = 0.0

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from celery_defer.current import extension_of
-from celery_defer.outbox import Relay
+from celery_defer.outbox import Relay, continue_fan_out
 from celery_defer.testing.broker import Message, Queue
 from celery_defer.testing.run import SimulationError
 from celery_defer.testing.store import SimulatedStore
@@ -72,6 +72,11 @@ class Engine:
             ids += self._drain()
         self._move(until)
         return ids
+
+    def continue_fan_out(self) -> None:
+        """Do what relays do where an event wakes more runs than its sender does."""
+        while not continue_fan_out(extension_of(self._app), self.store.sent[-1]):
+            pass
 
     def _clock(self) -> float:
         return self.time + self._events * _TICK

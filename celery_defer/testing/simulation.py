@@ -13,7 +13,7 @@ from celery_defer import durations
 from celery_defer.contract import Deferrable, DeferredTask, deferrable, name_of
 from celery_defer.current import extension_of
 from celery_defer.durations import Duration
-from celery_defer.events import Event, send_event
+from celery_defer.events import Event, Woken, send_event
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Outcome
 from celery_defer.outbox import DeferredCalls, deliver
@@ -139,10 +139,10 @@ class Simulation(SimulationView):
         return [self.find(id) for id in self._engine.advance(seconds)]
 
     @overload
-    def send_event(self, name: Event[T], data: T, *, id: str | None = None) -> int: ...
+    def send_event(self, name: Event[T], data: T, *, id: str | None = None) -> Woken: ...
     @overload
-    def send_event(self, name: str, data: object = None, *, id: str | None = None) -> int: ...
-    def send_event(self, name: Any, data: object = None, *, id: str | None = None) -> int:
+    def send_event(self, name: str, data: object = None, *, id: str | None = None) -> Woken: ...
+    def send_event(self, name: Any, data: object = None, *, id: str | None = None) -> Woken:
         """Send an event, and run the runs that it wakes; return how many there were.
 
         Nothing else runs: what these defer waits for ``drain``.
@@ -152,9 +152,12 @@ class Simulation(SimulationView):
         waiting = self._engine.queue.waiting
         before = len(waiting)
         woken = send_event(name, data, id=id)
-        for message in waiting[before:]:
+        if woken.has_more:
+            self._engine.continue_fan_out()
+        messages = waiting[before:]
+        for message in messages:
             self._run(message.id)
-        return woken
+        return Woken(len(messages), is_repeat=woken.is_repeat)
 
     def fail_step(
         self,

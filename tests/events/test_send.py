@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from typing import Any
 
 import pytest
 from celery import Celery
 
-from celery_defer import EventError, StoreError, send_event, step
+from celery_defer import Event, EventError, StoreError, send_event, step
 from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker
 
@@ -35,6 +37,47 @@ def test_the_same_id_counts_once_for_a_name(waiter: Any, sim: Simulation) -> Non
     assert second.state == "WAITING"
     assert send_event("event", 3, id="f") == 1
     assert first.result == 1
+
+
+def test_who_sends_an_event_again_is_told_so(waiter: Any, sim: Simulation) -> None:
+    nobody = send_event("event", 1, id="e")
+    repeat = send_event("event", 1, id="e")
+
+    assert (nobody, nobody.is_repeat) == (0, False)
+    assert (repeat, repeat.is_repeat) == (0, True)
+
+
+def test_what_sending_returns_counts_and_compares_as_an_int(waiter: Any, sim: Simulation) -> None:
+    sim.run(waiter)
+    woken = send_event("event", 1)
+
+    assert isinstance(woken, int)
+    assert (woken + 1, json.dumps(woken), f"{woken}") == (2, "1", "1")
+    assert pickle.loads(pickle.dumps(woken)).is_repeat is False
+
+
+@pytest.mark.parametrize(("keep", "received"), [("10m", False), ("12m", True), (0, False)])
+def test_an_event_may_say_for_how_long_it_is_kept(
+    app: Celery, sim: Simulation, keep: Any, received: bool
+) -> None:
+    tick = Event("tick", int, keep=keep)
+
+    @app.task
+    def late() -> bool:
+        step.sleep("nap", "11m")
+        return step.wait_for_event("wait", tick, timeout=60) is not None
+
+    run = sim.run(late)
+    send_event(tick, 1)
+    sim.advance("1h")
+
+    assert run.result is received
+
+
+@pytest.mark.parametrize("keep", [-1, "soon", float("nan"), object()])
+def test_an_event_cannot_be_kept_for_what_is_no_duration(keep: Any) -> None:
+    with pytest.raises(EventError, match="event 'event' cannot be kept for"):
+        Event("event", int, keep=keep)
 
 
 @pytest.mark.parametrize("id", ["", "a\nb", 3])

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import Defer, send_event
+from celery_defer import Defer, abort, cancel, send_event
 from celery_defer import current as apps
 from celery_defer.errors import StoreError
-from tests.support.inside import WatchedStore
+from tests.support.inside import WatchedStore, Worker
 
 
 def elsewhere(question: Callable[[], Any]) -> Any:
@@ -52,6 +52,52 @@ def test_of_several_apps_none_is_guessed(app: Celery) -> None:
     assert isinstance(error, StoreError)
     assert "2 have one" in str(error)
     assert "app.set_default()" in str(error)
+
+
+def test_an_app_that_is_made_later_in_the_thread_does_not_take_events_silently(
+    app: Celery, store: WatchedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Celery("other", broker="memory://")
+    Defer(other)
+    other._celery_defer.store = WatchedStore()
+
+    send_event("spring")
+    send_event("spring")
+
+    assert store.asked == []
+    [warning] = [record.message for record in caplog.records]
+    assert warning.startswith("the app in use is 'other', the last that was made in this thread")
+    assert repr(app.main) in warning
+
+
+def test_an_app_may_be_given(app: Celery, store: WatchedStore) -> None:
+    Defer(Celery("other", broker="memory://"))
+
+    send_event("spring", app=app)
+    cancel("run", app=app)
+    abort("run", "id", app=app)
+
+    assert {"emit", "cancel", "claim"} <= {*store.asked}
+
+
+def test_an_app_without_defer_may_not_be_given() -> None:
+    with pytest.raises(StoreError, match=r"has no Defer\(app\)"):
+        send_event("spring", app=Celery("bare", set_as_current=False))
+
+
+def test_a_run_sends_through_its_own_app(
+    app: Celery, store: WatchedStore, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(shared=False)
+    def tell() -> None:
+        send_event("spring")
+        cancel("other run")
+
+    Defer(Celery("other", broker="memory://"))
+    worker.perform(tell)
+
+    assert {"emit", "cancel"} <= {*store.asked}
+    assert caplog.records == []
 
 
 def test_the_current_app_comes_first(app: Celery) -> None:

@@ -18,13 +18,13 @@ from celery_defer.store import (
     NO_SHAPE,
     MemoryStore,
     Parking,
-    RedisStore,
     Rest,
     SentEvent,
     Store,
     Subscription,
 )
 from examples.redis_server import own_database, redis_server
+from tests.support.standing import StandingStore
 
 _KEEP = 600.0
 _PREFIX = "lock-step:"
@@ -38,14 +38,15 @@ steps = st.sampled_from(["charge", "wait", "b\n}:1"])
 memos = st.sampled_from([b"null", b'{"result":"1"}', bytes(range(256))])
 turns = st.integers(0, 3)
 limits = st.integers(1, 3)
+keeps = st.sampled_from([0.0, 0.25, 600.0])
 names = st.sampled_from(["bought", "left"])
 shapes = st.sampled_from([NO_SHAPE, '["a"]', '["b"]'])
 values = st.sampled_from(["1", "2"])
 subscriptions = st.builds(
-    lambda name, shape, value, since: Subscription(
-        name, shape, digest_of(name, shape, value), since
+    lambda name, shape, value, since, oldest: Subscription(
+        name, shape, digest_of(name, shape, value), since, oldest
     ),
-    names, shapes, values, times,
+    names, shapes, values, times, times,
 )  # fmt: skip
 parkings = st.builds(
     Parking,
@@ -86,7 +87,7 @@ class LockStep(RuleBasedStateMachine):
         super().__init__()
         for key in self.client.scan_iter(f"{_PREFIX}*"):
             self.client.delete(key)
-        self.redis = RedisStore(self.client, _PREFIX)
+        self.redis = StandingStore(self.client, _PREFIX)
         self.both: tuple[Store, Store] = (MemoryStore(), self.redis)
 
     @rule(id=ids, token=tokens, body=bodies, due=times, replaces=st.booleans())
@@ -159,7 +160,8 @@ class LockStep(RuleBasedStateMachine):
         assert plain == fast
 
     @rule(event=events, known=st.lists(shapes, unique=True), value=values | st.just(""),
-          now=times, until=times, limit=limits, rest=st.none() | rests)  # fmt: skip
+          now=times, until=times, limit=limits, keep=keeps, most=limits,
+          rest=st.none() | rests)  # fmt: skip
     def emit(
         self,
         event: SentEvent,
@@ -168,21 +170,38 @@ class LockStep(RuleBasedStateMachine):
         now: float,
         until: float,
         limit: int,
+        keep: float,
+        most: int,
         rest: Rest | None,
     ) -> None:
         for _ in range(2):  # as a sender does who is told the shapes
             digests = {shape: digest_of(event.name, shape, value) for shape in [NO_SHAPE, *known]}
             plain, fast = (
-                store.emit(event, digests, now=now, until=until, limit=limit, keep=_KEEP, rest=rest)
+                store.emit(
+                    event,
+                    digests,
+                    now=now,
+                    until=until,
+                    limit=limit,
+                    keep=keep,
+                    most=most,
+                    rest=rest,
+                )
                 for store in self.both
             )
             assert plain == fast
             known = list(fast.unknown_shapes or ())
 
-    @rule(name=names, shape=shapes, value=values, since=times, before=times)
-    def past(self, name: str, shape: str, value: str, since: float, before: float) -> None:
+    @rule(
+        name=names, shape=shapes, value=values, since=times, before=times, skip=limits, limit=limits
+    )
+    def past(
+        self, name: str, shape: str, value: str, since: float, before: float, skip: int, limit: int
+    ) -> None:
         digest = digest_of(name, shape, value)
-        plain, fast = (store.past(name, digest, since, before) for store in self.both)
+        plain, fast = (
+            store.past(name, digest, since, before, skip=skip, limit=limit) for store in self.both
+        )
         assert plain == fast
 
     @rule(id=ids, step=steps, now=times, until=times)

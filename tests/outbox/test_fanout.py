@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import StoreError, send_event
+from celery_defer import send_event
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.outbox import ParkedRun, pack, unpack
@@ -46,27 +46,37 @@ def relay_of(app: Celery) -> Relay:
     return Relay(app, app._celery_defer.store, app._celery_defer.settings)
 
 
-def test_all_are_woken_and_nothing_is_left(app: Celery, worker: Worker, store: Dying) -> None:
-    assert send_event("spring") == MANY
+def test_a_sender_is_not_held_up_by_a_crowd_and_is_told_so(
+    app: Celery, worker: Worker, store: Dying
+) -> None:
+    woken = send_event("spring")
+
+    assert (woken, woken.has_more) == (100, True)
+    assert len(worker.published()) == 100
+
+
+def test_a_relay_wakes_the_others_at_once_and_nothing_is_left(
+    app: Celery, worker: Worker, store: Dying
+) -> None:
+    send_event("spring")
+    relay_of(app).tick(app._celery_defer.clock())
+
     assert len(worker.published()) == MANY
     assert store.waiting(worker.now + LEASE) == 0
 
 
-def test_a_relay_goes_on_where_a_sender_has_died(app: Celery, worker: Worker, store: Dying) -> None:
-    store.waves = 1
-    with pytest.raises(StoreError):
-        send_event("spring")
-    woken_by_the_sender = len(worker.published())
+def test_a_relay_goes_on_where_another_has_died(app: Celery, worker: Worker, store: Dying) -> None:
+    store.waves = 2
+    send_event("spring")
+    relay_of(app).tick(app._celery_defer.clock())
+    woken_at_first = len(worker.published())
     store.waves = 99
 
-    now = app._celery_defer.clock()
-    relay_of(app).tick(now)
-    too_early = len(worker.published())
-    relay_of(app).tick(now + LEASE)
+    relay_of(app).tick(app._celery_defer.clock() + LEASE)
 
-    assert (woken_by_the_sender, too_early) == (500, 0)
-    assert len(worker.published()) == MANY - 500
-    assert store.waiting(now + 2 * LEASE) == 0
+    assert woken_at_first == 600
+    assert len(worker.published()) == MANY - 600
+    assert store.waiting(worker.now + 2 * LEASE) == 0
 
 
 def test_what_is_no_event_is_an_error() -> None:

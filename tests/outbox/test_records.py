@@ -64,7 +64,7 @@ deferred_calls = st.builds(
     at=seconds,
     inherited=st.dictionaries(text, values),
     calls=st.lists(calls, max_size=3).map(tuple),
-    unknown_since=st.none() | seconds,
+    unknown_at=st.none() | seconds,
 )
 
 # Of what Celery's JSON knows beside JSON: what a parked run's arguments may be.
@@ -85,7 +85,6 @@ parked_runs = st.builds(
         optional={"queue": names, "priority": st.integers(0, 255), "parent_id": names},
     ),
     child=st.none() | st.tuples(names, names),
-    until=st.none() | st.floats(1, 1e15),
     headers=st.dictionaries(names, arguments, max_size=3),
     hostname=st.none() | names,
 )

@@ -21,7 +21,7 @@ from celery_defer.outbox.plan import (
     WakeRun,
     plan,
 )
-from celery_defer.outbox.records import FanOut, Record
+from celery_defer.outbox.records import SPARE, FanOut, Record
 from celery_defer.outbox.relay import LEASE, LIMIT, Relay
 from celery_defer.store import Leased, SentEvent
 from tests.support.inside import WatchedStore, Worker, ids_of
@@ -98,11 +98,17 @@ def test_a_parent_may_be_waited_for_as_often_as_a_week_of_minutes_takes() -> Non
     assert action == Postpone(NOW + 60)
 
 
-@pytest.mark.parametrize(("age", "kind"), [(KEEP, Postpone), (KEEP + 1, Drop)])
-def test_a_parent_is_waited_for_as_long_as_records_are_kept(age: float, kind: type) -> None:
-    action = plan(NOW + age, taken(a_record()), KEEP, lambda *_: "STARTED")
+@pytest.mark.parametrize(("left", "kind"), [(SPARE + 1, Postpone), (SPARE, Drop)])
+def test_a_parent_is_waited_for_as_long_as_records_are_kept(left: float, kind: type) -> None:
+    lease = replace(taken(a_record()), left=left)
 
-    assert isinstance(action, kind)
+    assert isinstance(plan(NOW, lease, KEEP, lambda *_: "STARTED"), kind)
+
+
+def test_no_record_is_dropped_because_a_clock_is_wrong() -> None:
+    action = plan(NOW + 99 * KEEP, taken(a_record()), KEEP, lambda *_: "STARTED")
+
+    assert action == Postpone(NOW + 99 * KEEP + 2)
 
 
 def test_a_verdict_is_good_however_old_the_record_is() -> None:
@@ -162,23 +168,23 @@ def test_what_waits_for_no_parent_goes_on_when_it_is_due(record: Record, action:
 
 
 @pytest.mark.parametrize(
-    ("state", "at", "expected"),
+    ("state", "left", "expected"),
     [
-        ("STARTED", NOW, Postpone(NOW + 2)),
-        ("STARTED", NOW + 9, Postpone(NOW + 10)),
-        ("STARTED", NOW + 10, WakeRun),
-        ("SUCCESS", NOW, WakeRun),
-        ("FAILURE", NOW, WakeRun),
-        ("REVOKED", NOW, WakeRun),
+        ("STARTED", 10, Postpone(NOW + 2)),
+        ("STARTED", 1, Postpone(NOW + 1)),
+        ("STARTED", 0, WakeRun),
+        ("SUCCESS", 10, WakeRun),
+        ("FAILURE", 10, WakeRun),
+        ("REVOKED", 10, WakeRun),
     ],
 )
 def test_a_run_that_has_invoked_another_waits_for_its_end_or_for_its_own_time(
-    state: str, at: float, expected: Any
+    state: str, left: float, expected: Any
 ) -> None:
-    run = replace(A_PARKED_RUN, child=("child", "bill"), until=NOW + 10)
-    lease = Leased(run.id, "token", pack(run), 1)
+    run = replace(A_PARKED_RUN, child=("child", "bill"))
+    lease = Leased(run.id, "token", pack(run), 1, left=KEEP + left)
 
-    action = plan(at, lease, KEEP, lambda *asked: state if asked == run.child else "")
+    action = plan(NOW, lease, KEEP, lambda *asked: state if asked == run.child else "")
 
     assert action == (WakeRun(run) if expected is WakeRun else expected)
 
@@ -196,7 +202,7 @@ def relay_of(app: Celery, store: Any) -> Relay:
 
 
 def stage(store: Any, kept: DeferredCalls, due: float = NOW) -> None:
-    store.stage(kept.parent, f"token of {kept.parent}", pack(kept), due, KEEP)
+    store.stage(kept.parent, f"token of {kept.parent}", pack(kept), due, KEEP + SPARE)
 
 
 def end(app: Celery, parent: str, state: str = "SUCCESS") -> None:

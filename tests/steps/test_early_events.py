@@ -33,6 +33,41 @@ def test_each_wait_of_a_run_receives_another_early_event_of_new_values(
     assert run.result == [1, 3, None]
 
 
+def test_very_many_early_events_are_read_in_pages(app: Celery, sim: Simulation) -> None:
+    """All at one time, too: then pages are not told apart by their times."""
+
+    @app.task
+    def parent() -> Any:
+        step.sleep("nap", 60)
+        event = step.wait_for_event("wait", "event", timeout=60, match={"user": 1_299})
+        return event and event.data
+
+    run = sim.run(parent)
+    for n in range(1_300):
+        sim.advance(1 if n % 650 == 1 else 0)
+        send_event("event", {"user": n})
+    sim.advance(60)
+
+    assert run.result == {"user": 1_299}
+
+
+def test_of_very_many_events_the_newest_count(app: Celery, sim: Simulation) -> None:
+    app.conf.defer_max_events = 2
+
+    @app.task
+    def parent() -> Any:
+        step.sleep("nap", 60)
+        return step.wait_for_event("wait", "event", timeout=60).data
+
+    run = sim.run(parent)
+    for n in range(4):
+        sim.advance(1)
+        send_event("event", n)
+    sim.advance(60)
+
+    assert run.result == 2
+
+
 @pytest.mark.parametrize("match", [None, {"user": 1}])
 def test_an_event_before_the_wait_counts_if_the_run_was_there(
     app: Celery, sim: Simulation, match: Any

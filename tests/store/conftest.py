@@ -9,6 +9,7 @@ from redis import Redis
 
 from celery_defer.store import RedisStore
 from tests.support.redis import Server, running
+from tests.support.standing import StandingStore
 
 
 @pytest.fixture(scope="module")
@@ -27,4 +28,4 @@ def redis(server: Server) -> Iterator[Redis]:
 
 @pytest.fixture
 def store(server: Server, redis: Redis) -> RedisStore:
-    return RedisStore(server.client(db=2), "defer:")
+    return StandingStore(server.client(db=2), "defer:")

@@ -10,6 +10,7 @@ from redis import Redis
 from celery_defer.store import MemoryStore, RedisStore
 from celery_defer.testing import StoreContract
 from examples.redis_server import own_database, redis_server
+from tests.support.standing import StandingStore
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +28,4 @@ class TestMemoryStore(StoreContract):
 class TestRedisStore(StoreContract):
     @pytest.fixture
     def store(self, client: Redis, request: pytest.FixtureRequest) -> RedisStore:
-        return RedisStore(client, f"{request.node.name}:")
+        return StandingStore(client, f"{request.node.name}:")

@@ -10,7 +10,7 @@ from redis import Redis
 
 from celery_defer.ids import RunId
 from celery_defer.store import NO_SHAPE, Parking, RedisStore
-from celery_defer.testing.store_contract.shorthand import emit, event, learn, park, wait_for
+from celery_defer.testing.store_contract.shorthand import emit, event, learn, park, past, wait_for
 from tests.support.redis import Server
 
 KEEP = 600.0
@@ -63,7 +63,7 @@ STEPS: dict[str, Callable[[RedisStore], object]] = {
     "expect": lambda store: store.expect([(RUN, "token", 99)]),
     "emit": lambda store: emit(store, event()),
     "emit once": lambda store: emit(store, event(is_named=True)),
-    "past": lambda store: store.past("event", "by-name", 0, 99),
+    "past": past,
     "arrive": lambda store: store.arrive(RUN, "wait", 20, 30),
 }
 
@@ -265,6 +265,22 @@ def test_a_run_that_parks_for_long_wakes_nobody(store: RedisStore) -> None:
     park(store, now=10, due=71)
 
     assert alarm.wait(0.05) is None
+
+
+# -- many events -----------------------------------------------------------------------------
+
+
+def test_receiving_many_events_one_after_the_other_does_not_read_them_all_each_time(
+    server: Server, store: RedisStore, redis: Redis
+) -> None:
+    for number in range(200):
+        emit(store, event(f"event-{number}", at=20 + number))
+    redis.config_resetstat()
+    memos = [park(store, step=f"step-{n}", wait=wait_for()).memo for n in range(200)]
+
+    asked: dict[str, dict[str, int]] = redis.info("commandstats")  # type: ignore[assignment]
+    assert memos == [b"event-%d" % n for n in range(200)]
+    assert asked["cmdstat_hsetnx"]["calls"] < 3 * 200
 
 
 # -- many shapes -----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from celery_defer.ids import RunId
 from celery_defer.store import Claim, RedisStore, Store
 from celery_defer.testing import StoreContract
 from tests.support.redis import Server, bundled, free_port, running, sentinel, with_tls
+from tests.support.standing import StandingStore
 
 KEEP = 600.0
 RUN = RunId("run")
@@ -35,10 +36,10 @@ def store_of(url: str, **settings: Any) -> Store:
 def goes_round(store: Store) -> None:
     """Ask everything of a store once."""
     store.stage(RUN, "token", b"body", 10, KEEP)
-    (taken,) = store.take(10, 20, 9)
+    (taken,) = store.take(11, 20, 9)
     assert (taken.id, taken.body, taken.tries) == (RUN, b"body", 1)
     store.postpone(RUN, "token", 5, b"other")
-    assert [again.body for again in store.take(10, 20, 9)] == [b"other"]
+    assert [again.body for again in store.take(11, 20, 9)] == [b"other"]
     store.settle(RUN, "token")
     assert store.waiting() == 0
     store.stage(RUN, "token", b"bad", 10, KEEP)
@@ -74,7 +75,7 @@ def test_a_password_in_the_url() -> None:
 RIGHTS = (
     "+select +info +config|get +evalsha +eval +script|load +hset +hdel +hget +hmget +hincrby "
     "+hgetall +hexists +expire +ttl +zadd +zrem +zrangebyscore +zcount +get +set +del "
-    "+getrange +setrange +strlen"
+    "+getrange +setrange +strlen +time"
 )
 
 
@@ -255,4 +256,4 @@ class TestRedis62(StoreContract):
     @pytest.fixture
     def store(self, oldest: Redis, request: pytest.FixtureRequest) -> RedisStore:
         assert oldest.info("server")["redis_version"].startswith("6.2")  # type: ignore[index]
-        return RedisStore(oldest, f"{request.node.name}:")
+        return StandingStore(oldest, f"{request.node.name}:")

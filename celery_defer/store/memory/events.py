@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from celery_defer.ids import RunId
 from celery_defer.store.memory.state import MemoryRecord, MemoryState
-from celery_defer.store.values import MOST_BYTES, NO_SHAPE, Emitted, Leased, Rest, SentEvent
+from celery_defer.store.values import AHEAD, MOST_BYTES, NO_SHAPE, Emitted, Leased, Rest, SentEvent
 
 
 class MemoryEvents(MemoryState):
@@ -22,6 +22,7 @@ class MemoryEvents(MemoryState):
         until: float,
         limit: int,
         keep: float,
+        most: int,
         rest: Rest | None = None,
     ) -> Emitted:
         with self._lock:
@@ -30,24 +31,30 @@ class MemoryEvents(MemoryState):
             if [shape for shape in digests if shape != NO_SHAPE] != shapes:
                 return Emitted(unknown_shapes=shapes)
             if self._sent.get(event.id) is False:
-                return Emitted()
+                return Emitted(is_repeat=True)
+            is_repeat = event.id in self._sent
             matching = [digest for digest in dict.fromkeys(digests.values()) if digest]
-            if event.id not in self._sent:
-                self._keep(replace(event, is_named=False), matching, now - keep)
+            if not is_repeat and keep > 0:
+                sent = min(max(event.at, now), now + AHEAD)
+                self._keep(replace(event, at=sent, is_named=False), matching, now - keep, most)
             waiting = [id for digest in matching for id in self._waiting(digest)]
             woken, has_more = self._wake(waiting, event, limit)
             if has_more and rest:
-                self._outbox[rest.id] = MemoryRecord(rest.token, rest.body, until, lease=until)
+                self._outbox[rest.id] = MemoryRecord(rest.token, rest.body, now)
+                self._ring()
             if has_more or event.is_named:
                 self._sent[event.id] = has_more
             else:
                 self._sent.pop(event.id, None)
             free = [id for id in woken if self._outbox[id].lease <= now]
-            leases = tuple(self._lease(id, until) for id in free)
-            return Emitted(len(woken), leases, has_more=has_more)
+            leases = tuple(self._lease(id, until, now) for id in free)
+            return Emitted(len(woken), leases, has_more=has_more, is_repeat=is_repeat)
 
-    def past(self, name: str, digest: str, since: float, before: float) -> list[SentEvent]:
-        return [event for event in self._past(digest) if since <= event.at < before]
+    def past(
+        self, name: str, digest: str, since: float, before: float, *, skip: int, limit: int
+    ) -> list[SentEvent]:
+        events = [event for event in self._past(digest) if since <= event.at < before]
+        return events[skip : skip + limit]
 
     def arrive(self, id: RunId, step: str, now: float, until: float) -> Leased | None:
         with self._lock:
@@ -57,14 +64,16 @@ class MemoryEvents(MemoryState):
             is_free = record.lease <= now
             over = record.over if is_free else now
             self._outbox[id] = replace(record, digest="", over=over)
-            return self._lease(id, until) if is_free else None
+            return self._lease(id, until, now) if is_free else None
 
-    def _keep(self, event: SentEvent, digests: Sequence[str], first: float) -> None:
+    def _keep(self, event: SentEvent, digests: Sequence[str], first: float, most: int) -> None:
         for digest in digests:
             same = event.id, event.memo
-            others = [each for each in self._past(digest) if (each.id, each.memo) != same]
-            events = sorted([*others, event], key=lambda each: (each.at, each.id))
-            self._events[digest] = [each for each in events if each.at >= first]
+            past = self._past(digest)
+            after = past[-1].at + 0.000001 if past else 0  # in the order in which they came
+            others = [each for each in past if (each.id, each.memo) != same]
+            events = [*others, replace(event, at=max(event.at, after))]
+            self._events[digest] = [each for each in events if each.at >= first][-most:]
 
     def _waiting(self, digest: str) -> list[RunId]:
         """Return the runs that wait for these values, in the order of their ids."""

@@ -24,7 +24,7 @@ class MemoryStore(MemorySteps, MemoryEvents):
         with self._lock:
             if not replaces and id in self._outbox and self._outbox[id].token != token:
                 return False
-            self._outbox[id] = MemoryRecord(token, body, due)
+            self._outbox[id] = MemoryRecord(token, body, due, expires=due + keep)
             return True
 
     def settle(self, id: RunId, token: str | None) -> None:
@@ -43,7 +43,7 @@ class MemoryStore(MemorySteps, MemoryEvents):
             due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
             sizes = accumulate(len(self._outbox[id].body) for _, id in sorted(due))
             count = max(1, sum(size <= MOST_BYTES for size in sizes))
-            return [self._lease(id, until) for _, id in sorted(due)[: min(limit, count)]]
+            return [self._lease(id, until, now) for _, id in sorted(due)[: min(limit, count)]]
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         with self._lock:
@@ -60,7 +60,8 @@ class MemoryStore(MemorySteps, MemoryEvents):
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
         with self._lock:
             if self._has(id, token):
-                self._quarantine[id] = Quarantined(id, reason, self._outbox.pop(id).body)
+                text = reason.replace("\0", "")
+                self._quarantine[id] = Quarantined(id, text, self._outbox.pop(id).body)
 
     def quarantined(self) -> list[Quarantined]:
         return sorted(self._quarantine.values(), key=lambda entry: entry.id)

@@ -70,10 +70,10 @@ class MemorySteps(MemoryState):
             if run.turn != parking.turn:
                 return Arrival(Verdict.SUPERSEDED)
             if wait and parking.step not in run.memos:
-                known_since = self._known_since(wait, now)
-                if parking.early is None and known_since > wait.since:
-                    return Arrival(Verdict.LOOK, known_since=known_since)
-                self._receive_one(run, parking.step, [*(parking.early or ()), *self._since(wait)])
+                known_since, since = self._known_since(wait, now), run.since_of(wait)
+                if parking.early is None and known_since > since:
+                    return Arrival(Verdict.LOOK, known_since=known_since, since=since)
+                self._receive_one(run, parking.step, wait, parking.early or ())
             if parking.step in run.memos:
                 return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
             run.turn, run.owner = run.turn + 1, None
@@ -85,9 +85,9 @@ class MemorySteps(MemoryState):
                 parking.due,
                 step=parking.step,
                 digest=wait.digest if wait else "",
+                expires=now + keep,
             )
-            self._parks += 1
-            self._parked.notify_all()
+            self._ring()
             return Arrival(Verdict.PARKED)
 
     def give_up(
@@ -95,7 +95,7 @@ class MemorySteps(MemoryState):
     ) -> bytes:
         with self._lock:
             run = self._runs[id]
-            self._receive_one(run, step, self._since(wait))
+            self._receive_one(run, step, wait)
             return run.memos.setdefault(step, nothing)
 
     def cancel(
@@ -127,9 +127,14 @@ class MemorySteps(MemoryState):
             return 0.0
         return self._shapes.setdefault(wait.name, {}).setdefault(wait.shape, now + DRIFT)
 
-    def _since(self, wait: Subscription) -> list[SentEvent]:
-        return [event for event in self._past(wait.digest) if event.at >= wait.since]
-
-    def _receive_one(self, run: MemoryRun, step: str, events: Iterable[SentEvent]) -> None:
-        """Give the step the first event that the run has not received."""
-        next((event for event in events if run.receive(step, event)), None)
+    def _receive_one(
+        self, run: MemoryRun, step: str, wait: Subscription, early: Iterable[SentEvent] = ()
+    ) -> None:
+        """Give the step the first event that the run has not received; move the cursor."""
+        if step in run.memos:
+            return
+        since = run.since_of(wait)
+        for event in [*early, *(each for each in self._past(wait.digest) if each.at >= since)]:
+            run.cursors[wait.digest] = max(run.cursors.get(wait.digest, 0), event.at)
+            if run.receive(step, event):
+                return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from celery_defer.ids import RunId
-from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent
+from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class MemoryRecord:
     lease: float = 0.0
     over: float | None = None
     is_cancelled: bool = False
+    expires: float = math.inf
 
 
 @dataclass(slots=True)
@@ -38,6 +40,8 @@ class MemoryRun:
     memos: dict[str, bytes] = field(default_factory=dict)
     waits: dict[str, bytes] = field(default_factory=dict)
     received: set[str] = field(default_factory=set)
+    #: By the digest of a wait: until when the run has received all events.
+    cursors: dict[str, float] = field(default_factory=dict)
 
     def recalled(self) -> Recalled:
         return Recalled(
@@ -53,6 +57,9 @@ class MemoryRun:
     @property
     def is_parked(self) -> bool:
         return self.turn > 0 and self.owner is None
+
+    def since_of(self, wait: Subscription) -> float:
+        return max(wait.since, wait.oldest, self.cursors.get(wait.digest, 0))
 
     def receive(self, step: str, event: SentEvent) -> bool:
         """Make an event the step's memo; False if the run has received it, or the step has one."""
@@ -83,10 +90,16 @@ class MemoryState:
     def _has(self, id: RunId, token: str) -> bool:
         return id in self._outbox and self._outbox[id].token == token
 
-    def _lease(self, id: RunId, until: float) -> Leased:
+    def _lease(self, id: RunId, until: float, now: float) -> Leased:
         record = self._outbox[id]
         self._outbox[id] = replace(record, due=until, lease=until, tries=record.tries + 1)
-        return Leased(id, record.token, record.body, record.tries + 1, record.is_cancelled)
+        lease = Leased(id, record.token, record.body, record.tries + 1, record.is_cancelled)
+        return replace(lease, left=record.expires - now)
+
+    def _ring(self) -> None:
+        """Set off the alarm."""
+        self._parks += 1
+        self._parked.notify_all()
 
     def _past(self, digest: str) -> list[SentEvent]:
         return self._events.get(digest, [])

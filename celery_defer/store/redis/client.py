@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from hashlib import blake2b
 from importlib.resources import files
 from time import sleep
@@ -18,8 +20,10 @@ _LUA = files("celery_defer.store.redis") / "lua"
 class RedisClient:
     """Names the keys under *prefix*; those of one run have its id as their hash tag."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
+    def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
         self._client = client
+        #: The caller's clock.
+        self._clock = clock
         self._prefix = prefix
         self._due = f"{prefix}due"
         self._waits = f"{prefix}waits"
@@ -30,8 +34,17 @@ class RedisClient:
 
     def _script(self, *parts: str) -> Script:
         """Register the script that consists of these files, in this order."""
-        sources = [(_LUA / f"{part}.lua").read_text() for part in parts]
-        return Script(self._client, "".join(sources))
+        return Script(self._client, "".join(map(self._source, parts)))
+
+    def _source(self, part: str) -> str:
+        return (_LUA / f"{part}.lua").read_text()
+
+    def _from_now(self, time: float) -> float:
+        """Return in how many seconds it is *time* by the caller's clock.
+
+        A script adds these to the server's time, so a clock that is wrong decides nothing.
+        """
+        return time - self._clock()
 
     def _report_args(self, report: Commands | None) -> list[Any]:
         """Return the arguments with which a script executes *report*; a 0 if it cannot."""
@@ -44,11 +57,12 @@ class RedisClient:
 
     def _leased(self, row: list[Any]) -> Leased:
         """Return the record that a script has leased; read a large body in parts."""
-        id, token, body, tries, is_cancelled = row
+        id, token, body, tries, is_cancelled, *left = row
         run = RunId(id.decode())
         if not isinstance(body, bytes):
             body = self._read(self._record(run), body)
-        return Leased(run, token.decode(), body, tries, bool(is_cancelled))
+        lives = float(left[0]) if left else math.inf
+        return Leased(run, token.decode(), body, tries, bool(is_cancelled), lives)
 
     def _read(self, key: str, start: int) -> bytes:
         parts = []
@@ -88,13 +102,14 @@ def number(digest: str) -> int:
 
 
 class RedisAlarm:
-    """Goes off when a run parks, by a message on a channel that says when the run is due.
+    """Goes off when a run parks, by a message on a channel that says in how many seconds it is due.
 
     It subscribes at the first wait, so that a process that forks before shares no connection.
     """
 
-    def __init__(self, client: Any, channel: str) -> None:
+    def __init__(self, client: Any, channel: str, clock: Callable[[], float]) -> None:
         self._pubsub = client.pubsub()
+        self._clock = clock
         self._channel = channel
         self._is_listening = False
 
@@ -103,7 +118,7 @@ class RedisAlarm:
             if not self._is_listening:
                 self._pubsub.subscribe(self._channel)
                 self._is_listening = True
-            return _due(self._pubsub.get_message(timeout=seconds))
+            return self._due(self._pubsub.get_message(timeout=seconds))
         except Exception:  # Redis is away; the next look finds what is due
             self._is_listening = False
             self._pubsub.reset()
@@ -113,9 +128,9 @@ class RedisAlarm:
     def close(self) -> None:
         self._pubsub.close()
 
-
-def _due(message: Any) -> float | None:
-    if message is None:
-        return None
-    # It has subscribed, perhaps again, and may have missed messages: look at once.
-    return float(message["data"]) if message["type"] == "message" else 0.0
+    def _due(self, message: Any) -> float | None:
+        if message is None:
+            return None
+        # It has subscribed, perhaps again, and may have missed messages: look at once.
+        is_alarm = message["type"] == "message"
+        return self._clock() + float(message["data"]) if is_alarm else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery_defer import guard
@@ -20,20 +20,21 @@ _WEEK = 7 * 86_400.0
 class RedisOutbox(RedisClient):
     """Keeps each record as one string, and one index of their due times."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
-        super().__init__(client, prefix)
-        self._stage = self._script("record", "write", "stage")
+    def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
+        super().__init__(client, prefix, clock)
+        self._stage = self._script("now", "record", "write", "stage")
         self._settle = self._script("record", "settle")
-        self._expect = self._script("record", "expect")
-        self._take = self._script("record", "write", "lease", "take")
-        self._postpone = self._script("record", "write", "postpone")
+        self._expect = self._script("now", "record", "expect")
+        self._take = self._script("now", "record", "write", "lease", "take")
+        self._postpone = self._script("now", "record", "write", "postpone")
         self._quarantine = self._script("record", "keep", "quarantine")
         self._claim = self._script("claim")
+        self._waiting = self._script("now", "waiting")
 
     def stage(
         self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
     ) -> bool:
-        args = [id, token, body, due, seconds(keep), int(replaces)]
+        args = [id, token, body, self._from_now(due), seconds(keep), int(replaces)]
         return bool(self._stage(self._record_keys(id), args))
 
     def settle(self, id: RunId, token: str | None) -> None:
@@ -41,16 +42,17 @@ class RedisOutbox(RedisClient):
 
     def expect(self, runs: Sequence[tuple[RunId, str, float]]) -> None:
         keys = [self._due, *(self._record(id) for id, _, _ in runs)]
-        self._expect(keys, [part for run in runs for part in run])
+        rows = ((id, token, self._from_now(look)) for id, token, look in runs)
+        self._expect(keys, [part for row in rows for part in row])
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         start, end = self._record(RunId("\0")).split("\0")
-        args = [now, until, limit, MOST_BYTES, start, end]
+        args = [self._from_now(now), self._from_now(until), limit, MOST_BYTES, start, end]
         rows = self._take([self._due, self._waits], args)
         return [self._leased(row) for row in rows if self._has_text(*row)]
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
-        self._postpone([self._record(id), self._due], [id, token, due, body or b""])
+        self._postpone([self._record(id), self._due], [id, token, self._from_now(due), body or b""])
 
     def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
         # The body, which may have any bytes, follows the first byte 0.
@@ -73,7 +75,9 @@ class RedisOutbox(RedisClient):
         return [quarantined(id, row) for id, row in sorted(rows.items())]
 
     def waiting(self, until: float = math.inf) -> int:
-        return int(self._client.zcount(self._due, "-inf", until))
+        if until == math.inf:
+            return int(self._client.zcount(self._due, "-inf", until))
+        return int(self._waiting([self._due], [self._from_now(until)]))
 
     def claim(self, id: RunId, owner: str, keep: float, *, settles: bool = False) -> Claim:
         keys = [self._owner(id), self._run(id)]

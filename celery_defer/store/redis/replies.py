@@ -40,7 +40,7 @@ def arrival(reply: list[bytes]) -> Arrival:
     if verdict is Verdict.ARRIVED:
         return Arrival(verdict, memo=reply[1])
     if verdict is Verdict.LOOK:
-        return Arrival(verdict, known_since=float(reply[1]))
+        return Arrival(verdict, known_since=float(reply[1]), since=float(reply[2]))
     return Arrival(verdict)
 
 
@@ -48,9 +48,10 @@ def emitted(reply: list[Any], leased: Callable[[list[Any]], Leased]) -> Emitted:
     if reply[0] == b"shapes":
         return Emitted(unknown_shapes=[shape.decode() for shape in reply[1:]])
     if reply[0] == b"repeated":
-        return Emitted()
-    leases = tuple(leased(row) for row in reply[3:])
-    return Emitted(woken=reply[1], leased=leases, has_more=bool(reply[2]))
+        return Emitted(is_repeat=True)
+    leases = tuple(leased(row) for row in reply[4:])
+    more, repeat = bool(reply[2]), bool(reply[3])
+    return Emitted(woken=reply[1], leased=leases, has_more=more, is_repeat=repeat)
 
 
 def sent(name: str, member: bytes, at: float) -> SentEvent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery_defer.commands import Commands
@@ -26,22 +26,24 @@ _SOON = 60.0
 class RedisRuns(RedisClient):
     """Keeps the steps of each run in one hash, beside its record in the outbox."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
-        super().__init__(client, prefix)
-        self._recall = self._script("keep", "recall")
+    def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
+        super().__init__(client, prefix, clock)
+        self._recall = self._script("now", "keep", "recall")
         self._resume = self._script("commands", "resume")
         self._remember = self._script("keep", "remember")
         self._expire = self._script("expire")
-        self._park = self._script("record", "write", "keep", "receive", "commands", "park")
-        self._give_up = self._script("keep", "receive", "give_up")
-        self._cancel = self._script("record", "write", "keep", "cancel")
+        parking = ("record", "write", "keep", "receive", "commands", "park")
+        self._park = self._script("now", *parking)
+        self._give_up = self._script("now", "keep", "receive", "give_up")
+        self._cancel = self._script("now", "record", "write", "keep", "cancel")
+        self._next_due = self._script("now", "next_due")
 
     def turn(self, id: RunId) -> int:
         turn: Any = self._client.hget(self._run(id), "turn")
         return int(turn or 0)
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
-        since = "" if now is None else now
+        since = "" if now is None else self._from_now(now)
         return recalled(self._recall([self._run(id)], [since, seconds(keep)]))
 
     def resume(
@@ -69,19 +71,21 @@ class RedisRuns(RedisClient):
     ) -> Arrival:
         keys = [self._run(id), self._owner(id), *self._record_keys(id), self._channel]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
-        args += [parking.body, parking.due, seconds(keep), now + _SOON, parking.ending]
+        args += [parking.body, self._from_now(parking.due), seconds(keep), _SOON, parking.ending]
         if event := parking.subscription:
             keys += [self._events(event.digest), self._shapes(event.name)]
-            args += [event.digest, number(event.digest), event.shape, event.since, now + DRIFT]
+            args += [event.digest, number(event.digest), event.shape, event.since]
+            args += [self._from_now(now + DRIFT), self._from_now(event.oldest)]
             early = parking.early or ()
             args += [int(parking.early is not None), len(early)]
-            args += [part for each in early for part in (each.id, each.memo)]
+            args += [part for each in early for part in (each.id, each.at, each.memo)]
         return arrival(self._park(keys, [*args, *self._report_args(report)]))
 
     def give_up(
         self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float
     ) -> bytes:
         args = [step, wait.since, nothing, seconds(keep)]
+        args += [self._from_now(wait.oldest), wait.digest]
         memo: bytes = self._give_up([self._run(id), self._events(wait.digest)], args)
         return memo
 
@@ -89,12 +93,14 @@ class RedisRuns(RedisClient):
         self, id: RunId, keep: float, until: float, *, only_parked: bool = False
     ) -> bytes | None:
         keys = [self._run(id), *self._record_keys(id)]
-        body: bytes | None = self._cancel(keys, [id, seconds(keep), int(only_parked), until])
+        body: bytes | None = self._cancel(
+            keys, [id, seconds(keep), int(only_parked), self._from_now(until)]
+        )
         return body
 
     def next_due(self) -> float | None:
-        first = self._client.zrange(self._due, 0, 0, withscores=True)
-        return float(first[0][1]) if first else None
+        wait = self._next_due([self._due], [])
+        return None if wait is None else self._clock() + float(wait)
 
     def alarm(self) -> RedisAlarm:
-        return RedisAlarm(self._client, self._channel)
+        return RedisAlarm(self._client, self._channel, self._clock)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import time
 from typing import Any
@@ -28,16 +28,21 @@ _DRIFT = 5.0
 
 
 class RedisStore(RedisOutbox, RedisRuns, RedisEvents):
-    """Keeps records under *prefix*; the keys of one run share its id as their hash tag."""
+    """Keeps records under *prefix*; the keys of one run share its id as their hash tag.
 
-    def __init__(self, client: Redis, prefix: str = "celery-defer:") -> None:
+    The server's clock decides. *clock* is the one by which callers give times.
+    """
+
+    def __init__(
+        self, client: Redis, prefix: str = "celery-defer:", clock: Callable[[], float] = time
+    ) -> None:
         # The end of a parent waits for this client, so it must not retry for long.
         for pool in _pools(client):
             pool.connection_kwargs.update(_TIMEOUTS)
             # Celery's `redis_max_connections` is for one backend, and each thread has its own;
             # all threads share this pool.
             pool.max_connections = _MANY
-        super().__init__(client, prefix)
+        super().__init__(client, prefix, clock)
 
     def refusal(self) -> str | None:
         cluster: Any = {}

@@ -29,6 +29,12 @@ class ParkingContract:
         assert store.take(14.9, 99, 10) == []
         assert store.take(15, 99, 10) == [Leased(RUN, "token", b"body", 1)]
 
+    def test_what_is_taken_says_for_how_long_it_is_kept(self, store: Store) -> None:
+        park(store, now=10, due=15)
+        [taken] = store.take(15, 99, 10)
+
+        assert KEEP - 10 <= taken.left <= KEEP
+
     def test_a_run_parks_in_its_own_turn_only(self, store: Store) -> None:
         park(store, due=15)
 

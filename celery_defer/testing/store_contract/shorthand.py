@@ -51,9 +51,14 @@ def park(
 
 
 def wait_for(
-    digest: str = "by-name", shape: str = NO_SHAPE, *, name: str = "event", since: float = 0
+    digest: str = "by-name",
+    shape: str = NO_SHAPE,
+    *,
+    name: str = "event",
+    since: float = 0,
+    oldest: float = 0,
 ) -> Subscription:
-    return Subscription(name, shape, digest, since)
+    return Subscription(name, shape, digest, since, oldest)
 
 
 def learn(store: Store, wait: Subscription) -> None:
@@ -70,6 +75,13 @@ def event(id: str = "event", *, at: float = 20, is_named: bool = False) -> SentE
 def emit(
     store: Store, event: SentEvent, digests: Mapping[str, str] = BY_NAME, **options: Any
 ) -> Emitted:
+    times = {"now": event.at, "until": event.at + 10}
     return store.emit(
-        event, digests, **{"now": 20.0, "until": 30.0, "limit": 10, "keep": KEEP, **options}
+        event, digests, **{**times, "limit": 10, "keep": KEEP, "most": 1_000, **options}
     )
+
+
+def past(
+    store: Store, digest: str = "by-name", since: float = 0, before: float = 99
+) -> list[SentEvent]:
+    return store.past("event", digest, since, before, skip=0, limit=1_000)

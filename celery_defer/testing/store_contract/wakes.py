@@ -116,9 +116,21 @@ class WakeContract:
             park(store, id, wait=wait_for())
         rest = Rest(RunId("event"), "rest", b"event", KEEP)
 
-        assert emit(store, event(), limit=1, until=30, rest=rest).has_more
-        assert store.take(29.9, 99, 10) == []
-        assert Leased(rest.id, "rest", b"event", 1) in store.take(30, 99, 10)
+        assert emit(store, event(), now=20, limit=1, until=30, rest=rest).has_more
+        assert store.take(19.9, 99, 10) == []
+        assert store.take(20, 99, 10) == [Leased(rest.id, "rest", b"event", 1)]
+
+    def test_the_rest_of_a_fan_out_sets_off_the_alarm(self, store: Store) -> None:
+        for id in ("one", "two"):
+            park(store, id, wait=wait_for())
+        alarm = store.alarm()
+        while alarm.wait(0.05) is not None:  # alarms of earlier tests
+            pass
+
+        emit(store, event(), limit=1, rest=Rest(RunId("event"), "rest", b"event", KEEP))
+
+        assert alarm.wait(5) is not None
+        alarm.close()
 
     def test_a_fan_out_without_a_rest_leaves_no_record(self, store: Store) -> None:
         park(store, wait=wait_for())

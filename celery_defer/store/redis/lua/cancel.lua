@@ -1,5 +1,6 @@
 -- KEYS: the run, its record, the index of due times, the index of waits
--- ARGV: run id, seconds to keep, 1 to cancel only a parked run, when a relay may take the record
+-- ARGV: run id, seconds to keep, 1 to cancel only a parked run, in how many seconds a relay may
+--       take the record
 -- Returns the body of the record if the run was parked, or what the run has kept for its end. Its
 -- wait is over, and a wake-up that is still to arrive does not get its turn.
 local record = read(KEYS[2])
@@ -19,6 +20,6 @@ redis.call('HSETNX', KEYS[1], 'owner', 'cancelled')
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 local body = record.step and body_of(KEYS[2], record) or state[3] or ''
 local token = record.step and record.token or 'cancelled'
-write(KEYS[2], {token = token, lease = tonumber(ARGV[4]), is_cancelled = true}, body, 'EX', ARGV[2])
-redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
+write(KEYS[2], {token = token, lease = now + ARGV[4], is_cancelled = true}, body, 'EX', ARGV[2])
+redis.call('ZADD', KEYS[3], now + ARGV[4], ARGV[1])
 return body

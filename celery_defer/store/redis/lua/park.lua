@@ -1,12 +1,12 @@
 -- KEYS: the run, its first owner, its record, the index of due times, the index of waits,
 --       the channel of the alarm, and for an event: its past events, the shapes of its name
--- ARGV: run id, turn, step, note, token, body, due, seconds to keep, when a relay looks by itself,
---       what is to be known of the run if its record is lost, or nothing; for an event: digest, its
---       number in the index of waits, shape, since, from when a new shape is known, 1 if the caller
---       has looked for earlier events, their number, and each as event id, memo; then commands to
---       execute if the run parks
--- Returns {'parked'}, {'arrived', memo}, {'look', since when the shape is known}, {'superseded'}
--- or {'cancelled'}.
+-- ARGV: run id, turn, step, note, token, body, seconds until due, seconds to keep, and after which a relay
+--       looks by itself, what is to be known of the run if its record is lost, or nothing; for an event:
+--       digest, its number in the index of waits, shape, since, in how many seconds a new shape is known,
+--       since when at most (as seconds from now), 1 if the caller has looked for earlier events, their
+--       number, and each as event id, time, memo; then commands to execute if the run parks
+-- Returns {'parked'}, {'arrived', memo}, {'look', since when the shape is known, since when events count},
+-- {'superseded'} or {'cancelled'}.
 local run, id, step = KEYS[1], ARGV[1], ARGV[3]
 local state = redis.call('HMGET', run, 'turn', 'cancelled', 'm:' .. step)
 if state[2] then
@@ -16,16 +16,17 @@ elseif (state[1] or '0') ~= ARGV[2] then
 elseif state[3] then
   return {'arrived', state[3]}
 end
+local since = KEYS[7] and cursor(run, ARGV[11], math.max(ARGV[14], now + ARGV[16]))
 if KEYS[7] and ARGV[13] ~= '[]' then -- which every event is kept by
-  redis.call('ZADD', KEYS[8], 'NX', ARGV[15], ARGV[13])
+  redis.call('ZADD', KEYS[8], 'NX', now + ARGV[15], ARGV[13])
   keep(KEYS[8], ARGV[8])
   local known_since = redis.call('ZSCORE', KEYS[8], ARGV[13])
-  if ARGV[16] == '0' and tonumber(known_since) > tonumber(ARGV[14]) then
-    return {'look', known_since}
+  if ARGV[17] == '0' and tonumber(known_since) > since then
+    return {'look', known_since, string.format('%.17g', since)}
   end
 end
-local last = KEYS[7] and 17 + 2 * ARGV[17] or 10
-local memo = KEYS[7] and receive(run, step, KEYS[7], ARGV[14], ARGV, 18, last)
+local last = KEYS[7] and 18 + 3 * ARGV[18] or 10
+local memo = KEYS[7] and receive(run, step, ARGV[11], KEYS[7], since, ARGV, 19, last)
 if memo then
   keep(run, ARGV[8])
   return {'arrived', memo}
@@ -39,7 +40,7 @@ redis.call('DEL', KEYS[2])
 keep(run, ARGV[8] + 172800) -- longer than the record, in case a relay finds that expired
 local record = {token = ARGV[5], step = step, digest = KEYS[7] and ARGV[11]}
 write(KEYS[3], record, ARGV[6], 'EX', ARGV[8])
-redis.call('ZADD', KEYS[4], ARGV[7], id)
+redis.call('ZADD', KEYS[4], now + ARGV[7], id)
 if KEYS[7] then
   redis.call('ZADD', KEYS[5], ARGV[12], id)
 else -- an earlier wait is over, even if it was not settled

@@ -1,9 +1,10 @@
 -- KEYS: the index of due times, the index of waits
--- ARGV: now, end of the lease, how many at most, how many bytes at most, start and end of a record's key
--- Returns a list of leases, longest due first. What is not a record has no token; a record that has
+-- ARGV: what is due by now, end of the lease (both as seconds from now), how many at most, how many bytes
+--       at most, start and end of a record's key
+-- Returns a list of leases, each with the seconds that the record has to live, longest due first. What is not a record has no token; a record that has
 -- vanished has no tries either, and stays in line; one of a later form is left alone.
 local records, left = {}, tonumber(ARGV[4])
-for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])) do
+for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now + ARGV[1], 'LIMIT', 0, ARGV[3])) do
   local key = ARGV[5] .. id .. ARGV[6]
   local record = read(key)
   left = left - (record.body and #record.body or ask('STRLEN', key) or 0)
@@ -11,10 +12,12 @@ for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT
     break
   end
   if (record.token or '') ~= '' then
-    table.insert(records, lease(key, record, KEYS[1], id, ARGV[2]))
+    local row = lease(key, record, KEYS[1], id, now + ARGV[2])
+    table.insert(row, redis.call('TTL', key))
+    table.insert(records, row)
   else
     redis.call('ZREM', KEYS[1], id)
-    redis.call('ZADD', KEYS[1], ARGV[2], id)
+    redis.call('ZADD', KEYS[1], now + ARGV[2], id)
     if not record.token then
       redis.call('ZREM', KEYS[2], id)
       table.insert(records, {id, '', '', 0, 0})

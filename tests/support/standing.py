@@ -1,0 +1,19 @@
+"""A Redis store whose clocks stand still, so that a test's own times are the server's."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from celery_defer.store import RedisStore
+
+__all__ = ["StandingStore"]
+
+
+class StandingStore(RedisStore):
+    """For the server and for the caller it is always the same time: 0."""
+
+    def __init__(self, client: Redis, prefix: str = "defer:") -> None:
+        super().__init__(client, prefix, clock=lambda: 0.0)
+
+    def _source(self, part: str) -> str:
+        return "local now = 0\n" if part == "now" else super()._source(part)
