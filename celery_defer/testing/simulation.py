@@ -53,7 +53,8 @@ class Simulation(SimulationView):
         self.app = app
         #: How many runs there may be at one moment; with more, something is wrong.
         self.most_at_once = 20_000
-        start = time() if now is None else _seconds(now)
+        # In whole milliseconds, as a test sees the end of a wait.
+        start = round(time(), 3) if now is None else _seconds(now)
         super().__init__(Engine(app, start, lambda: self.most_at_once))
         self._stand_ins = self._engine.worker.stand_ins
         self._exits = ExitStack()

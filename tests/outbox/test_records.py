@@ -24,6 +24,7 @@ from celery_defer.store import SentEvent
 text = st.text(st.characters(codec="utf-8"))
 names = st.text(st.characters(codec="utf-8"), min_size=1)
 seconds = st.floats(0, 1e15)
+delays = st.floats(0, 1e11)
 moments = st.datetimes(timezones=st.just(timezone.utc))
 durations = st.timedeltas(timedelta(0), timedelta(days=3650))
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text
@@ -34,7 +35,7 @@ values = st.recursive(plain, lambda v: st.lists(v) | st.dictionaries(text, v), m
 def options(draw: st.DrawFn) -> Options:
     start = draw(st.sampled_from(["countdown", "eta", None]))
     given: dict[str, Any] = {
-        "expires": draw(st.none() | seconds | durations | moments),
+        "expires": draw(st.none() | delays | durations | moments),
         "queue": draw(st.none() | names),
         "priority": draw(st.none() | st.integers(0, 255)),
         "headers": draw(st.none() | st.dictionaries(text.map("x-{}".format), values)),
@@ -42,7 +43,7 @@ def options(draw: st.DrawFn) -> Options:
         "experiment": draw(st.none() | names),
     }
     if start:
-        given[start] = draw(seconds if start == "countdown" else moments)
+        given[start] = draw(delays if start == "countdown" else moments)
     return Options(**{name: value for name, value in given.items() if value is not None})
 
 

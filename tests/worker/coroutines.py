@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 
 from celery_defer import Defer, defer, deferred, step
 
@@ -18,6 +19,27 @@ Defer(app)
 @app.task(name="double")
 def double(n: int) -> int:
     return 2 * n
+
+
+class Awaited(Task):  # type: ignore[misc]
+    """A task whose coroutine the pool awaits, as ``@deferred`` cannot know."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+
+@deferred
+@app.task(name="slowly", base=Awaited)
+async def slowly(n: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * n
+
+
+@app.task(name="to a coroutine")
+def to_a_coroutine(n: int) -> str:
+    return str(defer("slowly", slowly, n).id)
 
 
 @app.task(name="plain")

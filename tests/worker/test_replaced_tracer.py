@@ -25,7 +25,7 @@ def app(redis_url: str) -> Iterator[Celery]:
         yield app
 
 
-@pytest.mark.parametrize("task", ["plain", "awaited", "waiting"])
+@pytest.mark.parametrize("task", ["plain", "awaited", "waiting", "to a coroutine"])
 def test_a_task_defers_there(app: Celery, task: str) -> None:
     child = app.send_task(task, (7,)).get(timeout=20)
 
