@@ -143,7 +143,7 @@ def parent() -> None:
     defer("A", made_here_by_model, order="o-1")  # refused
 
     defer("B", plain, 7)  # refused if typed
-    defer("C", plain.delay, 7)  # refused if typed
+    defer("C", plain.delay, 7)  # refused with stubs
     defer("D", print, 7)  # refused
 
     defer("E", by_model.with_options(countdown=60, queue="mail"), order_id="o-1", user_id=7)
