@@ -83,6 +83,16 @@ def function_of(target: Any) -> Any:
     return object.__getattribute__(target, "_Proxy__args")[0]
 
 
+def given_name_of(target: Any) -> str | None:
+    """Return the name that a lazy task was given; None if Celery is to make one."""
+    return _options_of(target).get("name")  # type: ignore[no-any-return]
+
+
+def plain(function: Any) -> Any:
+    """Return the function below a method and below decorators."""
+    return inspect.unwrap(getattr(function, "__func__", function))
+
+
 def _proxied(target: Any) -> Callable[[Any], Any] | None:
     # Of celery.local.Proxy, which lazy and shared tasks are; it returns the task.
     return getattr(type(target), "_get_current_object", None)

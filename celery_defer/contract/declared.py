@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from celery_defer import guard
-from celery_defer.contract.body import Body, evaluated, function_of, is_asleep
+from celery_defer.contract.body import (
+    Body,
+    evaluated,
+    function_of,
+    given_name_of,
+    is_asleep,
+    is_shared,
+    plain,
+)
 from celery_defer.contract.contract import Contract, schema_layout
 from celery_defer.contract.function import Deferrable
 from celery_defer.current import is_signature
@@ -16,28 +24,31 @@ from celery_defer.errors import ContractError, NotDeferredError, OptionError
 
 @dataclass(eq=False, slots=True)
 class _Declaration:
-    """One use of ``@deferred``: the task, or the lazy proxy that Celery made for it."""
+    """One use of ``@deferred``; it does not hold the task, which holds its app."""
 
-    target: Any
     schema: Any
+    #: The task's name; None for a lazy task that Celery is to name.
+    name: str | None = None
     _deferrable: Deferrable[..., Any] | None = field(default=None)
 
-    def read(self, task: Any = None) -> Deferrable[..., Any]:
-        """Return the contract; the first call reads it, from *task* or from the declared one."""
+    def read(self, task: Any) -> Deferrable[..., Any]:
+        """Return the contract; the first call reads it from *task*."""
         if self._deferrable is None:
-            task = task or evaluated(self.target)
+            task = evaluated(task)
             Body(task.name, task.run, type(task)).check()
             self._deferrable = Deferrable(Contract.of(task.name, task.run, self.schema))
         return self._deferrable
 
 
 # `defer` gets the same object as the decorator: its `id` finds it fast, and does not evaluate
-# a proxy. The declaration holds the object, so no other object can have that `id`.
+# a proxy. An entry goes with its object, so no other object can have that `id`.
 _by_target: dict[int, _Declaration] = {}
-# Each app has its own clone of a shared task, under the same name and of the same function.
-_by_function: dict[tuple[str, Any], _Declaration] = {}
-# Not yet in `_by_function`: their app has not made the task.
-_pending: list[_Declaration] = []
+_refs: dict[int, Any] = {}
+# Each app has its own clone of a shared task, under the same name and of the same function. Of one
+# function there may be several tasks.
+_by_function: WeakKeyDictionary[Any, list[_Declaration]] = WeakKeyDictionary()
+# Not yet in `_by_function`: shared tasks, which no app has made yet.
+_pending: list[tuple[Any, _Declaration]] = []
 
 
 def declare(target: Any, schema: Any = None) -> None:
@@ -52,9 +63,14 @@ def declare(target: Any, schema: Any = None) -> None:
         body.check()
         if schema is not None:
             schema_layout(body.task, body.function, body.parameters, schema)
-    declaration = _Declaration(target, schema)
+    declaration = _Declaration(schema)
     _by_target[id(target)] = declaration
-    _pending.append(declaration)
+    _refs[id(target)] = _held(target)
+    if is_asleep(target):  # Celery drops this proxy once the task is made
+        declaration.name = given_name_of(target)
+        _enter(plain(function_of(target)), declaration)
+    elif is_shared(target) or not _register(target, declaration):
+        _pending.append((target, declaration))
 
 
 def deferrable(function: object) -> Deferrable[..., Any]:
@@ -67,20 +83,23 @@ def deferrable(function: object) -> Deferrable[..., Any]:
             raise OptionError(function.problem)
         return function
     if declaration := _by_target.get(id(function)):
-        return declaration.read()
+        return declaration.read(function)
     if declaration := find(function):
-        return declaration.read(evaluated(function))
+        return declaration.read(function)
     raise NotDeferredError(_refusal(function))
 
 
 def find(task: Any) -> _Declaration | None:
     """Return the declaration of *task*, whichever app's clone it is; None if there is none."""
-    _pending[:] = [declaration for declaration in _pending if not _register(declaration)]
+    _pending[:] = [each for each in _pending if not _register(*each)]
     try:
-        key = _key(evaluated(task))
+        name, function = _key(evaluated(task))
+        declarations = _by_function.get(function, ())
     except (AttributeError, TypeError):  # not a task at all
         return None
-    return _by_function.get(key) or _of_sleeping_app(key[1])
+    named = (each for each in declarations if each.name == name)
+    unnamed = (each for each in declarations if each.name is None)
+    return next(named, None) or next(unnamed, None)
 
 
 def name_of(function: object) -> str:
@@ -105,25 +124,34 @@ def _refusal(function: object) -> str:
     return f"{name} is not a deferred function: put @deferred on top of it"
 
 
-def _register(declaration: _Declaration) -> bool:
+def _held(target: Any) -> Any:
+    """Return what lets the entries of *target* go with it; the object itself if it cannot go."""
+    key = id(target)
+
+    def forget(_: Any) -> None:
+        _by_target.pop(key, None)
+        _refs.pop(key, None)
+
+    try:
+        return ref(target, forget)
+    except TypeError:  # the proxy of a shared task, which belongs to no app
+        return target
+
+
+def _register(target: Any, declaration: _Declaration) -> bool:
     """Enter the declaration in `_by_function`; return whether its task is there already."""
-    if is_asleep(declaration.target):
-        return False
 
     def enter() -> bool:
-        _by_function[_key(evaluated(declaration.target))] = declaration
+        declaration.name, function = _key(evaluated(target))
+        _enter(function, declaration)
         return True
 
     # False for a task of another app that is not ready to make it yet.
     return guard.attempt(enter, default=False)
 
 
-def _of_sleeping_app(function: Any) -> _Declaration | None:
-    """Return the declaration of a clone by its function, while the original is still asleep."""
-    for declaration in _pending:
-        if is_asleep(declaration.target) and function_of(declaration.target) is function:
-            return declaration
-    return None
+def _enter(function: Any, declaration: _Declaration) -> None:
+    _by_function.setdefault(function, []).append(declaration)
 
 
 def _key(task: Any) -> tuple[str, Any]:
@@ -132,4 +160,4 @@ def _key(task: Any) -> tuple[str, Any]:
     function = getattr(task, "__wrapped__", None)
     if function is None:
         return task.name, type(task)
-    return task.name, inspect.unwrap(getattr(function, "__func__", function))
+    return task.name, plain(function)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import pytest
 from celery import Celery
 
-from celery_defer import NotDeferredError, defer, deferred
+from celery_defer import Defer, NotDeferredError, defer, deferred
 from celery_defer.contract import deferrable, find
 from tests.support.inside import Worker, parent_of
 
@@ -69,6 +72,59 @@ def test_a_clone_of_a_task_that_is_asleep_has_its_contract(app: Celery) -> None:
     assert clone.app is app
     assert deferrable(clone).contract.task == "shared-by-two"
     assert not asleep.__evaluated__()
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_an_app_that_nobody_uses_any_more_goes(has_run: bool) -> None:
+    """As in a suite or behind a factory, which make many: each keeps connections."""
+
+    def made() -> Any:
+        app = Celery("passing", broker="memory://", set_as_current=False)
+        Defer(app)
+
+        @deferred
+        @app.task(shared=False)
+        def ship(n: int) -> None: ...
+
+        @app.task(shared=False)
+        def parent() -> Any:
+            return defer("x", ship, 1).skipped
+
+        if has_run:
+            assert parent.apply().get() is None
+        return ref(app)
+
+    passing = made()
+    gc.collect()
+
+    assert passing() is None
+
+
+def test_a_task_is_found_once_its_app_has_made_it_and_the_lazy_one_is_gone() -> None:
+    app = Celery("passing", broker="memory://", set_as_current=False)
+    deferred(app.task(name="passing-ship", shared=False)(send))
+    app.finalize()
+    gc.collect()
+
+    assert deferrable(app.tasks["passing-ship"]).contract.task == "passing-ship"
+
+
+def test_two_tasks_of_one_function_have_a_contract_each(app: Celery) -> None:
+    def order(value: Any) -> None: ...
+
+    plain = deferred(app.task(name="plain", shared=False)(order))
+    by_model = deferred(schema=Order)(app.task(name="by-model", shared=False)(order))
+
+    tasks = [app.tasks[each.name] for each in (plain, by_model)]
+    assert [
+        deferrable(task).contract.pack((), {name: 1})
+        for task, name in zip(tasks, ("value", "n"), strict=True)
+    ]
+
+
+@dataclass
+class Order:
+    n: int
 
 
 def test_the_repr_of_options_is_what_was_written(app: Celery) -> None:
