@@ -13,7 +13,14 @@ from celery_defer.broker import marks_redelivery
 from celery_defer.contract import Deferrable
 from celery_defer.errors import PayloadError, Suspended
 from celery_defer.model import Outcome
-from celery_defer.outbox import commit, commit_failure, forget, has_succeeded
+from celery_defer.outbox import (
+    commit,
+    commit_failure,
+    forget,
+    has_succeeded,
+    hook_ends,
+    names_winner,
+)
 from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
 from celery_defer.steps import is_lost, keep_until_retried, load_steps, restore, suspended
 from celery_defer.store import Claim, Store, is_of_one_message, owner_of
@@ -62,6 +69,8 @@ def perform(
         raise
     except Exception as error:
         _check_parked(run, error)
+        if run.has_deferred or run.journal or run.came_again or run.is_claimed:
+            hook_ends(run)
         if isinstance(error, undecided):
             run.drop()
             keep_until_retried(run, error)
@@ -144,12 +153,13 @@ def _returned(run: Scope) -> None:
     has_calls = run.has_deferred and bool(run.buffer.waiting())
     has_calls = has_calls or bool(run.journal and any(run.journal.calls()))
     # Calls that an earlier attempt staged, and could not publish, are out of date.
-    if came_again and not has_calls and not forget(run):
+    clears = came_again and not has_calls
+    if clears and not names_winner(run) and not forget(run):
         run.drop()
         return
     # Without calls too, a commit stores the result in one round trip, where Celery needs two. A
     # run that was claimed has had one more.
-    if has_calls or run.is_claimed:
+    if has_calls or run.is_claimed or clears:
         with guard.logged(
             logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task
         ):
@@ -168,7 +178,7 @@ def _raised(run: Scope) -> None:
         run.buffer.drop_unless(Outcome.FAILURE)
     if run.has_deferred and run.buffer.waiting():
         commit_failure(run)
-    elif run.came_again:
+    elif run.came_again and not names_winner(run):
         forget(run)
 
 

@@ -6,12 +6,13 @@ from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.end import ending_of
 from celery_defer.outbox.fanout import continue_fan_out, fan_out
+from celery_defer.outbox.hook import hook_ends
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.publish import deliver, publish, publish_durably
 from celery_defer.outbox.records import DeferredCalls, pack, unpack
 from celery_defer.outbox.relay import Relay
-from celery_defer.outbox.stage import forget, has_succeeded
+from celery_defer.outbox.stage import forget, has_succeeded, names_winner
 from celery_defer.outbox.wake import LEASE, wake
 
 __all__ = [
@@ -37,7 +38,9 @@ __all__ = [
     "fan_out",
     "forget",
     "has_succeeded",
+    "hook_ends",
     "known",
+    "names_winner",
     "pack",
     "publish",
     "publish_durably",

@@ -6,22 +6,23 @@ the calls are staged before Celery stores the result, and published after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 from uuid import uuid4
 
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.states import SUCCESS
 
 from celery_defer import broker, guard, store
 from celery_defer.commands import Commands, Server
+from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, Outcome
 from celery_defer.outbox import stage
+from celery_defer.outbox.hook import StoreBy, hook_ends, is_json
 from celery_defer.outbox.links import link, linked
 from celery_defer.outbox.messages import messages_of
 from celery_defer.outbox.records import DeferredCalls
-from celery_defer.run import Scope, commands_of, find, hook_results, server_of_results
+from celery_defer.run import Scope, commands_of, server_of_results, win, winner_of
 from celery_defer.store import Leased
 
 logger = guard.logger(__name__)
@@ -50,9 +51,13 @@ class Commit:
     def __init__(self, run: Scope, record: DeferredCalls, links: list[Call]) -> None:
         self.run = run
         self.record = record
+        #: Names this attempt: in its record, and beside the SUCCESS that it stores.
+        self.token = uuid4().hex
         #: The record in the outbox, if the calls are staged.
         self.lease: Leased | None = None
         self.state = State.WAITING
+        #: Whether the stored SUCCESS is known to be that of this attempt.
+        self.has_won = False
         self._links = links
 
     def stage(self, *, replaces: bool = False) -> None:
@@ -65,7 +70,7 @@ class Commit:
             return
         due = self.record.at + run.settings.grace
         # Set before the store replies: a soft time limit may come after it has the record.
-        lease = self.lease = stage.lease_of(run.record_id, self.record)
+        lease = self.lease = stage.lease_of(run.record_id, self.record, self.token)
         is_staged = False
         with guard.logged(
             logger,
@@ -77,13 +82,23 @@ class Commit:
             is_staged = stage.stage(run, lease, due=due, replaces=replaces)
             if not is_staged and stage.has_succeeded(run):
                 self.state = State.SUPERSEDED
+            elif not is_staged and stage.names_winner(run):  # the record of another attempt stays
+                lease = self.lease = replace(lease, id=RunId(f"{lease.id}/{lease.token}"))
+                is_staged = stage.stage(run, lease, due=due)
             elif not is_staged:  # another attempt has staged, and has not succeeded
                 self.stage(replaces=True)
                 return
         if not is_staged:
             self.lease = None
 
-    def store_result(self, backend: Any, store_result: Callable[[Any], Any]) -> Any:
+    @property
+    def is_beaten(self) -> bool:
+        """Whether another attempt has succeeded before."""
+        with guard.logged(logger, "run %s: its winner is not known", self.run.run.id):
+            return winner_of(self.run.task.backend, self.run.run.id) not in (None, self.token)
+        return False
+
+    def store_result(self, backend: Any, store_result: StoreBy) -> Any:
         """Store the SUCCESS of the run by *store_result*, which takes a backend."""
         with linked(self.run, self._links):
             server = server_of_results(backend)
@@ -91,12 +106,11 @@ class Commit:
                 return store_result(backend)
             return self._transact(backend, server, store_result)
 
-    def _transact(self, backend: Any, server: Server, store_result: Callable[[Any], Any]) -> Any:
+    def _transact(self, backend: Any, server: Server, store_result: StoreBy) -> Any:
         # Celery keeps a stored SUCCESS. In JSON the script checks that, which saves a round trip
         # and leaves no time between the check and the write.
-        is_json = backend.serializer == "json" and not getattr(backend, "compression", None)
         key = backend.get_key_for_task(self.run.run.id)
-        result = commands_of(backend, store_result, looks=not is_json)
+        result = commands_of(backend, store_result, looks=not is_json(backend))
         if result is None:
             self._conclude(is_ours=False)
             return None
@@ -104,10 +118,14 @@ class Commit:
         if messages is None and self.state is State.WITH_RESULT:
             self.state = State.WAITING
             self.stage()
+        if self.lease is not None or self.run.came_again:
+            result = win(backend, self.run.run.id, self.token, result)
         try:
             # celery.backends.redis.RedisBackend.set: with Celery's own retries.
             stored = backend.ensure(
-                lambda: store.commit(backend.client, key, result, messages, keeps_success=is_json),
+                lambda: store.commit(
+                    backend.client, key, result, messages, keeps_success=is_json(backend)
+                ),
                 (),
                 **self.run.store_policy,
             )
@@ -136,9 +154,10 @@ class Commit:
 
     def _conclude(self, *, is_ours: bool) -> None:
         """Set the state after the transaction; it may be repeated after a lost reply."""
+        self.has_won = is_ours and not (self.run.came_again and self.is_beaten)
         if is_ours:
             self.state = State.COMMITTED if self.state is State.WITH_RESULT else self.state
-        elif self.run.is_redelivered and self.lease is None:
+        elif self.run.is_redelivered or self.is_beaten:
             self.state = State.SUPERSEDED
         else:  # the body may have stored the SUCCESS itself
             self.state = State.WAITING
@@ -189,31 +208,7 @@ def _is_published(call: Call) -> bool:
 
 
 def _hook_result(run: Scope, links: list[Call]) -> None:
-    backend = run.task.backend
-    if not run.is_eager and hasattr(backend, "_store_result"):
-        hook_results(backend, _store_result)
+    if hook_ends(run):
         return
     with guard.logged(logger, "run %s: its links are not stored", run.run.id):
         link(run, links)
-
-
-def _store_result(
-    backend: Any,
-    store_result: Callable[..., Any],
-    task_id: str,
-    result: Any,
-    state: str,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """Store a result; the SUCCESS of the run in progress goes with its calls."""
-    scope = find()
-    pending = scope.ending.commit if scope is not None else None
-    if scope is None or pending is None or state != SUCCESS or scope.run.id != task_id:
-        return store_result(task_id, result, state, *args, **kwargs)
-    return pending.store_result(
-        backend,
-        lambda to: (store_result if to is backend else to._store_result)(
-            task_id, result, state, *args, **kwargs
-        ),
-    )

@@ -19,6 +19,13 @@ _MOST_DOUBLINGS = 6
 # may store that for a worker that was killed after it had parked the run.
 _OVER = frozenset({"SUCCESS", "REVOKED"})
 
+#: The state of an attempt's calls when another attempt has succeeded.
+SUPERSEDED = "SUPERSEDED"
+_DROPPED = {
+    SUPERSEDED: "another attempt of its parent has succeeded",
+    "REVOKED": "its parent was revoked",
+}
+
 #: Returns the stored state of a run, by its id and its task.
 StateOf = Callable[[str, str], str]
 
@@ -149,8 +156,8 @@ def _plan_calls(
     state = state_of(record.parent, record.task)
     if state in Outcome.__members__:
         return Publish(record, Outcome(state))
-    if state == "REVOKED":
-        return Drop("its parent was revoked")
+    if state in _DROPPED:
+        return Drop(_DROPPED[state])
     if lease.left <= SPARE:
         return Drop(f"its parent has been {state} for {keep:.0f} seconds")
     return Postpone(now + pause(lease.tries))

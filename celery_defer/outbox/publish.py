@@ -37,6 +37,8 @@ def publish(parent: Scope, outcome: Outcome) -> tuple[Call, ...]:
             run_inline(parent, pending.record, outcome)
         elif pending.state in (State.WAITING, State.WITH_RESULT):
             lost = _deliver_and_settle(parent, pending, outcome)
+    if pending is not None:
+        _settle_others(parent, pending)
     if pending is None or pending.state is not State.SUPERSEDED:
         report_without_run(parent)
     return lost
@@ -171,6 +173,18 @@ def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> tup
             outcome=outcome, delivery=delivery, now=parent.now(), pause=pause, keep=keep,
         )  # fmt: skip
     return ()
+
+
+def _settle_others(parent: Scope, pending: Commit) -> None:
+    """Remove what counts no more, now that it is known which attempt has succeeded."""
+    lease, id = pending.lease, parent.record_id
+    if parent.store is None:
+        return
+    with guard.logged(logger, "run %s: the record of another attempt stays", id):
+        if pending.state is State.SUPERSEDED and lease is not None:
+            parent.store.settle(lease.id, lease.token)
+        elif pending.has_won and parent.came_again and (lease is None or lease.id != id):
+            parent.store.settle(id, None)
 
 
 def _failed(delivery: Delivery) -> frozenset[RunId]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
 from typing import Any
+
+from celery.states import SUCCESS
 
 from celery_defer import guard
 from celery_defer.broker import is_there
@@ -15,6 +18,7 @@ from celery_defer.outbox.end import end_cancelled, end_lost
 from celery_defer.outbox.fanout import continue_fan_out
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.plan import (
+    SUPERSEDED,
     Action,
     ContinueFanOut,
     Drop,
@@ -33,6 +37,7 @@ from celery_defer.outbox.publish import conclude, deliver, refusal
 from celery_defer.outbox.records import is_parked
 from celery_defer.outbox.unpublished import report_refused
 from celery_defer.outbox.wake import wake
+from celery_defer.run import winner_of
 from celery_defer.settings import Settings
 from celery_defer.store import Leased, SentEvent, Store
 from celery_defer.text import text_of
@@ -95,7 +100,8 @@ class Relay:
 
     def _plan(self, lease: Leased, now: float) -> Action:
         try:
-            return plan(now, lease, self.settings.outbox_keeps, self._state)
+            state_of = self._state if is_parked(lease.body) else partial(self._end, lease.token)
+            return plan(now, lease, self.settings.outbox_keeps, state_of)
         except Exception as error:  # the result backend is away, or this one result is corrupt
             if self.results.begins():
                 logger.error("the result of run %s cannot be read: %s", lease.id, text_of(error))
@@ -107,6 +113,13 @@ class Relay:
         state = str(owner.AsyncResult(run_id).state)
         self.results.ends()
         return state
+
+    def _end(self, token: str, run_id: str, task: str) -> str:
+        """Return how the attempt has ended whose record has this token, or else the run's state."""
+        winner = winner_of(self.app.tasks.get(task, self.app).backend, run_id)
+        if winner is None:
+            return self._state(run_id, task)
+        return SUCCESS if winner == token else SUPERSEDED
 
     def _wake(self, planned: Sequence[_Planned], now: float) -> None:
         if not planned:

@@ -10,7 +10,7 @@ from celery_defer.current import extension_of
 from celery_defer.model import Outcome
 from celery_defer.outbox import records
 from celery_defer.outbox.records import SPARE, DeferredCalls
-from celery_defer.run import Scope
+from celery_defer.run import Scope, server_of_results, winner_of
 from celery_defer.store import Leased
 
 logger = guard.logger(__name__)
@@ -30,9 +30,9 @@ def record_of(parent: Scope, verdict: Outcome | None) -> DeferredCalls:
     )
 
 
-def lease_of(id: Any, record: DeferredCalls) -> Leased:
-    """Return the record to stage, with a new token, leased to the caller."""
-    return Leased(id, uuid4().hex, records.pack(record), 1)
+def lease_of(id: Any, record: DeferredCalls, token: str = "") -> Leased:
+    """Return the record to stage, with *token* or a new one, leased to the caller."""
+    return Leased(id, token or uuid4().hex, records.pack(record), 1)
 
 
 def stage(parent: Scope, lease: Leased, *, due: float, replaces: bool = True) -> bool:
@@ -65,8 +65,18 @@ def has_succeeded(parent: Scope) -> bool:
     Celery keeps a stored SUCCESS, so no later attempt has a result.
     """
     with guard.logged(logger, "the result of run %s cannot be read", parent.run.id):
-        return parent.is_judged and parent.task.AsyncResult(parent.run.id).successful()
+        return parent.is_judged and (
+            parent.task.AsyncResult(parent.run.id).successful()
+            or winner_of(parent.task.backend, parent.run.id) is not None
+        )
     return False
+
+
+def names_winner(parent: Scope) -> bool:
+    """Whether the stored SUCCESS says which attempt it is of, so that records may stay."""
+    if parent.store is None or parent.is_eager or not parent.is_judged:
+        return False
+    return server_of_results(parent.task.backend) is not None
 
 
 def _inherited(parent: Scope) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from celery_defer.run.changes import Changes, step_inside
 from celery_defer.run.ending import Phase
 from celery_defer.run.headers import STEPS, WAKE, DeferHeader, StepsHeader, WakeHeader
 from celery_defer.run.memo import NOTHING, Failure, Memo
-from celery_defer.run.results import commands_of, hook_results, server_of_results
+from celery_defer.run.results import commands_of, hook_results, server_of_results, win, winner_of
 from celery_defer.run.savepoint import Savepoint
 from celery_defer.run.scope import Scope, current, current_run, enter, find, leave
 from celery_defer.run.state import (
@@ -60,4 +60,6 @@ __all__ = [
     "step_inside",
     "takes_steps",
     "waiting_commands",
+    "win",
+    "winner_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,8 @@ from celery.backends.redis import RedisBackend
 
 from celery_defer.commands import Commands, Server, database_of, server_of
 
+# In seconds.
+_LASTS = 600
 # The methods of celery.backends.redis.RedisBackend and its bases that store a result. A subclass
 # with its own may do more than send commands by one client.
 _STORING = ("store_result", "_store_result", "_set_with_state", "set", "_set")
@@ -28,6 +31,29 @@ def server_of_results(backend: Any) -> Server | None:
     if any(method and not getattr(method, "replaces_celerys", False) for method in of_instance):
         return None
     return server_of(backend.client.connection_pool.connection_kwargs)
+
+
+def win(backend: Any, id: str, token: str, result: Commands) -> Commands:
+    """Return the commands that store a SUCCESS, and with it the *token* of its attempt.
+
+    The first token stays for ten minutes, long enough for a relay, also if the client forgets the
+    result.
+    """
+    row = ("SET", _winner(backend, id), token, "EX", _LASTS, "NX")
+    return replace(result, rows=[*result.rows, row])
+
+
+def winner_of(backend: Any, id: str) -> str | None:
+    """Return the token of the attempt whose SUCCESS was stored first, if ``win`` has stored it."""
+    if server_of_results(backend) is None:
+        return None
+    token: bytes | None = backend.client.get(_winner(backend, id))
+    return token.decode() if token else None
+
+
+def _winner(backend: Any, id: str) -> bytes:
+    key: bytes | str = backend.get_key_for_task(id)
+    return b"%b.attempt" % (key.encode() if isinstance(key, str) else key)
 
 
 def hook_results(backend: Any, hook: Callable[..., Any]) -> None:
