@@ -69,6 +69,17 @@ def test_now_is_published_while_the_parent_is_in_its_body(caller: Caller) -> Non
     assert began(caller, parent)["now"] == 1
 
 
+def test_a_body_that_is_killed_has_published_what_it_published_at_once(caller: Caller) -> None:
+    """So what its database says was sent has been sent: see the page on moving a project."""
+    parent = caller.send("parents.held", calls=calls())
+    wait_until(lambda: caller.marks("waiting", parent), "the body waits")
+
+    caller.revoke(parent, terminate=True)
+    caller.child(parent, "now")
+
+    assert began(caller, parent) == {"success": 0, "failure": 0, "always": 0, "now": 1}
+
+
 @pytest.mark.parametrize("when", ["failure", "always"])
 def test_a_retry_starts_nothing_and_the_last_failure_does(caller: Caller, when: str) -> None:
     """4.3: the attempt that ends the run decides."""
