@@ -120,11 +120,12 @@ class Commit:
             self.stage()
         if self.lease is not None or self.run.came_again:
             result = win(backend, self.run.run.id, self.token, result)
+        whole = self._with_expiry(result)
         try:
             # celery.backends.redis.RedisBackend.set: with Celery's own retries.
             stored = backend.ensure(
                 lambda: store.commit(
-                    backend.client, key, result, messages, keeps_success=is_json(backend)
+                    backend.client, key, whole, messages, keeps_success=is_json(backend)
                 ),
                 (),
                 **self.run.store_policy,
@@ -141,7 +142,17 @@ class Commit:
             self.stage()
             return store_result(backend)
         self._conclude(is_ours=stored is None or _is_of(result, stored))
+        self.run.ending.has_expiry = stored is None and whole is not result
         return None
+
+    def _with_expiry(self, result: Commands) -> Commands:
+        """Add how long the store keeps the run's steps, if it has them where the result goes."""
+        run, journal = self.run, self.run.journal
+        if run.store is None or journal is None or not journal.is_recalled:
+            return result
+        expiry = run.store.expiry(run.run.id, run.settings.end_keeps)
+        is_there = expiry and (expiry.server, expiry.database) == (result.server, result.database)
+        return replace(result, rows=[*result.rows, *expiry.rows]) if expiry and is_there else result
 
     def _messages(self, server: Server) -> Commands | None:
         """Return the commands that publish the calls, if *server* has the messages too."""

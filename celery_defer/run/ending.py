@@ -29,6 +29,8 @@ class Ending:
     commit: Any = None
     #: Whether Celery has been told that the run has parked: nothing may leave the body any more.
     has_left: bool = False
+    #: Whether what the run remembers expires with its result, so that nothing is left to do.
+    has_expiry: bool = False
 
     @property
     def is_open(self) -> bool:

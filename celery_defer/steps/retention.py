@@ -72,7 +72,8 @@ def keep_after_end(run: Scope) -> None:
 
     If the store is away, it keeps that for longer.
     """
-    guard.attempt(lambda: _expire(run, run.settings.end_keeps))
+    if not run.ending.has_expiry:
+        guard.attempt(lambda: _expire(run, run.settings.end_keeps))
 
 
 # -- private ------------------------------------------------------------------------------

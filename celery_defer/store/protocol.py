@@ -144,6 +144,10 @@ class Store(Protocol):
         """
         ...
 
+    def expiry(self, id: RunId, keep: float) -> Commands | None:
+        """Return what ``expire`` would write of a run that has ended; None if it is no command."""
+        ...
+
     def reaches(self, report: Commands) -> bool:
         """Whether ``resume`` and ``park`` can execute *report* in their transaction."""
         ...

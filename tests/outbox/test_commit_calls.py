@@ -12,7 +12,7 @@ from celery import Celery
 from celery.signals import after_task_publish, before_task_publish
 from kombu.serialization import loads, register, unregister
 
-from celery_defer import defer, deferred, run_id
+from celery_defer import defer, deferred, run_id, step
 from celery_defer.model import When
 from tests.support.inside import Worker, ids_of, parent_of, ship_of
 from tests.support.one_redis import (
@@ -289,3 +289,33 @@ def test_a_message_that_cannot_be_made_holds_back_no_other(
     assert "cannot be published" in caplog.text
     [entry] = app._celery_defer.store.quarantined()
     assert b"broken" in entry.body
+
+
+def test_a_run_with_steps_asks_for_nothing_more_at_its_end(server: Server) -> None:
+    server.client().flushall()
+    app = app_on(server)
+    app.conf.result_expires = 100_000
+    ship = ship_of(app)
+    task = parent_of(app, lambda: step.run("charge", int) or (defer("ship", ship, 1) and 7))
+
+    result, asked = perform_watched(server, app, task)
+
+    verbs = [each.verb for each in asked if not each.in_script]
+    assert verbs == ["EVALSHA"] * 3  # the steps are read, one is written, and the commit
+    key = f"celery-defer:{{{result.id}}}:run"
+    assert 99_000 < server.client(db=4).ttl(key) <= 100_000
+    assert result.get() == 7
+
+
+def test_a_run_with_steps_and_its_store_elsewhere_forgets_them_too(server: Server) -> None:
+    server.client().flushall()
+    app = app_on(server, defer_store_url=f"{server.url}/5")
+    app.conf.result_expires = 100_000
+    ship = ship_of(app)
+    task = parent_of(app, lambda: step.run("charge", int) or (defer("ship", ship, 1) and 7))
+
+    result, _ = perform_watched(server, app, task)
+
+    key = f"celery-defer:{{{result.id}}}:run"
+    assert 99_000 < server.client(db=5).ttl(key) <= 100_000
+    assert result.get() == 7

@@ -57,6 +57,9 @@ class MemorySteps(MemoryState):
     def expire(self, id: RunId, turn: int, keep: float) -> None:
         pass  # nothing expires
 
+    def expiry(self, id: RunId, keep: float) -> Commands | None:
+        return None
+
     def reaches(self, report: Commands) -> bool:
         return False
 

@@ -63,6 +63,10 @@ class RedisRuns(RedisClient):
     def expire(self, id: RunId, turn: int, keep: float) -> None:
         self._expire([self._run(id)], [turn, seconds(keep)])
 
+    def expiry(self, id: RunId, keep: float) -> Commands | None:
+        rows = [("EXPIRE", self._run(id), seconds(keep))]
+        return Commands(self._server, self._database, rows) if self._server else None
+
     def reaches(self, report: Commands) -> bool:
         return report.server == self._server
 
