@@ -24,6 +24,7 @@ from celery_defer import (
     Event,
     Received,
     Run,
+    Woken,
     cancel,
     current_run,
     defer,
@@ -221,6 +222,11 @@ def with_steps() -> None:
     send_event(purchase, "o-1")  # refused
     send_event(purchase)  # refused
     send_event("anything")
+    assert_type(send_event("anything", app=app), Woken)
+    assert_type(send_event("anything").is_repeat, bool)
+    abs(send_event("anything").is_late)  # refused
+    Event("purchase", OrderPlaced, keep="10m")
+    Event("purchase", OrderPlaced, keep=[1])  # refused
 
     assert_type(step.invoke("a", made_here, 7), bool)
     step.invoke("b", made_here, "seven")  # refused
