@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from celery_defer.ids import RunId
 from celery_defer.store import RedisStore
-from celery_defer.testing.store_contract.shorthand import KEEP, emit, event, park, stage, wait_for
+from celery_defer.testing.store_contract.shorthand import (
+    KEEP,
+    emit,
+    event,
+    park,
+    past,
+    stage,
+    wait_for,
+)
 
 __all__ = ["LOCAL", "OPERATIONS"]
 
@@ -34,7 +42,7 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "cancel": lambda store: store.cancel(_RUN, KEEP, 9e9),
     "next_due": lambda store: store.next_due(),
     "emit": lambda store: emit(store, event()),
-    "past": lambda store: store.past("event", "by-name", 0, 99),
+    "past": past,
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
 }
 #: They do not raise if the server is away.
