@@ -60,9 +60,10 @@ class Worker:
 
     def later(self, seconds: float) -> list[Any]:
         """Let time pass and a relay look; take the messages that it has published, unrun."""
-        self.now += seconds
         extension = self.app._celery_defer
-        Relay(self.app, extension.store, extension.settings).tick(self.now)
+        # Before the app's clock moves: a Redis has one of its own, to which it adds the difference.
+        Relay(self.app, extension.store, extension.settings).tick(self.now + seconds)
+        self.now += seconds
         return self.published()
 
     def wake(self, seconds: float) -> None:
