@@ -46,4 +46,4 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
 }
 #: They do not raise if the server is away.
-LOCAL = {"refusal", "reaches", "alarm"}
+LOCAL = {"expiry", "refusal", "reaches", "alarm"}
