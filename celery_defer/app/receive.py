@@ -153,8 +153,9 @@ def _returned(run: Scope) -> None:
     has_calls = run.has_deferred and bool(run.buffer.waiting())
     has_calls = has_calls or bool(run.journal and any(run.journal.calls()))
     # Calls that an earlier attempt staged, and could not publish, are out of date.
-    clears = came_again and not has_calls
-    if clears and not names_winner(run) and not forget(run):
+    has_come_empty = came_again and not has_calls
+    clears = has_come_empty and names_winner(run)
+    if has_come_empty and not clears and not forget(run):
         run.drop()
         return
     # Without calls too, a commit stores the result in one round trip, where Celery needs two. A
