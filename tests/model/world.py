@@ -76,10 +76,8 @@ class Task:
     expires: None = None
     priority: None = None
     backend: None = None
-
-    @property
-    def request(self) -> Any:
-        raise AssertionError("links are not modelled")
+    #: A scope keeps it; links, for which it is read, are not modelled.
+    request: None = None
 
     def AsyncResult(self, id: str) -> _Result:
         return self.app.AsyncResult(id)
@@ -102,13 +100,26 @@ class Task:
 
 class _Transport:
     driver_type = "list"
+    connection_errors = (ConnectionError,)
+    channel_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    recoverable_connection_errors = (ConnectionError,)
+    recoverable_channel_errors: ClassVar[tuple[type[Exception], ...]] = ()
 
 
 class _Connection:
     recoverable_connection_errors = (ConnectionError,)
     recoverable_channel_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    channel_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    connection_errors = (ConnectionError,)
     connected = True
+    connection = None
     transport = _Transport()
+
+    def get_transport_cls(self) -> type[_Transport]:
+        return _Transport
+
+    def collect(self) -> None:
+        """Nothing is open."""
 
 
 @dataclass
@@ -135,9 +146,13 @@ class _Channel:
     def lpush(self, key: str, command: Callable[[], None]) -> None:
         self.commands.append(command)
 
-    def execute(self) -> None:
+    def reset(self) -> None:
+        self.commands.clear()
+
+    def execute(self, **_: object) -> list[Any]:
         commands, self.commands = self.commands, []
         self.execute_all(commands)
+        return [1] * len(commands)
 
     def execute_all(self, commands: Sequence[Callable[[], None]]) -> None:
         for command in commands:
@@ -155,6 +170,9 @@ class _Producer:
     serializer: str = "json"
     supports_batch_publish: bool = False
     connection: _Connection = field(default_factory=_Connection)
+
+    def revive(self, connection: _Connection) -> None:
+        """It is as before."""
 
     def publish(self, command: Callable[[], None]) -> None:
         self.channel.basic_publish(command)
