@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, TypeVar, overload
 from uuid import uuid4
@@ -21,7 +22,9 @@ T = TypeVar("T")
 
 
 @overload
-def send_event(name: Event[T], data: T, *, id: str | None = None, app: Any = None) -> Woken: ...
+def send_event(
+    name: Event[T], data: T | Mapping[str, Any], *, id: str | None = None, app: Any = None
+) -> Woken: ...
 @overload
 def send_event(
     name: str, data: object = None, *, id: str | None = None, app: Any = None

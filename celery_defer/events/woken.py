@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import Self
+
 
 class Woken(int):
     """The number of runs that an event has woken until now: an ``int`` with two facts beside it."""
@@ -13,7 +15,7 @@ class Woken(int):
     #: Whether more runs wait than a sender wakes itself; relays wake the others in a moment.
     has_more: bool
 
-    def __new__(cls, runs: int, *, is_repeat: bool = False, has_more: bool = False) -> Woken:
+    def __new__(cls, runs: int, *, is_repeat: bool = False, has_more: bool = False) -> Self:
         woken = super().__new__(cls, runs)
         woken.is_repeat, woken.has_more = is_repeat, has_more
         return woken

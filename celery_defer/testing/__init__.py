@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from celery_defer.store import MemoryStore
-from celery_defer.testing.run import DeferredCall, SimulatedRun, SimulationError, Waiting
+from celery_defer.testing.run import DeferredCall, SimulatedRun, SimulationError
 from celery_defer.testing.simulation import Simulation
 from celery_defer.testing.store_contract import StoreContract
+from celery_defer.testing.waiting import Waiting
 
 __all__ = [
     "DeferredCall",

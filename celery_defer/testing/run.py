@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
 from celery.states import FAILURE, PENDING, RETRY, SUCCESS
@@ -13,9 +11,8 @@ from celery_defer import encoding
 from celery_defer.contract import SchemaLayout, deferrable
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Options
-from celery_defer.outbox import ParkedRun, unpack
-from celery_defer.steps import Note
 from celery_defer.testing.tracks import Runs, Track
+from celery_defer.testing.waiting import Waiting, describe, waiting
 
 R = TypeVar("R")
 
@@ -27,18 +24,6 @@ _UNSTARTED = {
 
 class SimulationError(AssertionError):
     """The simulation is not as the test expects; the message says how, and often why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What a parked run waits for."""
-
-    step: str
-    kind: str
-    until: datetime | None
-    event: str | None = None
-    match: Mapping[str, Any] | None = field(default=None, hash=False)
-    run: str | None = None
 
 
 class SimulatedRun(Generic[R]):
@@ -87,7 +72,7 @@ class SimulatedRun(Generic[R]):
             raise self._track.exception
         if self._runs.state(self._track) != SUCCESS:
             wait = self.waits_for
-            reason = _describe(wait) if wait else _UNSTARTED.get(self._runs.state(self._track))
+            reason = describe(wait) if wait else _UNSTARTED.get(self._runs.state(self._track))
             raise SimulationError(f"{self!r} has no result{_because(reason)}")
         result: R = self._track.result
         return result
@@ -117,7 +102,7 @@ class SimulatedRun(Generic[R]):
     @property
     def waits_for(self) -> Waiting | None:
         """What the run waits for; None unless its state is WAITING."""
-        return _waiting(self._runs, self._track)
+        return waiting(self._runs, self._track)
 
     @property
     def deferred(self) -> Mapping[str, DeferredCall]:
@@ -228,34 +213,6 @@ class _Calls(dict[str, DeferredCall]):
 def find(runs: Runs, id: str) -> SimulatedRun[Any] | None:
     """Return the run with this id; None if no such run was published."""
     return SimulatedRun(runs, runs.tracks[id]) if id in runs.tracks else None
-
-
-def _waiting(runs: Runs, track: Track) -> Waiting | None:
-    parking = runs.store.parking(track.id)
-    if parking is None:
-        return None
-    record = unpack(track.id, parking.body)
-    child = record.child if isinstance(record, ParkedRun) else None
-    # Without the order of what happens at one moment.
-    until = None if child else datetime.fromtimestamp(round(parking.due, 3), timezone.utc)
-    if child:
-        return Waiting(parking.step, "run", until, run=child[0])
-    if parking.subscription:
-        name, match = parking.subscription.name, track.waits_for.get("match")
-        return Waiting(parking.step, "event", until, event=name, match=match)
-    kind = "retry" if Note.unpack(parking.note).tries else "sleep"
-    return Waiting(parking.step, kind, until)
-
-
-def _describe(wait: Waiting) -> str:
-    at, until = f"it waits at step {wait.step!r}", wait.until and wait.until.isoformat()
-    if wait.kind == "run":
-        return f"{at} for run {wait.run}"
-    if wait.kind == "event":
-        values = " and ".join(f"{path} = {value!r}" for path, value in (wait.match or {}).items())
-        return f"{at} for event {wait.event!r}{values and f' with {values}'} until {until}"
-    purpose = ", to try it again," if wait.kind == "retry" else ""
-    return f"{at}{purpose} until {until}"
 
 
 def _because(reason: object) -> str:

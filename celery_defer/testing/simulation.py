@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from time import time
@@ -22,6 +23,7 @@ from celery_defer.testing.run import SimulatedRun, SimulationError
 from celery_defer.testing.store import SimulatedStore
 from celery_defer.testing.swap import simulated
 from celery_defer.testing.view import SimulationView
+from celery_defer.testing.waiting import Nobody
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,7 +142,9 @@ class Simulation(SimulationView):
         return [self.find(id) for id in self._engine.advance(seconds)]
 
     @overload
-    def send_event(self, name: Event[T], data: T, *, id: str | None = None) -> Woken: ...
+    def send_event(
+        self, name: Event[T], data: T | Mapping[str, Any], *, id: str | None = None
+    ) -> Woken: ...
     @overload
     def send_event(self, name: str, data: object = None, *, id: str | None = None) -> Woken: ...
     def send_event(self, name: Any, data: object = None, *, id: str | None = None) -> Woken:
@@ -158,6 +162,9 @@ class Simulation(SimulationView):
         messages = waiting[before:]
         for message in messages:
             self._run(message.id)
+        if not messages:
+            waits = {repr(run): run.waits_for for run in self.runs}
+            return Nobody.of(waits, is_repeat=woken.is_repeat)
         return Woken(len(messages), is_repeat=woken.is_repeat)
 
     def fail_step(

@@ -177,3 +177,20 @@ def test_an_events_id_counts_once_a_day(shop: Celery, sim: Simulation) -> None:
     sim.advance("1d")
 
     assert (repeat, sim.send_event("opened", id="e-1")) == (0, 1)
+
+
+def test_an_event_that_wakes_nobody_says_what_is_waited_for(shop: Celery, sim: Simulation) -> None:
+    @shop.task
+    def follow() -> None:
+        step.wait_for_event("buy", "purchase/completed", timeout="7d", match={"order_id": "o-1"})
+
+    sim.run(follow)
+
+    woken = sim.send_event("purchase/completed", {"order_id": "o-2"})
+
+    assert woken == 0
+    assert "it waits at step 'buy' for event 'purchase/completed' with order_id = 'o-1'" in repr(
+        woken
+    )
+    assert repr(sim.send_event("opened", id="e-1")).startswith("0 (<run of ")
+    assert repr(sim.send_event("opened", id="e-1")) == "0 (an event with this id was sent before)"

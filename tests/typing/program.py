@@ -219,6 +219,7 @@ def with_steps() -> None:
     step.send_event("b", purchase, Visit("home", datetime.now()))  # refused
     step.send_event("c", "anything", {"is": "fine"})
     send_event(purchase, OrderPlaced(order_id="o-1", user_id=7), id="p-7")
+    send_event(purchase, {"order_id": "o-1", "user_id": 7})
     send_event(purchase, "o-1")  # refused
     send_event(purchase)  # refused
     send_event("anything")
