@@ -178,6 +178,8 @@ class Call:
     reason: str | None = None
     #: The step of the parent that waits for the run's end.
     step: str | None = None
+    #: The arguments of a call that was refused, as text.
+    refused: str | None = None
 
     def to(self, state: CallState) -> Call:
         """Return the call in another state; raise ValueError if TRANSITIONS forbids it."""

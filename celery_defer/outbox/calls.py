@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from celery.utils.saferepr import saferepr
+
 from celery_defer import guard, ids
 from celery_defer.contract import Deferrable, P, deferrable, name_of
 from celery_defer.current import is_task
@@ -25,6 +27,9 @@ from celery_defer.run import Scope, current
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
+
+# celery.app.amqp.AMQP.argsrepr_maxsize
+_MOST_SHOWN = 1024
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,7 +97,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
     except DeferError as problem:
         if parent.settings.strict or isinstance(problem, NoRunError):
             raise
-        return _skipped(parent, id, task, problem)
+        return _skipped(parent, id, task, problem, _shown(args, kwargs))
     return DeferHandle(parent, id)
 
 
@@ -163,7 +168,9 @@ def _used(call: Call) -> str:
     )
 
 
-def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> DeferHandle:
+def _skipped(
+    parent: Scope, id: object, task: object, problem: DeferError, refused: str
+) -> DeferHandle:
     reason = str(problem)
     target = name_of(task)
     logger.warning(
@@ -174,6 +181,15 @@ def _skipped(parent: Scope, id: object, task: object, problem: DeferError) -> De
         reason,
         extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
     )
-    call = Call(ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason)
+    call = Call(
+        ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason,
+        refused=refused,
+    )  # fmt: skip
     parent.buffer.skip(call)
     return DeferHandle(parent, call.id, reason)
+
+
+def _shown(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return arguments as text, cut where Celery cuts those that Flower shows."""
+    shown = guard.attempt(lambda: saferepr((*args, kwargs) if kwargs else args, _MOST_SHOWN))
+    return (shown or "").encode(errors="backslashreplace").decode()

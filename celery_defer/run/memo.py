@@ -68,7 +68,8 @@ class Memo:
 
 def _with_state(call: Call) -> dict[str, Any]:
     fields = {**call.as_json(), "state": call.state.value}
-    return {**fields, "reason": call.reason} if call.reason else fields
+    refusal = {"reason": call.reason, "refused": call.refused}
+    return {**fields, **{name: text for name, text in refusal.items() if text}}
 
 
 _adapter = TypeAdapter(Memo)

@@ -118,6 +118,8 @@ def _store_without_run(parent: Scope, calls: Iterable[Call]) -> None:
     for call in calls:
         request = Context({"id": run_id(parent.run.id, call.id), "task": call.task, **_kin(parent)})
         result = {"defer_id": call.id, "reason": call.reason}
+        if call.refused:
+            result["payload"] = call.refused
         parent.app.backend.store_result(request.id, result, call.state.value, request=request)
 
 

@@ -282,3 +282,27 @@ def test_an_id_whose_call_was_skipped_may_be_used_for_a_good_one(
     assert run(parent).get() is None
     worker.drain()
     assert ran == [7]
+
+
+def test_what_was_refused_is_recorded_as_text(run: Any, receipt: Any, app: Celery) -> None:
+    def parent() -> None:
+        defer("named", receipt, order_id="seven")
+        defer("given", receipt, "seven", 8)
+        defer("long", receipt, "x" * 100_000)
+        defer("odd", receipt, Unshowable())
+
+    result = run(parent)
+    payloads = {
+        id: app.AsyncResult(run_id(result.id, id)).info["payload"]
+        for id in ("named", "given", "long")
+    }
+
+    assert payloads["named"] == "({'order_id': 'seven'},)"
+    assert payloads["given"] == "('seven', 8)"
+    assert len(payloads["long"]) < 1_100
+    assert app.AsyncResult(run_id(result.id, "odd")).state == "SKIPPED"
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise ValueError("no")
