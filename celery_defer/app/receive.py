@@ -147,6 +147,9 @@ def _check_parked(run: Scope, error: Exception | None = None) -> None:
 
 def _returned(run: Scope) -> None:
     came_again = run.came_again
+    if not (came_again or run.is_claimed or run.has_deferred or run.journal):  # as most runs
+        run.ending.phase = Phase.RETURNED
+        return
     if came_again or run.wake:
         _restore(run)
     run.ending.phase = Phase.RETURNED

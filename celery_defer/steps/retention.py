@@ -72,7 +72,7 @@ def keep_after_end(run: Scope) -> None:
 
     If the store is away, it keeps that for longer.
     """
-    if not run.ending.has_expiry:
+    if run.journal is not None and not run.ending.has_expiry:
         guard.attempt(lambda: _expire(run, run.settings.end_keeps))
 
 
