@@ -12,6 +12,7 @@ from celery import Celery, _state
 from celery_defer import Defer
 from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker, ship_of
+from tests.support.redis import Server, running
 
 
 @pytest.fixture
@@ -24,6 +25,19 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     app.backend.client.cache.clear()  # one for all apps of a process
     Defer(app)
     return app
+
+
+@pytest.fixture(scope="module")
+def running_server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: Server) -> Server:
+    """A Redis of the module's own, which is empty."""
+    running_server.client().flushall()
+    return running_server
 
 
 @pytest.fixture

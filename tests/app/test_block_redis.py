@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from celery_defer import StoreError, defer, deferring, run_id
 from celery_defer.outbox import Relay
 from tests.support.inside import ship_of
 from tests.support.one_redis import app_on, asked_of, is_one_script, lengths, staged
-from tests.support.redis import Server, free_port, running
+from tests.support.redis import Server, free_port
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -48,15 +47,8 @@ with deferring(app, id=id, on_commit=die if moment == "before the record" else N
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
 @pytest.fixture
 def app(server: Server) -> Celery:
-    server.client().flushall()
     return app_on(server)
 
 

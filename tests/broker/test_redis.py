@@ -15,18 +15,11 @@ from celery_defer.ids import RunId
 from examples.redis_server import free_port
 from tests.support.connections import close_pools
 from tests.support.inside import ship_of
-from tests.support.redis import Server, running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
+from tests.support.redis import Server
 
 
 @pytest.fixture
 def app(server: Server) -> Iterator[Celery]:
-    server.client().flushall()
     app = Celery(f"app-{free_port()}", broker=f"{server.url}/3", backend=f"{server.url}/4")
     Defer(app)
     ship_of(app)

@@ -34,7 +34,7 @@ from celery_defer.outbox.messages import messages_of, wake_up
 from tests.support.connections import close_pools
 from tests.support.inside import Worker, ids_of
 from tests.support.rabbitmq import RABBITMQ, need_rabbitmq, virtual_host
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = [
@@ -81,12 +81,6 @@ TYPED: list[Any] = [
     Decimal("1.50"),
     [Decimal(1), {"at": datetime(2030, 1, 1, tzinfo=timezone.utc)}],
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

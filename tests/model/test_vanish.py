@@ -19,7 +19,7 @@ from redis import Redis
 from celery_defer import cancel, deferred, send_event, step
 from celery_defer.store import MemoryStore, RedisStore
 from tests.support.inside import WatchedStore, Worker
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 
 HOUR = 3_600.0
 #: Longer than any record is kept after its time.
@@ -189,12 +189,6 @@ WAYS: dict[Act, str] = {
     refuse: "FAILURE",
 }
 IN_REDIS = {delete, purge_and_delete, poison, change_type}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -29,15 +28,8 @@ from tests.support.redis import Server, running
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
 @pytest.fixture
 def app(server: Server) -> Celery:
-    server.client().flushall()
     return app_on(server)
 
 
@@ -105,7 +97,6 @@ def test_a_run_that_defers_nothing_is_stored_as_celery_stores_it(
 
 @pytest.mark.parametrize("expires", [60, None, timedelta(hours=1)])
 def test_the_result_is_the_one_that_celery_would_have_stored(server: Server, expires: Any) -> None:
-    server.client().flushall()
     app = app_on(server, result_expires=expires, result_extended=True)
     ship = ship_of(app)
     ours = Worker(app).run(parent_of(app, lambda: defer("ship", ship, 1) and 7))
@@ -143,7 +134,6 @@ def test_6_1_a_thousand_calls_go_with_the_result_and_are_linked(
 
 
 def test_a_result_that_redis_cannot_read_is_looked_for_by_celery(server: Server) -> None:
-    server.client().flushall()
     app = app_on(
         server,
         result_serializer="pickle",

@@ -13,7 +13,7 @@ from celery.backends.redis import RedisBackend
 from celery_defer import defer, run_id
 from tests.support.inside import WatchedStore, Worker, ids_of, ship_of
 from tests.support.one_redis import app_on, asked_of, first_at_success
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -21,18 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:Depreca
 #: How a run's calls may leave.
 BOTH = pytest.mark.parametrize("commit", ["result", "signal"])
 STAGED = pytest.mark.parametrize("commit", ["signal"])
-
-
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: Server) -> Server:
-    running_server.client().flushall()
-    return running_server
 
 
 class Attempts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
@@ -23,21 +22,14 @@ from tests.support.one_redis import (
     perform_watched,
     staged,
 )
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
 @pytest.fixture
 def app(server: Server) -> Celery:
-    server.client().flushall()
     return app_on(server)
 
 
@@ -53,7 +45,6 @@ def parent(app: Celery, ship: Any) -> Any:
 
 
 def test_defer_commit_signal_forces_the_general_way(server: Server) -> None:
-    server.client().flushall()
     app = app_on(server, defer_commit="signal")
     ship = ship_of(app)
     result, asked = perform_watched(
@@ -169,7 +160,6 @@ def test_a_parents_stamps_go_with_its_calls(app: Celery, worker: Worker, parent:
 
 
 def test_calls_of_several_priorities_and_queues_go_into_their_lists(server: Server) -> None:
-    server.client().flushall()
     app = app_on(
         server,
         broker_transport_options={"priority_steps": [0, 3, 6], "sep": ":"},
@@ -189,7 +179,6 @@ def test_calls_of_several_priorities_and_queues_go_into_their_lists(server: Serv
 
 
 def test_events_of_sent_tasks_go_with_the_result(server: Server) -> None:
-    server.client().flushall()
     app = app_on(server, task_send_sent_event=True)
     ship, listener = ship_of(app), server.client().pubsub(ignore_subscribe_messages=True)
     parent = parent_of(app, lambda: defer("ship", ship, 1) and None)
@@ -292,7 +281,6 @@ def test_a_message_that_cannot_be_made_holds_back_no_other(
 
 
 def test_a_run_with_steps_asks_for_nothing_more_at_its_end(server: Server) -> None:
-    server.client().flushall()
     app = app_on(server)
     app.conf.result_expires = 100_000
     ship = ship_of(app)
@@ -308,7 +296,6 @@ def test_a_run_with_steps_asks_for_nothing_more_at_its_end(server: Server) -> No
 
 
 def test_a_run_with_steps_and_its_store_elsewhere_forgets_them_too(server: Server) -> None:
-    server.client().flushall()
     app = app_on(server, defer_store_url=f"{server.url}/5")
     app.conf.result_expires = 100_000
     ship = ship_of(app)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,18 +26,6 @@ from tests.support.redis import Server, running, sentinel
 
 # redis-py says so of what Celery's result backend calls.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: Server) -> Server:
-    running_server.client().flushall()
-    return running_server
 
 
 def parent_on(app: Celery) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ from celery_defer.broker import Message, send
 from celery_defer.ids import RunId
 from tests.support.inside import WatchedStore, Worker, parent_of, ship_of
 from tests.support.one_redis import app_on, lengths
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 
 REASON = "apply_async of once has published nothing"
 
@@ -133,12 +132,6 @@ def test_a_run_that_is_taken_for_its_own_duplicate_is_published(
 
 
 # -- where one Redis has results and messages ----------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")

@@ -19,12 +19,6 @@ from tests.support.redis import Server, running
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
 @pytest.fixture
 def redis(server: Server) -> Iterator[Redis]:
     """The test's own view of the database that the store is in."""

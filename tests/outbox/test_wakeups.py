@@ -19,7 +19,7 @@ from celery_defer.ids import RunId
 from celery_defer.outbox import ParkedRun, pack
 from celery_defer.outbox.relay import Relay
 from celery_defer.store import Parking
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 
 AT = datetime(2024, 5, 17, 8, 30, tzinfo=timezone.utc)
 LIMITED = {"queue": "work", "time_limit": 9}
@@ -39,12 +39,6 @@ RUNS = [
     ParkedRun(RunId("eight"), "ship", 1, (), {}, {"queue": "work", "compression": "zlib"}),
     ParkedRun(RunId("nine"), "ship", 1, (9,), {}, {"queue": "work", "compression": "zlib"}),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

@@ -13,13 +13,7 @@ from redis import Redis
 from celery_defer import Defer
 from celery_defer.ids import RunId
 from celery_defer.run import Scope
-from tests.support.redis import Server, running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
+from tests.support.redis import Server
 
 
 @pytest.fixture

@@ -8,14 +8,8 @@ import pytest
 from redis import Redis
 
 from celery_defer.store import RedisStore
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 from tests.support.standing import StandingStore
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

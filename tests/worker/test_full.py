@@ -11,7 +11,7 @@ from celery import Celery
 from pytest_celery import CeleryTestWorker
 
 from tests.support.processes import wait_until
-from tests.support.redis import Server, running
+from tests.support.redis import Server
 from tests.worker.local import LocalWorker
 from tests.worker.waiting import Client
 
@@ -19,16 +19,10 @@ WAITS = "waits in its worker, because the broker does not take its retry"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server, redis_url: str) -> Iterator[Client]:
+def client(running_server: Server, redis_url: str) -> Iterator[Client]:
     """A client of a worker whose results are elsewhere."""
-    broker = f"{server.url}/0"
-    config = json.dumps({"defer_store_url": f"{server.url}/1"})
+    broker = f"{running_server.url}/0"
+    config = json.dumps({"defer_store_url": f"{running_server.url}/1"})
     worker = LocalWorker(
         f"full-{uuid4().hex[:6]}",
         *("--concurrency", "1"),
@@ -51,11 +45,11 @@ def client(server: Server, redis_url: str) -> Iterator[Client]:
 @pytest.mark.parametrize("script", [["do", "a"], ["sleep", 0.1]], ids=lambda script: script[0])
 @pytest.mark.parametrize("kind", ["plain", "late"])
 def test_a_run_that_finds_redis_full_is_tried_again(
-    client: Client, server: Server, kind: str, script: list[object]
+    client: Client, running_server: Server, kind: str, script: list[object]
 ) -> None:
     run = client.play(["hold"], script, kind=kind)
     wait_until(lambda: client.marks("held", run) == 1, "the body waits")
-    with server.client() as redis:
+    with running_server.client() as redis:
         redis.config_set("maxmemory", 1)
         client.go(run)
         wait_until(lambda: f"run {run} (steps.{kind}) {WAITS}" in client.worker.logs(), WAITS)
