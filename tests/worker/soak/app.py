@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib import import_module
 from random import SystemRandom
 from typing import Any
 
@@ -71,6 +72,8 @@ def _on_stored(**_: Any) -> None:
 
 
 Defer(app)
+# A wake-up that was lost is sent again in seconds: an hour is longer than a soak.
+import_module("celery_defer.outbox.wake")._PATIENCE = 2.0 * VISIBILITY  # type: ignore[attr-defined]
 
 _LATE = {"acks_late": True, "reject_on_worker_lost": True}
 
