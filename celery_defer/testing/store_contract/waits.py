@@ -60,19 +60,6 @@ class WaitContract:
 
         assert park(store, wait=wait_for()) == PARKED
 
-    def test_an_event_that_is_received_while_parked_does_not_hide_an_earlier_one(
-        self, store: Store
-    ) -> None:
-        """A run may get the second of two events first, where very many wait for both."""
-        for id in ("other", "run"):
-            park(store, id, wait=wait_for())
-        emit(store, event("first", at=20), limit=1)
-        emit(store, event("second", at=21))
-
-        assert store.recall(RUN, 10, KEEP).memos == {"wait": b"second"}
-        assert park(store, turn=1, step="next", wait=wait_for()).memo == b"first"
-        assert park(store, turn=1, step="last", wait=wait_for()) == PARKED
-
     def test_an_event_older_than_the_wait_allows_is_not_received(self, store: Store) -> None:
         emit(store, event("old", at=20))
         emit(store, event("new", at=21))

@@ -8,6 +8,7 @@ from celery_defer.testing.store_contract.shorthand import (
     BY_NAME,
     KEEP,
     NOBODY,
+    PARKED,
     RUN,
     SHAPE,
     emit,
@@ -110,6 +111,21 @@ class WakeContract:
 
         assert [record.id for record in emitted.leased] == ["slow"]
         assert [record.id for record in emit(store, event("second"), now=99).leased] == ["fast"]
+
+    def test_an_event_does_not_overtake_one_that_is_slower(self, store: Store) -> None:
+        for id in ("one", "two"):
+            park(store, id, wait=wait_for())
+        emit(store, event("first"), limit=1)
+
+        second = emit(store, event("second", at=21))
+        slower = emit(store, event("first"))
+
+        assert [record.id for record in second.leased] == ["two"]
+        assert store.recall(RunId("two"), 22, KEEP).memos == {"wait": b"first"}
+        assert (slower.woken, slower.has_more) == (0, False)
+        park(store, "two", turn=1, step="next", wait=wait_for())
+        assert store.recall(RunId("two"), 22, KEEP).memos["next"] == b"second"
+        assert park(store, "two", turn=1, step="last", wait=wait_for()) == PARKED
 
     def test_the_rest_of_a_fan_out_is_in_the_outbox(self, store: Store) -> None:
         for id in ("one", "two"):

@@ -42,7 +42,7 @@ for k = 7, #KEYS do
   while id and woken < tonumber(ARGV[5]) and left > 0 do
     local key, run = ARGV[8] .. id .. ARGV[9], ARGV[8] .. id .. ARGV[10]
     local record = read(key)
-    local outcome = wake(run, record, digest, ARGV[1], ARGV[2])
+    local outcome = wake(run, record, digest, KEYS[k], ARGV[1], ARGV[2])
     if outcome == 'passed' then
       place = place + 1
     else
