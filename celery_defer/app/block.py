@@ -11,9 +11,11 @@ from typing import Any
 
 from celery_defer import guard, ids
 from celery_defer.current import extension_of, in_use
+from celery_defer.errors import OptionError, StoreError
 from celery_defer.model import Call, Outcome, Run
 from celery_defer.outbox import add_calls, close_block, end_block
 from celery_defer.run import Block, Phase, Savepoint, Scope, enter, find, leave
+from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
 
@@ -41,12 +43,17 @@ def deferring(
     *id* is the parent's id, random by default. If two blocks have the same id, calls of theirs with
     the same defer id run once. Name the *app* where a process has several.
 
-    Raises IdError for a bad *id*. At its end it raises StoreError if a call could be neither stored
-    nor published; with *on_commit* that is logged.
+    Raises IdError for a bad *id*, StoreError for an app without a Defer, and OptionError for an
+    *on_commit* that is no function. At its end it raises StoreError if a call could be neither
+    stored nor published; with *on_commit* that is logged.
 
     >>> with deferring() as parent:
     ...     handle = defer("receipt", send_receipt, order_id=order.id)
     """
+    if app is not None and extension_of(app) is None:
+        raise StoreError(f"{safe_repr(app)} has no Defer(app): call Defer(app) where it is made")
+    if on_commit is not None and not callable(on_commit):
+        raise OptionError(f"on_commit {safe_repr(on_commit)} is no function: transaction.on_commit")
     return Deferring(app, None if id is None else ids.check(id), on_commit)
 
 
@@ -58,6 +65,7 @@ class Deferring:
         self._id = id
         self._on_commit = on_commit
         self._part: _Parent | _Part | None = None
+        self._has_ended = False
 
     def __enter__(self) -> Run:
         if self._part is not None:
@@ -91,7 +99,9 @@ class Deferring:
             await asyncio.to_thread(publish)
 
     def _end(self, error: BaseException | None) -> Callable[[], None] | None:
-        assert self._part is not None  # noqa: S101
+        if self._part is None or self._has_ended:
+            raise RuntimeError("this block was not entered, or has ended: use it in `with`")
+        self._has_ended = True
         return self._part.end(error)
 
 

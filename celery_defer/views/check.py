@@ -81,7 +81,8 @@ def _of_contract(name: str, task: Any) -> Iterator[Problem]:
 
 
 def _of_waits(name: str, task: Any) -> Iterator[Problem]:
-    if source.waits(task.run) and not task.acks_late:
+    is_kept = task.acks_late and task.reject_on_worker_lost
+    if source.waits(task.run) and not is_kept:
         yield Problem(
             "warning",
             name,

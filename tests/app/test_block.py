@@ -10,7 +10,9 @@ from celery import Celery
 from celery_defer import (
     Defer,
     NoRunError,
+    OptionError,
     PayloadError,
+    StoreError,
     abort,
     current_run,
     defer,
@@ -260,3 +262,27 @@ def test_an_app_that_is_made_late_is_found_when_the_block_begins(
 
     with block as parent:
         assert parent.id == current_run().id
+
+
+def test_a_block_of_an_app_without_defer_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"has no Defer\(app\)"):
+        deferring(Celery("plain", set_as_current=False))
+    with pytest.raises(StoreError, match=r"'shop' has no Defer\(app\)"):
+        deferring("shop")
+
+
+def test_what_is_no_function_cannot_be_called_on_commit(app: Celery) -> None:
+    with pytest.raises(OptionError, match="on_commit 5 is no function"):
+        deferring(app, on_commit=5)  # type: ignore[arg-type]
+
+
+def test_a_block_that_is_ended_without_a_beginning_says_so(app: Celery) -> None:
+    block = deferring(app)
+
+    with pytest.raises(RuntimeError, match="was not entered, or has ended"):
+        block.__exit__(None, None, None)
+
+    with block:
+        pass
+    with pytest.raises(RuntimeError, match="was not entered, or has ended"):
+        block.__exit__(None, None, None)

@@ -54,7 +54,7 @@ def test_an_app_that_is_all_right_has_no_problems(app: Celery) -> None:
     @deferred(app)
     def ship(order_id: int) -> None: ...
 
-    @app.task(acks_late=True)
+    @app.task(acks_late=True, reject_on_worker_lost=True)
     def remind() -> None:
         step.sleep("a day", "1d")
 
@@ -112,6 +112,12 @@ def test_a_task_that_waits_and_is_acknowledged_early_is_named(app: Celery, body:
     assert "set acks_late=True" in text
 
 
+def test_a_late_acknowledgement_alone_is_not_enough(app: Celery) -> None:
+    app.task(name="remind", acks_late=True)(sleeps)
+
+    assert [subject for _, subject, _ in problems_of(app)] == ["remind"]
+
+
 def runs_once() -> None:
     step.run("charge", print)
 
@@ -128,7 +134,7 @@ def test_a_task_that_does_not_wait_is_not(app: Celery, body: Any) -> None:
 
 
 def test_acks_late_may_be_set_for_the_app(app: Celery) -> None:
-    app.conf.task_acks_late = True
+    app.conf.task_acks_late = app.conf.task_reject_on_worker_lost = True
     app.task(name="remind")(sleeps)
 
     assert check(app) == []
