@@ -17,11 +17,17 @@ from celery.result import AsyncResult
 from celery_defer import StoreError, defer, deferring, run_id
 from celery_defer.outbox import Relay
 from tests.support.inside import ship_of
-from tests.support.one_redis import app_on, asked_of, is_one_script, lengths, staged
+from tests.support.one_redis import (
+    ONE_TRANSACTION,
+    app_on,
+    asked_of,
+    is_one_script,
+    lengths,
+    staged,
+)
 from tests.support.redis import Server, free_port
 
-# redis-py says so of what Celery's result backend calls.
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+pytestmark = ONE_TRANSACTION
 
 ROOT = Path(__file__).parents[2]
 # A view that is killed: before its block is committed, or when its record is in the outbox.

@@ -14,6 +14,7 @@ from celery.signals import before_task_publish
 from celery_defer import defer, run_id
 from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import (
+    ONE_TRANSACTION,
     app_on,
     asked_of,
     first_at_success,
@@ -24,8 +25,7 @@ from tests.support.one_redis import (
 )
 from tests.support.redis import Server, running
 
-# redis-py says so of what Celery's result backend calls.
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+pytestmark = ONE_TRANSACTION
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from celery_defer import defer, deferred, run_id, step
 from celery_defer.model import When
 from tests.support.inside import Worker, ids_of, parent_of, ship_of
 from tests.support.one_redis import (
+    ONE_TRANSACTION,
     app_on,
     asked_of,
     is_one_script,
@@ -24,8 +25,7 @@ from tests.support.one_redis import (
 )
 from tests.support.redis import Server
 
-# redis-py says so of what Celery's result backend calls.
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+pytestmark = ONE_TRANSACTION
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from celery_defer import defer
 from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import (
+    ONE_TRANSACTION,
     app_on,
     asked_of,
     first_at_success,
@@ -24,8 +25,7 @@ from tests.support.one_redis import (
 from tests.support.proxy import Proxy
 from tests.support.redis import Server, running, sentinel
 
-# redis-py says so of what Celery's result backend calls.
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+pytestmark = ONE_TRANSACTION
 
 
 def parent_on(app: Celery) -> Any:

@@ -8,18 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from celery import Celery
 from celery._state import _set_task_join_will_block
 from celery.signals import task_success
+from kombu import Producer
 
 from celery_defer import Defer
 from tests.support.inside import Worker
 from tests.support.redis import Server
 
 __all__ = [
-    "Asked", "app_on", "asked_of", "first_at_success", "is_one_script", "lengths",
-    "perform_watched", "staged",
+    "ONE_TRANSACTION", "Asked", "app_on", "asked_of", "first_at_success", "is_one_script",
+    "lengths", "perform_watched", "staged",
 ]  # fmt: skip
+
+#: Marks of tests of the transaction that has a result and its messages.
+ONE_TRANSACTION = [
+    # redis-py says so of what Celery's result backend calls.
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
+    pytest.mark.skipif(
+        not hasattr(Producer, "batch"), reason="kombu before 5.7 has no batches to capture"
+    ),
+]
 
 # What a client says when it connects.
 _GREETINGS = frozenset({"HELLO", "AUTH", "CLIENT", "SELECT", "PING"})
