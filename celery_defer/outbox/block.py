@@ -8,7 +8,7 @@ from celery.states import SUCCESS
 
 from celery_defer import guard
 from celery_defer.errors import StoreError
-from celery_defer.model import Call, Outcome
+from celery_defer.model import Call, CallState, Outcome
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.publish import publish, refusal
 from celery_defer.run import Block, Phase, Scope, enter, leave
@@ -49,6 +49,11 @@ def end_block(block: Block, outcome: Outcome) -> None:
     finally:
         block.is_over = True
         leave(token)
+    calls = block.buffer.calls.values()
+    lost = (
+        *(call for call in calls if call.state is CallState.LOST),
+        *lost,
+    )  # those of "now" first
     if lost:
         raise StoreError(
             f"the broker is away, and there is no store, or it is away too: what block "

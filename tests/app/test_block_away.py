@@ -75,3 +75,12 @@ def test_a_block_raises_if_its_calls_can_be_kept_nowhere(nowhere: Celery, has_st
 
     with pytest.raises(StoreError, match="'first'"), deferring(nowhere):
         defer("first", nowhere.tasks["ship"], n=1)
+
+
+def test_a_call_that_was_to_go_at_once_and_is_lost_raises_too(nowhere: Celery) -> None:
+    nowhere._celery_defer.store.away = {"stage"}
+    ship = nowhere.tasks["ship"]
+
+    with pytest.raises(StoreError, match=r"cannot be published: 'now' \(ship\)"):  # noqa: SIM117
+        with deferring(nowhere):
+            defer("now", ship.with_options(when="now"), n=1)
