@@ -1,7 +1,7 @@
 """The calls and runs to be published: committed, staged, published, settled, recovered."""
 
 from celery_defer.outbox.block import add_calls, close_block, end_block
-from celery_defer.outbox.calls import DeferHandle, call_of, defer, known
+from celery_defer.outbox.calls import DeferHandle, call_of, defer, deferrable_in
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.end import ending_of
@@ -32,6 +32,7 @@ __all__ = [
     "commit_failure",
     "continue_fan_out",
     "defer",
+    "deferrable_in",
     "deliver",
     "end_block",
     "ending_of",
@@ -39,7 +40,6 @@ __all__ = [
     "forget",
     "has_succeeded",
     "hook_ends",
-    "known",
     "names_winner",
     "pack",
     "publish",

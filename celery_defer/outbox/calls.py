@@ -101,7 +101,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
     return DeferHandle(parent, id)
 
 
-def known(parent: Scope, task: object) -> Deferrable[..., Any]:
+def deferrable_in(parent: Scope, task: object) -> Deferrable[..., Any]:
     """Return what *parent* may call; raise NotDeferredError for what its app does not know."""
     function = deferrable(task)
     if function.contract.task not in parent.app.tasks:
@@ -156,7 +156,7 @@ def _checked(
         raise IdError(_used(calls[id]))
     if len(calls) >= parent.settings.max_per_run:
         raise LimitError(f"the run has deferred {len(calls)} calls; defer_max_per_run is the limit")
-    return call_of(parent, id, known(parent, task), args, kwargs)
+    return call_of(parent, id, deferrable_in(parent, task), args, kwargs)
 
 
 def _used(call: Call) -> str:

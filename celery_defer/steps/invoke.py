@@ -13,7 +13,7 @@ from celery_defer.contract import Deferrable, returns
 from celery_defer.errors import StepError
 from celery_defer.ids import run_id
 from celery_defer.model import ENDED, Call, CallState, Options, When
-from celery_defer.outbox import LEASE, call_of, known, publish_durably, wake
+from celery_defer.outbox import LEASE, call_of, deferrable_in, publish_durably, wake
 from celery_defer.run import Memo, Scope
 from celery_defer.steps.base import Step
 from celery_defer.steps.chord import chord_end
@@ -36,7 +36,7 @@ def invoke(step: Step, task: object, args: Sequence[Any], kwargs: Mapping[str, A
     """Return the result of the run that a step invokes, or raise its failure."""
     run = step.scope
     with step.named():
-        function = known(run, task)
+        function = deferrable_in(run, task)
     name = function.contract.task
     kind = returns.of_function(run.app.tasks[name].run)
     child, memo = (run_id(run.run.id, _defer_id(step.key)), name), step.memo

@@ -215,7 +215,7 @@ def _digest(event: SentEvent, wait: Subscription) -> str:
 
 
 def _warn_of_loss(run: Scope) -> None:
-    """Say once of a task in this process that a kill would lose its runs."""
+    """Warn once for each task of this process whose runs a kill would lose."""
     name = run.task.name
     if not run.task.acks_late and name not in _warned:
         _warned.add(name)

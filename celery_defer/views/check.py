@@ -95,7 +95,7 @@ def _of_store(app: Any) -> Iterator[Problem]:
     extension = extension_of(app)
     try:
         if extension.store is None:
-            yield Problem("warning", "store", text_of(StoreError()))
+            yield Problem("warning", "store", str(StoreError()))
             return
         for risk in extension.store.risks():
             yield Problem("warning", "store", risk)

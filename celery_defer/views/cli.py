@@ -56,15 +56,11 @@ def quarantine(ctx: Any) -> None:
 @click.pass_context
 @handle_preload_options
 def check(ctx: Any, fail_level: str, as_json: bool) -> None:
-    """Say what in the app would not work, or could lose work, and how to mend it."""
-    app = _extension(ctx).app
-    problems = find_problems(app)
-    if as_json:
-        click.echo(json.dumps([asdict(problem) for problem in problems], indent=2))
-    for problem in problems if not as_json else ():
-        click.echo(f"{problem.level}: {problem.subject}: {problem.text}")
-    if not (problems or as_json):
-        click.echo("no problems")
+    """List what in the app would not work, or could lose work, and how to mend it."""
+    problems = find_problems(_extension(ctx).app)
+    rows = [f"{problem.level}: {problem.subject}: {problem.text}" for problem in problems]
+    as_text = "\n".join(rows) or "no problems"
+    click.echo(json.dumps(list(map(asdict, problems)), indent=2) if as_json else as_text)
     if any(problem.level in ("error", fail_level) for problem in problems):
         ctx.exit(1)
 
