@@ -1,0 +1,100 @@
+"""Values of a row as people read them: times, durations, payloads, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from pydantic_core import to_json
+
+#: What stands for a value that is not known.
+NOTHING = "-"
+_ELLIPSIS = "…"
+
+# The two largest units of a duration are shown, from a minute on.
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in its one or two largest units.
+
+    >>> [duration(each) for each in (0.0042, 0.5, 12.34, 65, 7_380, 604_800)]
+    ['4 ms', '500 ms', '12.3 s', '1 min 5 s', '2 h 3 min', '7 d']
+    """
+    if seconds is None:
+        return NOTHING
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
+    if seconds < 1:
+        return f"{seconds * 1_000:.0f} ms"
+    if seconds < 59.95:  # noqa: PLR2004  # rounded, it is less than a minute
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    return _in_units(round(seconds))
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time in UTC, to the second."""
+    if at is None:
+        return NOTHING
+    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """Return how long before or after *now* a time is: ``5 min ago``, ``in 2 h``."""
+    if at is None:
+        return NOTHING
+    seconds = round((now - at).total_seconds())
+    if seconds == 0:
+        return "now"
+    return f"{_largest(seconds)} ago" if seconds > 0 else f"in {_largest(-seconds)}"
+
+
+def payload(value: Any, width: int = 60) -> str:
+    """Return JSON values on one line of at most *width* characters."""
+    if value is None:
+        return NOTHING
+    return cut(value if isinstance(value, str) else json(value), width)
+
+
+def json(value: Any) -> str:
+    """Return JSON values as JSON on one line; what has no JSON as its text."""
+    return to_json(value, fallback=str, inf_nan_mode="strings").decode()
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Return tags, or the values that an event must have: ``order=7, user.id=3``."""
+    texts = (
+        f"{name}={each if isinstance(each, str) else json(each)}" for name, each in values.items()
+    )
+    return line(", ".join(texts))
+
+
+def cut(text: str, width: int) -> str:
+    """Return *text* on one line of at most *width* characters."""
+    text = line(text)
+    return text if len(text) <= width else text[: width - 1] + _ELLIPSIS
+
+
+def line(text: str) -> str:
+    """Return *text* on one line, without characters that a terminal would act on."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number and its noun: ``1 run``, ``2,000 runs``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _in_units(seconds: int) -> str:
+    for position, (unit, size) in enumerate(_UNITS):
+        if seconds >= size:
+            count, rest = divmod(seconds, size)
+            lower, lower_size = _UNITS[min(position + 1, len(_UNITS) - 1)]
+            lower_count = rest // lower_size if lower != unit else 0
+            return f"{count} {unit} {lower_count} {lower}" if lower_count else f"{count} {unit}"
+    return "0 s"
+
+
+def _largest(seconds: int) -> str:
+    return " ".join(_in_units(seconds).split()[:2])
