@@ -27,6 +27,7 @@ from celery_defer.errors import Cancelled, ContractError, StoreAwayError, Suspen
 from celery_defer.model import HEADER
 from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
 from celery_defer.run import find as find_run
+from celery_defer.run import signals as run_signals
 
 logger = guard.logger(__name__)
 
@@ -179,6 +180,7 @@ def _performed(
     except Suspended as end:
         if isinstance(end, Cancelled):
             report_revoked(scope.app, scope.task.backend, scope.task.request)
+            run_signals.send_aborted(scope)
         logger.info("%s", end)
         scope.ending.has_left = True
         # Acknowledged, and nothing stored: the run's state is reported already.

@@ -23,7 +23,7 @@ from celery_defer.model import Call, CallState, Options
 from celery_defer.outbox import records
 from celery_defer.outbox.cancel import abort_from
 from celery_defer.outbox.publish import publish_now
-from celery_defer.run import Scope, current
+from celery_defer.run import Scope, current, signals
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
@@ -57,10 +57,11 @@ class DeferHandle:
         On an aborted or a skipped call this has no effect. Once the deferred run has started it is
         too late, and a warning is logged.
         """
-        scope = self._scope
-        if self.skipped is not None or scope.buffer.abort(
-            self._defer_id, may_change=scope.ending.is_open
-        ):
+        if self.skipped is not None:
+            return
+        scope, call = self._scope, self._scope.buffer.calls.get(self._defer_id)
+        if scope.buffer.abort(self._defer_id, may_change=scope.ending.is_open):
+            signals.send_aborted(scope, call)
             return
         if not abort_from(scope, self._defer_id):
             logger.warning(
@@ -98,6 +99,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
         if parent.settings.strict or isinstance(problem, NoRunError):
             raise
         return _skipped(parent, id, task, problem, _shown(args, kwargs))
+    signals.send_deferred(parent, call)
     return DeferHandle(parent, id)
 
 
@@ -186,6 +188,7 @@ def _skipped(
         refused=refused,
     )  # fmt: skip
     parent.buffer.skip(call)
+    signals.send_skipped(parent.run.id, parent.run.task, call, type(problem).__name__, reason)
     return DeferHandle(parent, call.id, reason)
 
 

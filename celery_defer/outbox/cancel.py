@@ -12,7 +12,7 @@ from celery_defer.current import extension_of
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
 from celery_defer.outbox.end import end_cancelled, is_waiting
-from celery_defer.run import Scope
+from celery_defer.run import Scope, signals
 from celery_defer.store import Store
 
 logger = guard.logger(__name__)
@@ -51,6 +51,7 @@ def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: st
         request = Context({"id": id, "parent_id": parent_id})
         result = {"defer_id": defer_id, "reason": None}
         app.backend.store_result(id, result, CallState.ABORTED.value, request=request)
+        signals.send_aborted_call(parent_id, defer_id)
     return claim.is_mine
 
 

@@ -22,7 +22,14 @@ from celery_defer.outbox.hook import StoreBy, hook_ends, is_json
 from celery_defer.outbox.links import link, linked
 from celery_defer.outbox.messages import messages_of
 from celery_defer.outbox.records import DeferredCalls
-from celery_defer.run import Scope, commands_of, server_of_results, win, winner_of
+from celery_defer.run import (
+    Scope,
+    commands_of,
+    server_of_results,
+    signals,
+    win,
+    winner_of,
+)
 from celery_defer.store import Leased
 
 logger = guard.logger(__name__)
@@ -100,11 +107,15 @@ class Commit:
 
     def store_result(self, backend: Any, store_result: StoreBy) -> Any:
         """Store the SUCCESS of the run by *store_result*, which takes a backend."""
+        before = self.state
         with linked(self.run, self._links):
             server = server_of_results(backend)
             if server is None:
                 return store_result(backend)
-            return self._transact(backend, server, store_result)
+            stored = self._transact(backend, server, store_result)
+        if before is not self.state is State.COMMITTED:
+            signals.send_published(self.record.parent, self.record.task, self.record.calls)
+        return stored
 
     def _transact(self, backend: Any, server: Server, store_result: StoreBy) -> Any:
         # Celery keeps a stored SUCCESS. In JSON the script checks that, which saves a round trip

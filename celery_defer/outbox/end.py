@@ -15,7 +15,7 @@ from celery_defer.ids import RunId
 from celery_defer.model import WAITING
 from celery_defer.outbox import records
 from celery_defer.outbox.parked import ParkedRun
-from celery_defer.run import report_failed, report_revoked
+from celery_defer.run import report_failed, report_revoked, signals
 from celery_defer.store import Leased, Store
 
 # The owner of a turn that no wake-up may begin.
@@ -44,6 +44,7 @@ def end_cancelled(app: Any, store: Store, id: RunId, body: bytes, keep: float) -
     """Report a run that was cancelled as REVOKED, by what is left of its record."""
     run = _read(id, body) or _read(id, store.recall(id, None, keep).ending) or _unknown(id)
     report_revoked(app, _backend(app, run), _request(run), stores=_stores(run))
+    signals.send_revoked(id, run.task, run.options, run.headers)
 
 
 def end_lost(app: Any, store: Store, lease: Leased, reason: str, keep: float) -> bool:

@@ -9,15 +9,16 @@ from celery.app.task import Task
 from celery_defer import guard
 from celery_defer.broker import Message
 from celery_defer.model import Outcome
-from celery_defer.outbox.messages import messages_of
+from celery_defer.outbox.messages import messages_of, starting
 from celery_defer.outbox.records import DeferredCalls
-from celery_defer.run import Scope
+from celery_defer.run import Scope, signals
 
 logger = guard.logger(__name__)
 
 
 def run_inline(parent: Scope, record: DeferredCalls, outcome: Outcome) -> None:
     """Run the calls that wait for *outcome* here, one after the other."""
+    signals.send_published(record.parent, record.task, starting(record, outcome))
     for message in messages_of(parent.app, record, outcome, token=""):
         # A hook of the task may raise; in eager mode Celery does not catch that.
         with guard.logged(logger, "deferred run %s (%s) failed", message.id, message.task):

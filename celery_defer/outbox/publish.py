@@ -17,7 +17,7 @@ from celery_defer.outbox.messages import messages_of, unknown_calls
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.outbox.unpublished import report_dropped, report_refused
 from celery_defer.outbox.wake import patience
-from celery_defer.run import Scope, report_without_run
+from celery_defer.run import Scope, report_without_run, signals
 from celery_defer.store import Leased, Store
 
 logger = guard.logger(__name__)
@@ -91,10 +91,18 @@ def publish_durably(parent: Scope, call: Call) -> None:
 
 
 def deliver(
-    app: object, record: DeferredCalls, outcome: Outcome, token: str, *, is_durable: bool = False
+    app: object,
+    record: DeferredCalls,
+    outcome: Outcome,
+    token: str,
+    *,
+    is_durable: bool = False,
+    is_relayed: bool = False,
 ) -> Delivery:
     """Publish the calls of a record that wait for *outcome*."""
     delivery = broker.send(app, messages_of(app, record, outcome, token), is_durable=is_durable)
+    sent = _calls(record, delivery.sent)
+    signals.send_published(record.parent, record.task, sent, is_relayed=is_relayed)
     return replace(delivery, unknown=unknown_calls(app, record, outcome))
 
 

@@ -172,7 +172,9 @@ class Relay:
         record = action.record
         # Another token, because the worker may have published already.
         token = f"{lease.token}.{lease.tries}"
-        delivery = deliver(self.app, record, action.outcome, token, is_durable=True)
+        delivery = deliver(
+            self.app, record, action.outcome, token, is_durable=True, is_relayed=True
+        )
         if delivery.sent:
             logger.info("the relay has published what run %s deferred", lease.id)
         unknown_at = record.unknown_at

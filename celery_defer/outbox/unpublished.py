@@ -13,6 +13,7 @@ from celery_defer.errors import DeferError
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState
 from celery_defer.outbox.records import DeferredCalls
+from celery_defer.run import signals
 
 logger = guard.logger(__name__)
 
@@ -44,6 +45,7 @@ def report_dropped(app: Any, record: DeferredCalls, dropped: Mapping[RunId, str]
             reason,
             extra={"defer_id": call.id, "run_id": record.parent, "reason": reason},
         )
+        signals.send_skipped(record.parent, record.task, call, "NotPublished", reason)
     with guard.logged(logger, _UNTOLD, record.parent, record.task):
         for call in islice(calls, _MOST):
             request = _request(record, call)

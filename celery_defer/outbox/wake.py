@@ -17,6 +17,7 @@ from celery_defer.ids import RunId
 from celery_defer.outbox import records
 from celery_defer.outbox.messages import wake_up
 from celery_defer.outbox.parked import ParkedRun
+from celery_defer.run import signals
 from celery_defer.store import Leased, Store
 
 logger = guard.logger(__name__)
@@ -40,13 +41,14 @@ def wake(
     A relay takes a run that could not be published after the lease, and one whose message is not
     received in time.
     """
-    messages, looks = [], {}
+    messages, looks, parked = [], {}, {}
     for lease in leases:
         run = (runs or {}).get(lease.id) or _read(lease)
         if run is not None:
             messages.append(wake_up(run, f"{lease.token}.{lease.tries}"))
             # A relay has leased a run that waits for another one many times.
             looks[lease.id] = patience(1 if run.child else lease.tries)
+            parked[lease.id] = run
     delivery = broker.send(app, messages, is_durable=True)
     if delivery.sent:
         now = extension_of(app).clock()
@@ -54,6 +56,12 @@ def wake(
         # If this fails, they are published again, but a turn begins only once.
         with guard.logged(logger, "%d runs were woken, and will be woken again", len(sent)):
             store.expect([(id, token, now + looks[id]) for id, token in sent])
+        for lease in leases:
+            if lease.id in delivery.sent and (run := parked[lease.id]):
+                late = lease.late
+                signals.send_woken(
+                    run.id, run.task, run.options, run.headers, turn=run.turn, late=late
+                )
     unreadable = {lease.id for lease in leases} - {message.id for message in messages}
     return replace(delivery, refused=delivery.refused | unreadable)
 

@@ -1,5 +1,6 @@
 """The run in progress: its scope, its headers, its memos, its reported states."""
 
+from celery_defer.run import signals
 from celery_defer.run.app import extension_for
 from celery_defer.run.arguments import takes_steps
 from celery_defer.run.block import Block
@@ -56,6 +57,7 @@ __all__ = [
     "report_waiting",
     "report_without_run",
     "server_of_results",
+    "signals",
     "started_commands",
     "step_inside",
     "takes_steps",

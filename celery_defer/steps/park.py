@@ -21,6 +21,7 @@ from celery_defer.run import (
     announce_waiting,
     report_started,
     report_waiting,
+    signals,
     waiting_commands,
 )
 from celery_defer.steps.chord import check_chord
@@ -71,6 +72,7 @@ def park(run: Scope, step: str, wait: Wait, note: Note) -> bytes:
         raise Suspended(f"run {run.run.id} goes on in another delivery of it")
     replay.waits_for = wait.about
     _warn_of_loss(run)
+    signals.send_parked(run, step, wait.kind, None if wait.child else wait.until)
     _check_over(run, store, step, wait)
     raise Suspended(f"run {run.run.id} waits at step {step!r} {wait.words}")
 

@@ -35,6 +35,8 @@ class Leased:
     is_cancelled: bool = False
     #: For how many seconds more the store keeps it, if ``take`` has leased it.
     left: float = field(default=math.inf, compare=False)
+    #: For how many seconds it has been due, if ``take`` has leased it.
+    late: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from celery.utils.dispatch import Signal
 
 import celery_defer
-from celery_defer import testing
+from celery_defer import signals, testing
 from celery_defer.contract import CallOptions
 from celery_defer.settings import Settings
 
@@ -57,3 +58,13 @@ def test_every_setting_is_documented_with_its_default() -> None:
 def test_a_decision_record_is_short_and_listed(record: Path) -> None:
     assert len(record.read_text().splitlines()) <= 30
     assert record.stem in (record.parent / "index.md").read_text().splitlines()
+
+
+def test_every_signal_is_documented_with_its_arguments() -> None:
+    page = (DOCS / "reference" / "signals.md").read_text()
+    table = page.partition("| signal | keyword arguments |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.M)
+    sent = {n: s for n in signals.__all__ if isinstance(s := getattr(signals, n), Signal)}
+
+    documented = {name: set(re.findall(r"`(\w+)`", row)) for name, row in rows}
+    assert documented == {name: signal.providing_args for name, signal in sent.items()}

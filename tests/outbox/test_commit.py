@@ -12,6 +12,7 @@ from celery.backends.redis import RedisBackend
 from celery.signals import before_task_publish
 
 from celery_defer import defer, run_id
+from celery_defer.signals import calls_published
 from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import (
     ONE_TRANSACTION,
@@ -42,6 +43,21 @@ def parent(app: Celery, ship: Any) -> Any:
         return 7
 
     return parent_of(app, body)
+
+
+def test_a_transaction_sends_the_signal_once(app: Celery, worker: Worker, parent: Any) -> None:
+    seen: list[Any] = []
+
+    def note(sender: Any, parent_id: Any, calls: Any, **_: Any) -> None:
+        seen.append((sender, parent_id, [call.defer_id for call in calls]))
+        seen.append(app.AsyncResult(parent_id).state)
+
+    calls_published.connect(note)
+
+    ended = worker.run(parent)
+
+    calls_published.disconnect(note)
+    assert seen == [(parent.name, ended.id, ["ship"]), "SUCCESS"]
 
 
 # -- one fact ------------------------------------------------------------------------------

@@ -43,7 +43,10 @@ class MemoryStore(MemorySteps, MemoryEvents):
             due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
             sizes = accumulate(len(self._outbox[id].body) for _, id in sorted(due))
             count = max(1, sum(size <= MOST_BYTES for size in sizes))
-            return [self._lease(id, until, now) for _, id in sorted(due)[: min(limit, count)]]
+            return [
+                replace(self._lease(id, until, now), late=now - at)
+                for at, id in sorted(due)[: min(limit, count)]
+            ]
 
     def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
         with self._lock:

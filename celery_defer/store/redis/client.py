@@ -61,8 +61,8 @@ class RedisClient:
         run = RunId(id.decode())
         if not isinstance(body, bytes):
             body = self._read(self._record(run), body)
-        lives = float(left[0]) if left else math.inf
-        return Leased(run, token.decode(), body, tries, bool(is_cancelled), lives)
+        lives, late = map(float, left) if left else (math.inf, None)
+        return Leased(run, token.decode(), body, tries, bool(is_cancelled), lives, late)
 
     def _read(self, key: str, start: int) -> bytes:
         parts = []

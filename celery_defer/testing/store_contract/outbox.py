@@ -30,6 +30,14 @@ class OutboxContract:
         assert [record.id for record in store.take(9, 99, 2)] == ["run-1", "run-2"]
         assert [record.id for record in store.take(9, 99, 2)] == ["run-3"]
 
+    def test_what_is_taken_says_for_how_long_it_has_been_due(self, store: Store) -> None:
+        stage(store, "run", due=10)
+
+        [first] = store.take(17, 20, 10)
+        [again] = store.take(21, 99, 10)
+
+        assert [round(lease.late or 0) for lease in (first, again)] == [7, 1]
+
     def test_large_records_are_taken_a_few_at_a_time(self, store: Store) -> None:
         third, counts = MOST_BYTES // 3, []
         for due, size in enumerate([third, third, MOST_BYTES, 2 * MOST_BYTES, third, third]):

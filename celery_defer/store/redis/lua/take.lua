@@ -1,10 +1,13 @@
 -- KEYS: the index of due times, the index of waits
 -- ARGV: what is due by now, end of the lease (both as seconds from now), how many at most, how many bytes
 --       at most, start and end of a record's key
--- Returns a list of leases, each with the seconds that the record has to live, longest due first. What is not a record has no token; a record that has
--- vanished has no tries either, and stays in line; one of a later form is left alone.
+-- Returns a list of leases, each with the seconds that the record has to live and has been due, longest
+-- due first. What is not a record has no token; a record that has vanished has no tries either, and
+-- stays in line; one of a later form is left alone.
 local records, left = {}, tonumber(ARGV[4])
-for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now + ARGV[1], 'LIMIT', 0, ARGV[3])) do
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now + ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+for i = 1, #due, 2 do
+  local id, late = due[i], now + ARGV[1] - due[i + 1]
   local key = ARGV[5] .. id .. ARGV[6]
   local record = read(key)
   left = left - (record.body and #record.body or ask('STRLEN', key) or 0)
@@ -14,6 +17,7 @@ for i, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now + ARGV[1], 
   if (record.token or '') ~= '' then
     local row = lease(key, record, KEYS[1], id, now + ARGV[2])
     table.insert(row, redis.call('TTL', key))
+    table.insert(row, string.format('%.17g', late))
     table.insert(records, row)
   else
     redis.call('ZREM', KEYS[1], id)
