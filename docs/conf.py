@@ -1,20 +1,34 @@
 """How Sphinx builds these pages: strictly, and without the network."""
 
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
 
 project = "celery-defer"
 author = "the celery-defer authors"
 version = release = installed_version("celery-defer")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = "celery-defer"
 html_show_copyright = False
+html_theme_options = {"top_of_page_buttons": []}
+pygments_dark_style = "github-dark"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = ["_extra"]  # old addresses, which lead to the new ones
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
+
+# The button copies what a reader types: no prompts, no output.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -28,3 +42,21 @@ nitpick_ignore_regex = [
     ("py:class", r"celery_defer\.(contract|events|ids|model|settings|steps)\..+"),
     ("py:class", r"celery_defer\.testing\..+"),
 ]
+
+PICTURES = Path(__file__).parent / "pictures"
+
+
+class Picture(SphinxDirective):
+    """``{picture} NAME`` puts pictures/NAME.svg into the page itself, in the theme's colours."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        file = PICTURES / f"{self.arguments[0]}.svg"
+        self.env.note_dependency(str(file))
+        html = f'<div class="picture">\n{file.read_text("utf-8")}</div>'
+        return [nodes.raw("", html, format="html")]
+
+
+def setup(app: Any) -> None:
+    app.add_directive("picture", Picture)

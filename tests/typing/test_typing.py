@@ -15,6 +15,7 @@ import pytest
 
 PROGRAM = Path(__file__).parent / "program.py"
 ROOT = PROGRAM.parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/tutorial").glob("[0-9]*.md"))]
 
 
 @pytest.fixture(scope="session")
@@ -45,11 +46,11 @@ def test_pyright_refuses_what_does_not_fit(interpreters: dict[str, Path], stubs:
     assert errors == _refused(stubs, "pyright")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_the_pages_let_their_readers_write_has_no_type_errors(
-    page: str, tmp_path: Path
+    page: Path, tmp_path: Path
 ) -> None:
-    blocks = re.findall(r"^```python\n(# shop\.py.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    blocks = re.findall(r"^```python\n(# shop\.py.*?)^```", page.read_text(), re.M | re.S)
     shop = tmp_path / "shop.py"
     shop.write_text("\n".join(blocks))
 
