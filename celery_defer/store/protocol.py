@@ -17,6 +17,7 @@ from celery_defer.store.values import (
     Quarantined,
     Recalled,
     Rest,
+    Restart,
     Resumed,
     SentEvent,
     Subscription,
@@ -86,6 +87,25 @@ class Store(Protocol):
 
     def quarantined(self) -> list[Quarantined]:
         """Return the records in quarantine."""
+        ...
+
+    def release(self, id: RunId, token: str, body: bytes, due: float, keep: float) -> bool:
+        """Move a record from quarantine into the outbox, with this token and body.
+
+        Returns False if it is not in quarantine, or if the outbox has another record of the run,
+        which stays.
+        """
+        ...
+
+    def discard(self, id: RunId) -> bool:
+        """Remove a record from quarantine; return whether it was there."""
+        ...
+
+    def hasten(self, id: RunId, now: float) -> bool:
+        """Make the run's record due at *now*; return whether there is one.
+
+        A record that is leased is due then if its holder postpones it.
+        """
         ...
 
     def waiting(self, until: float = math.inf) -> int:
@@ -182,6 +202,17 @@ class Store(Protocol):
         That is its ``ending`` if the record is lost. No wake-up gets the run's turn. The record
         stays leased until *until*: the caller ends the run, and settles. With *only_parked*, a run
         that is not parked stays as it is.
+        """
+        ...
+
+    def restart(
+        self, id: RunId, restart: Restart, due: float, keep: float, report: Commands | None = None
+    ) -> bool:
+        """Begin another turn of a run that has ended, for which its record waits until *due*.
+
+        Then *report* is executed, if the store reaches it. Returns False, and does nothing, if the
+        run is in another turn than *restart* says, is parked, or has a record in the outbox. What
+        the store has of a message that starts the run is of no use from then on.
         """
         ...
 

@@ -167,6 +167,24 @@ class Parking:
     ending: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """How a run that has ended goes on: after which turn, and from which step.
+
+    ``body`` is its record, as of a run that is parked at ``step``. ``forgets`` has the keys of the
+    steps that are run again, and ``events`` the events that they had received. ``ending`` is what
+    is to be known of the run if its record is lost.
+    """
+
+    turn: int
+    step: str
+    token: str
+    body: bytes
+    forgets: Sequence[str] = ()
+    events: Sequence[str] = ()
+    ending: bytes = b""
+
+
 class Verdict(Enum):
     """The outcome of an attempt to park."""
 

@@ -19,6 +19,7 @@ from celery_defer.store import (
     MemoryStore,
     Parking,
     Rest,
+    Restart,
     SentEvent,
     Store,
     Subscription,
@@ -68,6 +69,16 @@ events = names.flatmap(
 )  # fmt: skip
 
 
+restarts = st.builds(
+    Restart,
+    turn=turns,
+    step=steps,
+    token=tokens,
+    body=bodies,
+    forgets=st.lists(steps, max_size=2),
+    events=st.lists(st.sampled_from(["bought-1", "left-2", "1"]), max_size=2),
+    ending=st.sampled_from([b"", b"ending"]),
+)
 rests = st.builds(Rest, ids, tokens, bodies, st.just(_KEEP))
 
 
@@ -116,6 +127,28 @@ class LockStep(RuleBasedStateMachine):
     def quarantine(self, id: RunId, token: str, reason: str) -> None:
         for store in self.both:
             store.quarantine(id, token, reason, _KEEP)
+
+    @rule(id=ids, token=tokens, body=bodies, due=times)
+    def release(self, id: RunId, token: str, body: bytes, due: float) -> None:
+        plain, fast = (store.release(id, token, body, due, _KEEP) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids)
+    def discard(self, id: RunId) -> None:
+        plain, fast = (store.discard(id) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids, now=times)
+    def hasten(self, id: RunId, now: float) -> None:
+        plain, fast = (store.hasten(id, now) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids, restart=restarts, due=times)
+    def restart(self, id: RunId, restart: Restart, due: float) -> None:
+        turn = self.redis.recall(id, None, _KEEP).turn
+        for each in (restart, replace(restart, turn=turn)):
+            plain, fast = (store.restart(id, each, due, _KEEP) for store in self.both)
+            assert plain == fast
 
     @rule(id=ids, owner=tokens, settles=st.booleans())
     def claim(self, id: RunId, owner: str, settles: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from celery_defer.ids import RunId
-from celery_defer.store import RedisStore
+from celery_defer.store import RedisStore, Restart
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     emit,
@@ -43,6 +43,10 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "next_due": lambda store: store.next_due(),
     "emit": lambda store: emit(store, event()),
     "past": past,
+    "release": lambda store: store.release(_RUN, "token", b"body", 9, KEEP),
+    "discard": lambda store: store.discard(_RUN),
+    "hasten": lambda store: store.hasten(_RUN, 9),
+    "restart": lambda store: store.restart(_RUN, Restart(0, "wait", "token", b"body"), 9, KEEP),
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
 }
 #: They do not raise if the server is away.

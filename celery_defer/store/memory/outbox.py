@@ -9,13 +9,14 @@ from itertools import accumulate
 
 from celery_defer.ids import RunId
 from celery_defer.store.memory.events import MemoryEvents
+from celery_defer.store.memory.repairs import MemoryRepairs
 from celery_defer.store.memory.runs import MemorySteps
 from celery_defer.store.memory.state import MemoryRecord
 from celery_defer.store.owner import is_of_other_task
 from celery_defer.store.values import MOST_BYTES, Claim, Leased, Quarantined
 
 
-class MemoryStore(MemorySteps, MemoryEvents):
+class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
     """Keeps everything in this process, for tests; nothing expires."""
 
     def stage(

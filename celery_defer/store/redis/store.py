@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from celery_defer.store.redis.events import RedisEvents
 from celery_defer.store.redis.outbox import RedisOutbox
+from celery_defer.store.redis.repairs import RedisRepairs
 from celery_defer.store.redis.runs import RedisRuns
 
 _TIMEOUTS = {
@@ -27,7 +28,7 @@ _MANY = 2**16
 _DRIFT = 5.0
 
 
-class RedisStore(RedisOutbox, RedisRuns, RedisEvents):
+class RedisStore(RedisOutbox, RedisRuns, RedisEvents, RedisRepairs):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag.
 
     The server's clock decides. *clock* is the one by which callers give times.

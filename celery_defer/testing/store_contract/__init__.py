@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery_defer.testing.store_contract.events import EventContract
 from celery_defer.testing.store_contract.outbox import OutboxContract
 from celery_defer.testing.store_contract.parking import ParkingContract
+from celery_defer.testing.store_contract.repairs import RepairContract
 from celery_defer.testing.store_contract.runs import RunContract
 from celery_defer.testing.store_contract.waits import WaitContract
 from celery_defer.testing.store_contract.wakes import WakeContract
@@ -13,7 +14,13 @@ __all__ = ["StoreContract"]
 
 
 class StoreContract(
-    OutboxContract, RunContract, ParkingContract, WaitContract, WakeContract, EventContract
+    OutboxContract,
+    RunContract,
+    ParkingContract,
+    WaitContract,
+    WakeContract,
+    EventContract,
+    RepairContract,
 ):
     """Tests of what the store protocol promises.
 
