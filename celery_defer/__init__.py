@@ -1,6 +1,6 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
-from celery_defer.app import Defer, abort, cancel, deferring
+from celery_defer.app import Defer, abort, cancel, deferring, wake
 from celery_defer.contract import DeferredTask, deferred
 from celery_defer.errors import (
     ContractError,
@@ -63,4 +63,5 @@ __all__ = [
     "run_id",
     "send_event",
     "step",
+    "wake",
 ]

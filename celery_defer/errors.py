@@ -23,6 +23,7 @@ __all__ = [
     "OptionError",
     "PayloadError",
     "RecordError",
+    "RestartError",
     "ResultError",
     "RetryAfter",
     "SettingsError",
@@ -108,6 +109,10 @@ class StoreError(DeferError):
 
 class StoreAwayError(StoreError):
     """The store does not reply: a run with steps is tried again later."""
+
+
+class RestartError(DeferError):
+    """The run cannot be restarted."""
 
 
 class ResultError(DeferError):

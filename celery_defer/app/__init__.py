@@ -1,7 +1,17 @@
 """``Defer(app)``: the hooks into Celery's tracer, worker and signals."""
 
 from celery_defer.app.block import deferring
-from celery_defer.app.control import abort, cancel
+from celery_defer.app.control import abort, cancel, wake
 from celery_defer.app.extension import Defer
+from celery_defer.app.repair import drop_quarantined, retry, retry_quarantined
 
-__all__ = ["Defer", "abort", "cancel", "deferring"]
+__all__ = [
+    "Defer",
+    "abort",
+    "cancel",
+    "deferring",
+    "drop_quarantined",
+    "retry",
+    "retry_quarantined",
+    "wake",
+]

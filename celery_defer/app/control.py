@@ -1,4 +1,4 @@
-"""What any process may do to a run: abort or cancel it."""
+"""What any process may do to a run: abort, cancel or wake it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from celery_defer.errors import DeferError, IdError, StoreError
 from celery_defer.ids import RunId
 from celery_defer.outbox import abort_call, cancel_run
 from celery_defer.run import extension_for
+from celery_defer.steps import end_wait
 from celery_defer.store import Store
 from celery_defer.text import safe_repr
 
@@ -24,10 +25,10 @@ def abort(parent_id: str, defer_id: str, *, app: Any = None) -> bool:
 
     >>> abort(order.id, "reminder")
     """
-    parent, name = _run_id(parent_id), ids.check(defer_id)
-    extension, store = _extension(app)
+    parent, name = run_id_of(parent_id), ids.check(defer_id)
+    extension, store = extension_and_store(app)
     keep = extension.settings.outbox_keeps
-    with _replying(f"defer {name!r} of run {parent} is perhaps not aborted"):
+    with replying(f"defer {name!r} of run {parent} is perhaps not aborted"):
         return abort_call(extension.app, store, keep, parent, name)
 
 
@@ -41,16 +42,33 @@ def cancel(run_id: str, *, terminate: bool = False, app: Any = None) -> bool:
 
     >>> cancel(handle.id)
     """
-    run = _run_id(run_id)
-    extension, store = _extension(app)
-    with _replying(f"run {run} is perhaps not cancelled"):
+    run = run_id_of(run_id)
+    extension, store = extension_and_store(app)
+    with replying(f"run {run} is perhaps not cancelled"):
         is_ended = cancel_run(extension.app, store, run)
     if not is_ended:
         extension.app.control.revoke(run, terminate=terminate)
     return is_ended
 
 
-def _run_id(id: object) -> RunId:
+def wake(run_id: str, *, app: Any = None) -> bool:
+    """End the wait of a parked run now, as if its time was up; return False if it does not wait.
+
+    A sleep ends, a wait for an event returns None unless an event comes first, and a step that is
+    to be tried again is tried now. Any process with the app may call this, and again; a worker
+    then runs the run's next turn once. Raises StepError if the run waits for one that it has
+    invoked, IdError for a bad id, and StoreError if the app has no Redis, or it does not reply.
+
+    >>> wake(handle.id)
+    """
+    run = run_id_of(run_id)
+    extension, _ = extension_and_store(app)
+    with replying(f"run {run} is perhaps not woken"):
+        return end_wait(extension, run)
+
+
+def run_id_of(id: object) -> RunId:
+    """Return the id of a run; raise IdError if it cannot be one."""
     try:
         return RunId(ids.check(id))
     except IdError:
@@ -59,14 +77,15 @@ def _run_id(id: object) -> RunId:
         ) from None
 
 
-def _extension(app: Any) -> tuple[Any, Store]:
+def extension_and_store(app: Any) -> tuple[Any, Store]:
+    """Return the Defer of the app in use, and its store; raise StoreError."""
     extension = extension_for(app)
     if extension.store is None:
         raise StoreError
     return extension, extension.store
 
 
-def _replying(outcome: str) -> AbstractContextManager[None]:
+def replying(outcome: str) -> AbstractContextManager[None]:
     """Raise StoreError if the store or the result backend is away."""
     return guard.translated(
         lambda error: StoreError(

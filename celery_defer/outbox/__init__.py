@@ -10,6 +10,7 @@ from celery_defer.outbox.hook import hook_ends
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.publish import deliver, publish, publish_durably
+from celery_defer.outbox.quarantine import drop_record, retry_record
 from celery_defer.outbox.records import DeferredCalls, pack, unpack
 from celery_defer.outbox.relay import Relay
 from celery_defer.outbox.stage import forget, has_succeeded, names_winner
@@ -34,6 +35,7 @@ __all__ = [
     "defer",
     "deferrable_in",
     "deliver",
+    "drop_record",
     "end_block",
     "ending_of",
     "fan_out",
@@ -44,6 +46,7 @@ __all__ = [
     "pack",
     "publish",
     "publish_durably",
+    "retry_record",
     "unpack",
     "wake",
 ]

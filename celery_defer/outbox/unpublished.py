@@ -19,6 +19,7 @@ logger = guard.logger(__name__)
 
 # Each takes a round trip to the result backend.
 _MOST = 100
+_NEVER = "was never published"
 _UNTOLD = "run %s (%s): that calls of it have no run could not be recorded"
 
 
@@ -26,10 +27,24 @@ def report_refused(app: Any, record: DeferredCalls, calls: Sequence[Call], reaso
     """Store FAILURE for the runs of calls that no broker takes."""
     with guard.logged(logger, _UNTOLD, record.parent, record.task):
         for call in calls[:_MOST]:
-            request = _request(record, call)
-            error = DeferError(f"run {request.id} was never published: {reason}")
-            backend = app.tasks.get(call.task, app).backend
-            backend.mark_as_failure(request.id, error, request=request)
+            store_refusal(app, record, call, reason)
+
+
+def store_refusal(app: Any, record: DeferredCalls, call: Call, reason: str) -> None:
+    """Store FAILURE for the run of a call that is not published."""
+    request = _request(record, call)
+    error = DeferError(f"run {request.id} {_NEVER}: {reason}")
+    backend = app.tasks.get(call.task, app).backend
+    backend.mark_as_failure(request.id, error, request=request)
+
+
+def has_started(app: Any, record: DeferredCalls, call: Call) -> bool:
+    """Whether the run of a call has a state, other than that it was never published."""
+    result = app.tasks.get(call.task, app).AsyncResult(run_id(record.parent, call.id))
+    if result.state != "FAILURE":
+        return bool(result.state != "PENDING")
+    error = result.result
+    return not (isinstance(error, DeferError) and _NEVER in str(error))
 
 
 def report_dropped(app: Any, record: DeferredCalls, dropped: Mapping[RunId, str]) -> None:

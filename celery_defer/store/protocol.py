@@ -205,14 +205,12 @@ class Store(Protocol):
         """
         ...
 
-    def restart(
-        self, id: RunId, restart: Restart, due: float, keep: float, report: Commands | None = None
-    ) -> bool:
+    def restart(self, id: RunId, restart: Restart, due: float, keep: float) -> bool:
         """Begin another turn of a run that has ended, for which its record waits until *due*.
 
-        Then *report* is executed, if the store reaches it. Returns False, and does nothing, if the
-        run is in another turn than *restart* says, is parked, or has a record in the outbox. What
-        the store has of a message that starts the run is of no use from then on.
+        Returns False, and does nothing, if the run is in another turn than *restart* says, is
+        parked, or has a record in the outbox. A message that is to start the run, or another turn
+        of it, does nothing from then on.
         """
         ...
 

@@ -22,6 +22,7 @@ from celery_defer import (
     deferring,
     run_id,
     send_event,
+    wake,
 )
 from celery_defer.contract import Deferrable
 from celery_defer.testing import MemoryStore
@@ -72,6 +73,7 @@ def _names(app: Celery) -> dict[str, Any]:
         for f in (
             *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted),
             *(abort, cancel, current_run, defer, deferred, deferring, send_event),
+            wake,
         )
     }
 

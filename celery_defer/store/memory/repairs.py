@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from celery_defer.commands import Commands
 from celery_defer.ids import RunId
 from celery_defer.store.memory.state import MemoryRecord, MemoryState
 from celery_defer.store.values import Restart
@@ -36,14 +35,7 @@ class MemoryRepairs(MemoryState):
         with self._lock:
             return self._quarantine.pop(id, None) is not None
 
-    def restart(
-        self,
-        id: RunId,
-        restart: Restart,
-        due: float,
-        keep: float,
-        report: Commands | None = None,
-    ) -> bool:
+    def restart(self, id: RunId, restart: Restart, due: float, keep: float) -> bool:
         with self._lock:
             run = self._runs[id]
             if run.turn != restart.turn or run.is_parked or id in self._outbox:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from celery_defer.commands import Commands
 from celery_defer.ids import RunId
 from celery_defer.store.redis.client import RedisClient, seconds
 from celery_defer.store.values import Restart
@@ -18,8 +17,7 @@ class RedisRepairs(RedisClient):
         super().__init__(client, prefix, clock)
         self._hasten = self._script("now", "record", "write", "hasten")
         self._release = self._script("now", "record", "write", "release")
-        parts = ("record", "write", "keep", "commands", "restart")
-        self._restart = self._script("now", *parts)
+        self._restart = self._script("now", "record", "write", "keep", "restart")
 
     def hasten(self, id: RunId, now: float) -> bool:
         keys = [self._record(id), self._due, self._channel]
@@ -32,18 +30,11 @@ class RedisRepairs(RedisClient):
     def discard(self, id: RunId) -> bool:
         return bool(self._client.hdel(self._quarantined, id))
 
-    def restart(
-        self,
-        id: RunId,
-        restart: Restart,
-        due: float,
-        keep: float,
-        report: Commands | None = None,
-    ) -> bool:
+    def restart(self, id: RunId, restart: Restart, due: float, keep: float) -> bool:
         keys = [self._run(id), self._record(id), self._due, self._channel]
         args: list[Any] = [id, restart.turn, restart.step, restart.token, restart.body]
         args += [self._from_now(due), seconds(keep), restart.ending]
         steps = [f"{kind}:{step}" for step in restart.forgets for kind in "mw"]
         events = [f"e:{event}" for event in restart.events]
-        args += [len(steps) + len(events), *steps, *events, *self._report_args(report)]
+        args += [len(steps) + len(events), *steps, *events]
         return bool(self._restart(keys, args))

@@ -1,6 +1,6 @@
 -- KEYS: the run, its record, the index of due times, the channel of the alarm
--- ARGV: run id, turn, step, token, body, seconds until due, seconds to keep, what is to be known
---       of the run if its record is lost, or nothing, how many of its fields are forgotten, each field, then commands to execute if the run begins another turn
+-- ARGV: run id, turn, step, token, body, seconds until due, seconds to keep, what is to be
+--       known of the run if its record is lost, or nothing, how many of its fields are forgotten, and those
 -- Returns 1 if the run has begun another turn, for which its record waits. 0 if it is in another turn, or
 -- the outbox has a record of it: it is parked, or what it has deferred waits.
 local run = KEYS[1]
@@ -14,8 +14,7 @@ redis.call('HDEL', run, 'owner', 'cancelled', 'end')
 if ARGV[8] ~= '' then
   redis.call('HSET', run, 'end', ARGV[8])
 end
-local last = 9 + ARGV[9]
-for i = 10, last do
+for i = 10, 9 + ARGV[9] do
   redis.call('HDEL', run, ARGV[i])
 end
 for _, field in ipairs(redis.call('HKEYS', run)) do
@@ -27,5 +26,4 @@ keep(run, ARGV[7] + 172800) -- as park.lua
 write(KEYS[2], {token = ARGV[4], step = ARGV[3]}, ARGV[5], 'EX', ARGV[7])
 redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[1])
 redis.call('PUBLISH', KEYS[4], ARGV[6])
-execute(last + 1)
 return 1

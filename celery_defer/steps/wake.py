@@ -1,0 +1,40 @@
+"""How a person ends the wait of a parked run: as if its time was up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery_defer.errors import StepError
+from celery_defer.ids import RunId
+from celery_defer.steps.replay import Note
+from celery_defer.store import Recalled
+
+# A recall makes the store keep the run's steps; this is for how many seconds.
+_SHORTLY = 1.0
+
+
+def end_wait(extension: Any, id: RunId) -> bool:
+    """Let a parked run go on now; return False if it does not wait.
+
+    A relay publishes it. An event that comes first is still received. Raises StepError if it waits
+    for another run.
+    """
+    recalled: Recalled = extension.store.recall(id, None, _SHORTLY)
+    if not recalled.is_parked:
+        return False
+    step, note = parked_at(recalled)
+    if note.kind == "invoke":
+        raise StepError(
+            f"step {step!r} of run {id} waits for a run that it has invoked, whose result nobody "
+            "else has: wake or cancel that one",
+            step,
+        )
+    return bool(extension.store.hasten(id, extension.clock()))
+
+
+def parked_at(recalled: Recalled) -> tuple[str, Note]:
+    """Return the step that a run is parked at; an empty one if it was restarted there."""
+    notes = ((step, Note.unpack(body)) for step, body in recalled.waits.items())
+    return next(
+        ((step, note) for step, note in notes if note.turn == recalled.turn - 1), ("", Note())
+    )
