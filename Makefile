@@ -9,7 +9,7 @@ export PYTEST_TIMEOUT ?= 600
 # Interpreters that pyenv keeps, which are not on PATH by name.
 PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 
-.PHONY: demo test check check-rest soak bench bench-steps matrix format clean \
+.PHONY: demo test check check-rest soak bench bench-steps matrix check-links format clean \
         check-format check-lint check-floors check-types check-docs check-wheel check-kills kill-table
 
 # -- what a newcomer runs -----------------------------------------------------------
@@ -41,6 +41,7 @@ check-types: $(VENV)/.check
 
 check-docs: $(VENV)/.check
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky -q docs docs/_build/html
+	$(PYTEST) -q tests/docs/test_site.py
 
 check-wheel: $(VENV)/.check
 	$(BIN)/python -m tests.wheel
@@ -62,6 +63,10 @@ bench-steps: $(VENV)/.test
 
 kill-table: $(VENV)/.test
 	DEFER_KILL_TABLE=1 $(PYTEST) tests/worker/kills
+
+# Ask the links to the outside, which needs the network.
+check-links: $(VENV)/.check
+	$(BIN)/sphinx-build -b linkcheck -q docs docs/_build/links
 
 matrix: $(VENV)/.check
 	PATH="$(PYENV)$$PATH" $(BIN)/tox run $(ARGS)

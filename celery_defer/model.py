@@ -215,11 +215,11 @@ class Outcome(str, Enum):
 class Parent:
     """The run that deferred the run in progress."""
 
-    id: RunId
-    task: str
-    defer_id: str
-    when: When
-    experiment: str | None
+    id: RunId  #: The parent run's Celery task id.
+    task: str  #: The name of its task.
+    defer_id: str  #: The name of the call that made this run.
+    when: When  #: What the call waited for: "success", "failure", "always" or "now".
+    experiment: str | None  #: The name given in ``with_options``, or None.
     _read: Callable[[], Any] = field(repr=False, compare=False)
 
     def result(self) -> Any:
@@ -235,10 +235,11 @@ class Parent:
 class Run:
     """The run in progress, which ``current_run()`` returns; ``attempt`` counts from 1."""
 
-    id: RunId
-    root_id: RunId
-    task: str
-    attempt: int
-    parent: Parent | None
-    deferred_at: datetime | None
+    id: RunId  #: The run's Celery task id.
+    root_id: RunId  #: The id of the first run of the tree; its own where it is the first.
+    task: str  #: The name of the task.
+    attempt: int  #: 1 in the first attempt, 2 after one retry.
+    parent: Parent | None  #: The run that has deferred it; None where it was not deferred.
+    deferred_at: datetime | None  #: When ``defer`` was called, with time zone UTC; or None.
+    #: How deep it is nested: 0 if it was not deferred, 1 if such a run has deferred it.
     depth: int = field(default=0, repr=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 project = "celery-defer"
@@ -39,10 +40,23 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|typing|typing_extensions|pydantic)\..+"),
     ("py:class", r"(Callable|Mapping|Sequence|Any|datetime|P|R|P\.args|P\.kwargs)"),
     # What stands in signatures and is not public.
-    ("py:class", r"celery_defer\.(contract|events|ids|model|settings|steps)\..+"),
+    ("py:class", r"celery_defer\.(commands|contract|events|ids|model|settings|steps|store)\..+"),
     ("py:class", r"celery_defer\.testing\..+"),
 ]
 
+# The words that people search for, where they are not the page's own: the search shows it first.
+SEARCH_WORDS = {
+    "how-to/adopt": ["migrate", "migration", "link", "on_commit"],
+    "how-to/deployment": ["kubernetes", "docker", "systemd", "deploy"],
+    "how-to/events": ["event", "webhook"],
+    "how-to/flower": ["flower", "dashboard"],
+    "how-to/production": ["production", "log lines", "memory"],
+    "how-to/sleep-and-retry": ["sleep", "retry", "backoff"],
+    "how-to/testing": ["test", "pytest", "simulation"],
+    "how-to/troubleshooting": ["troubleshooting", "debug", "stuck", "lost", "eviction", "pending"],
+    "explanation/guarantees": ["exactly once", "guarantee"],
+    "explanation/comparison": ["temporal", "inngest", "restate", "dbos", "alternatives"],
+}
 PICTURES = Path(__file__).parent / "pictures"
 
 
@@ -58,5 +72,17 @@ class Picture(SphinxDirective):
         return [nodes.raw("", html, format="html")]
 
 
+def guide_search(app: Any, doctree: nodes.document) -> None:
+    """Add a page's search words; let decisions and changes be found by their titles alone."""
+    name = app.env.current_document.docname
+    if name == "changelog" or name.startswith("explanation/decisions/"):
+        app.env.metadata[name]["nosearch"] = True
+    for word in SEARCH_WORDS.get(name, []):
+        section = next(doctree.findall(nodes.section))
+        entry = ("single", word, section["ids"][0], "main", None)
+        section.insert(1, addnodes.index(entries=[entry]))
+
+
 def setup(app: Any) -> None:
     app.add_directive("picture", Picture)
+    app.connect("doctree-read", guide_search)

@@ -35,6 +35,7 @@ class Event(Generic[T]):
     __slots__ = ("_keep", "_kind", "_schema", "name")
 
     def __init__(self, name: str, schema: type[T], *, keep: Duration | None = None) -> None:
+        #: The event's name.
         self.name = checked("name", name)
         self._keep = None if keep is None else _kept(name, keep)
         self._schema = schema
@@ -46,15 +47,12 @@ class Event(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[T]):
-    """An event that a run has received: ``id`` is the sender's or a random one, ``at`` is UTC.
+    """An event that a run has received."""
 
-    ``at`` is by the sender's clock.
-    """
-
-    id: str
-    name: str
-    at: datetime
-    data: T
+    id: str  #: The id that the sender gave, or a random one.
+    name: str  #: The event's name.
+    at: datetime  #: When it was sent by the clock of its sender, with time zone UTC.
+    data: T  #: Its data: of the type that the ``Event`` declares, or plain JSON.
 
 
 def typed(event: object) -> tuple[str, JsonType]:

@@ -34,11 +34,11 @@ _MOST_SHOWN = 1024
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DeferHandle:
-    """What ``defer`` returns; ``skipped`` is the reason if the call was refused."""
+    """What ``defer`` returns: the id of the deferred run, and a way to withdraw the call."""
 
     _scope: Scope
     _defer_id: str
-    skipped: str | None = None
+    skipped: str | None = None  #: Why the call was refused; None if it was not.
 
     def __repr__(self) -> str:
         return f"DeferHandle(id={self.id!r}, skipped={self.skipped!r})"

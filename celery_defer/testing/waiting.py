@@ -17,12 +17,15 @@ from celery_defer.testing.tracks import Runs, Track
 class Waiting:
     """What a parked run waits for."""
 
-    step: str
-    kind: str
+    step: str  #: The id of the step.
+    kind: str  #: ``"sleep"``, ``"event"``, ``"run"`` (one that was invoked) or ``"retry"``.
+    #: When the wait is over at the latest, with time zone UTC; None for a run that was invoked.
     until: datetime | None
-    event: str | None = None
+    event: str | None = None  #: The name of the event; None for other kinds.
+    #: The values that the event must have, by their paths and as JSON has them; ``{}`` where any
+    #: event of the name will do; None for other kinds.
     match: Mapping[str, Any] | None = field(default=None, hash=False)
-    run: str | None = None
+    run: str | None = None  #: The id of the run that was invoked; None for other kinds.
 
 
 class Nobody(Woken):
