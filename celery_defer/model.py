@@ -180,6 +180,8 @@ class Call:
     step: str | None = None
     #: The arguments of a call that was refused, as text.
     refused: str | None = None
+    #: The context of the trace in which it was made, as a message carries it.
+    trace: Mapping[str, str] | None = None
 
     def to(self, state: CallState) -> Call:
         """Return the call in another state; raise ValueError if TRANSITIONS forbids it."""
@@ -197,7 +199,11 @@ class Call:
             "at": self.at,
             "options": options.model_dump(exclude_unset=True) if options.model_fields_set else {},
         }
-        return {**fields, "step": self.step} if self.step else fields
+        if self.step:
+            fields["step"] = self.step
+        if self.trace:
+            fields["trace"] = self.trace
+        return fields
 
 
 class Outcome(str, Enum):

@@ -21,7 +21,14 @@ from celery_defer.outbox import (
     hook_ends,
     names_winner,
 )
-from celery_defer.run import Phase, Scope, WakeHeader, report_started, started_commands
+from celery_defer.run import (
+    Phase,
+    Scope,
+    WakeHeader,
+    report_started,
+    started_commands,
+    tracing,
+)
 from celery_defer.steps import is_lost, keep_until_retried, load_steps, restore, suspended
 from celery_defer.store import Claim, Store, is_of_one_message, owner_of
 
@@ -63,6 +70,7 @@ def perform(
     After the exceptions *undecided* Celery runs the task again, or stores no result.
     """
     run.context, run.ending.phase = run.task.request, Phase.IN_BODY
+    tracing().began(run)
     try:
         result = body(*args, **kwargs)
     except Suspended:  # or Cancelled, which ends the run

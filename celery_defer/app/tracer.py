@@ -25,7 +25,7 @@ from celery_defer.app.retry import retry
 from celery_defer.contract import Deferrable, deferrable, find
 from celery_defer.errors import Cancelled, ContractError, StoreAwayError, Suspended
 from celery_defer.model import HEADER
-from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked
+from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked, tracing
 from celery_defer.run import find as find_run
 from celery_defer.run import signals as run_signals
 
@@ -115,8 +115,9 @@ def _wrap_trace_task(
         scope.keep_arguments(args, kwargs)
         token = enter(scope)
         try:
-            return trace_task(uuid, args, kwargs, request)
+            return trace_task(uuid, args, kwargs, tracing().received(scope, request))
         finally:
+            tracing().left(scope)
             leave(token)
 
     tracer._defer_wrapped = True  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from celery_defer.model import Call, CallState, Options
 from celery_defer.outbox import records
 from celery_defer.outbox.cancel import abort_from
 from celery_defer.outbox.publish import publish_now
-from celery_defer.run import Scope, current, signals
+from celery_defer.run import Scope, current, signals, tracing
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
@@ -133,7 +133,10 @@ def call_of(
             f"the payload has {len(payload)} bytes; "
             f"defer_max_payload_bytes = {settings.max_payload_bytes} is the limit"
         )
-    call = Call(id, function.contract.task, payload, parent.now(), function.options)
+    call = Call(
+        id, function.contract.task, payload, parent.now(), function.options,
+        trace=tracing().carrier(),
+    )  # fmt: skip
     if call.options.model_fields_set:
         records.check(call)
     return call

@@ -10,7 +10,7 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.model import HEADER, Call, Options, Outcome
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.records import DeferredCalls
-from celery_defer.run import WAKE, DeferHeader, WakeHeader
+from celery_defer.run import WAKE, DeferHeader, TraceHeader, WakeHeader, with_waker
 
 _OURS = {"when", "experiment", "headers"}
 
@@ -52,7 +52,7 @@ def wake_up(run: ParkedRun, token: str) -> Message:
         kwargs=run.kwargs,
         root_id=options.pop("root_id", None) or run.id,
         parent_id=options.pop("parent_id", None),
-        headers={**run.headers, WAKE: header},
+        headers={**with_waker(run.headers), WAKE: header},
         options=options,
     )
 
@@ -69,11 +69,18 @@ def _message(app: Any, record: DeferredCalls, call: Call, task: Any, token: str)
         kwargs=kwargs,
         root_id=record.root,
         parent_id=record.parent,
-        headers={**(call.options.headers or {}), HEADER: _header(record, call, token).pack()},
+        headers=_headers(record, call, token),
         options={"reply_to": app.thread_oid, **inherited, **_set_options(call.options)},
         target=task,
         payload=call.payload,
     )
+
+
+def _headers(record: DeferredCalls, call: Call, token: str) -> dict[str, Any]:
+    own = {HEADER: _header(record, call, token).pack()}
+    if call.trace:
+        own |= TraceHeader(call.trace).pack()
+    return {**(call.options.headers or {}), **own}
 
 
 def _header(record: DeferredCalls, call: Call, token: str) -> DeferHeader:

@@ -24,6 +24,7 @@ from celery_defer.run.state import (
     started_commands,
     waiting_commands,
 )
+from celery_defer.run.tracing import TraceHeader, Tracing, tracing, use_tracing, with_waker
 
 __all__ = [
     "MOST_WITHOUT_RUN",
@@ -40,6 +41,8 @@ __all__ = [
     "Savepoint",
     "Scope",
     "StepsHeader",
+    "TraceHeader",
+    "Tracing",
     "WakeHeader",
     "announce_waiting",
     "commands_of",
@@ -61,7 +64,10 @@ __all__ = [
     "started_commands",
     "step_inside",
     "takes_steps",
+    "tracing",
+    "use_tracing",
     "waiting_commands",
     "win",
     "winner_of",
+    "with_waker",
 ]

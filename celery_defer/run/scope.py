@@ -40,6 +40,8 @@ class Scope:
     store_policy: Mapping[str, Any] = {}
     #: Celery's own request of the attempt: ``task.request``, which only the body's thread has.
     context: Any = None
+    #: What ``tracing`` has noted of the attempt.
+    span: Any = None
     _arguments: bytes | None = None
 
     def __init__(

@@ -13,7 +13,7 @@ from celery.result import AsyncResult, GroupResult
 from celery_defer.contract import JsonType, returns
 from celery_defer.current import extension_of
 from celery_defer.errors import StepError, StoreAwayError
-from celery_defer.run import MOST_WITHOUT_RUN, Changes, Memo
+from celery_defer.run import MOST_WITHOUT_RUN, Changes, Memo, tracing
 from celery_defer.steps.base import Step
 from celery_defer.steps.failure import as_cause, as_replayed, failure_of
 from celery_defer.steps.retry import is_final, next_try
@@ -41,7 +41,9 @@ def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 
     changes = Changes(step.scope.buffer, step.key)
     try:
         with _inside(step, changes):
-            value = extension_of(step.scope.app).call_step(step.key, call)
+            tries = step.note.tries if step.note else 0
+            with tracing().step(step.key, step.kind, tries):
+                value = extension_of(step.scope.app).call_step(step.key, call)
             retries = 0  # the function has had its effect: do not repeat it
             limit = step.scope.settings.max_payload_bytes
             result = returns.pack(step.key, kind, value, limit, _id_of)

@@ -22,6 +22,7 @@ from celery_defer.run import (
     report_started,
     report_waiting,
     signals,
+    tracing,
     waiting_commands,
 )
 from celery_defer.steps.chord import check_chord
@@ -136,7 +137,12 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
         kwargs=kwargs,
         options=_options(run),
         child=wait.child,
-        headers=_headers(run),
+        headers={
+            **_headers(run),
+            **tracing().parked(
+                run, {**wait.about, "step": step, "kind": note.kind, "for": wait.kind}
+            ),
+        },
         hostname=run.context.hostname,
     )
     try:

@@ -96,9 +96,9 @@ def _workers(redis_url: str, commit: str) -> Iterator[StartWorker]:
     }
 
     def start(
-        queue: str, *options: str, queues: str = "", env: dict[str, str] | None = None
+        queue: str, *options: str, env: dict[str, str] | None = None, **more: str
     ) -> LocalWorker:
-        workers.append(LocalWorker(queue, *options, queues=queues, env={**own, **(env or {})}))
+        workers.append(LocalWorker(queue, *options, env={**own, **(env or {})}, **more))
         return workers[-1]
 
     try:

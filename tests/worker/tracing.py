@@ -2,7 +2,8 @@
 
 DEFER_TEST_TRACER is ``sentry-first``, ``sentry-last``, ``otel-first`` or ``otel-last``: before
 or after ``Defer(app)``. DEFER_TEST_TRACE names the file; each line of it is one span as JSON:
-``name``, ``trace``, ``id``, ``parent``.
+``name``, ``trace``, ``id``, ``parent``; of OpenTelemetry also ``links``, ``attributes``,
+``seconds``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["start_tracer"]
+__all__ = ["set_provider", "start_tracer"]
 
 
 def start_tracer() -> None:
@@ -51,8 +52,15 @@ def _sentry() -> None:
 
 
 def _otel() -> None:
-    from opentelemetry import trace  # noqa: PLC0415
     from opentelemetry.instrumentation.celery import CeleryInstrumentor  # noqa: PLC0415
+
+    set_provider()
+    CeleryInstrumentor().instrument()
+
+
+def set_provider() -> None:
+    """Have OpenTelemetry's spans written to the file."""
+    from opentelemetry import trace  # noqa: PLC0415
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
         SimpleSpanProcessor,
@@ -69,13 +77,18 @@ def _otel() -> None:
                     trace=f"{own.trace_id:032x}",
                     id=f"{own.span_id:016x}",
                     parent=f"{span.parent.span_id:016x}" if span.parent else None,
+                    links=[
+                        [dict(link.attributes or {}), f"{link.context.span_id:016x}"]
+                        for link in span.links
+                    ],
+                    attributes=dict(span.attributes or {}),
+                    seconds=((span.end_time or 0) - (span.start_time or 0)) / 1e9,
                 )
             return SpanExportResult.SUCCESS
 
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(FileExporter()))
     trace.set_tracer_provider(provider)
-    CeleryInstrumentor().instrument()
 
 
 def _write(**span: Any) -> None:
