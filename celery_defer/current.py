@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import ContextVar
 from typing import Any, TypeGuard
 from weakref import WeakSet
 
@@ -14,15 +13,13 @@ from celery.local import Proxy
 
 from celery_defer import guard
 from celery_defer.errors import StoreError
+from celery_defer.subject import scope
 
 logger = guard.logger(__name__)
 
 _apps: WeakSet[Any] = WeakSet()
 # The apps that a warning has named as the one in use.
 _guessed: WeakSet[Any] = WeakSet()
-
-#: The scope of the run in progress, which `celery_defer.run` sets.
-scope: ContextVar[Any] = ContextVar("celery_defer_scope", default=None)
 
 
 def add(app: Any) -> None:

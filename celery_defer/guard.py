@@ -16,6 +16,9 @@ from typing import Any, TypeGuard, TypeVar, overload
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from celery_defer import subject
+from celery_defer.subject import Ids
+
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -27,9 +30,11 @@ _Errors = type[Exception] | tuple[type[Exception], ...]
 def logger(name: str) -> logging.Logger:
     """Return the logger with this name, whose handlers may raise without ending its caller.
 
-    They are the project's: one that sends warnings over the network, say.
+    They are the project's: one that sends warnings over the network, say. Each line has the ids of
+    the run that it is about: those of ``extra``, else of the run in progress.
     """
     own: Any = logging.getLogger(name)
+    own.makeRecord = partial(_make_record, own.makeRecord)  # logging.Logger.makeRecord
     own.handle = partial(_handle, own.handle)  # logging.Logger.handle: its filters and handlers
     return own  # type: ignore[no-any-return]
 
@@ -49,16 +54,21 @@ def attempt(make: Callable[[], T], default: D | None = None) -> T | D | None:
 
 
 def logged(
-    logger: logging.Logger, message: str, *args: object, unless: _Errors = ()
+    logger: logging.Logger,
+    message: str,
+    *args: object,
+    unless: _Errors = (),
+    about: Ids | None = None,
 ) -> AbstractContextManager[None, bool]:
     """Log an error of the block, with its traceback unless a service is away, and go on after it.
 
-    Errors of the classes *unless* get through.
+    Errors of the classes *unless* get through. *about* has the ids of another run than the one in
+    progress.
 
     >>> with guard.logged(logger, "run %s: its links are not stored", run.id):
     ...     backend.store(links)
     """
-    return _Logged(logger, message, args, unless)
+    return _Logged(logger, message, args, unless, about)
 
 
 def translated(
@@ -80,6 +90,7 @@ class _Logged:
     message: str
     args: tuple[object, ...]
     unless: _Errors
+    about: Ids | None
 
     def __enter__(self) -> None: ...
 
@@ -91,10 +102,14 @@ class _Logged:
         is_service = type(error).__module__.partition(".")[0] in _SERVICES
         if is_service or isinstance(error, (ConnectionError, TimeoutError)):
             text = f"{type(error).__name__}: {error}"
-            self.logger.error(f"{self.message}: %s", *self.args, text, stacklevel=2)
+            self.logger.error(
+                f"{self.message}: %s", *self.args, text, stacklevel=2, extra=self.about
+            )
         else:
             # Not `exception`: Python 3.10 counts that as a level.
-            self.logger.error(self.message, *self.args, exc_info=True, stacklevel=2)
+            self.logger.error(
+                self.message, *self.args, exc_info=True, stacklevel=2, extra=self.about
+            )
         return True
 
 
@@ -108,6 +123,14 @@ class _Translated:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if _is_handled(error, self.unless):
             raise self.make_error(error) from error
+
+
+def _make_record(make: Callable[..., logging.LogRecord], *fields: Any) -> logging.LogRecord:
+    """Make a record with ids, even if the project's factory of records has set the same names."""
+    *fields_before, extra, stack = fields
+    record = make(*fields_before, None, stack)
+    vars(record).update({**subject.in_progress(), **(extra or {})})
+    return record
 
 
 def _handle(handle: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:

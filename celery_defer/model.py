@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from celery_defer import encoding, guard
+from celery_defer import encoding, guard, subject
 from celery_defer.ids import RunId
 
 When = Literal["success", "failure", "always", "now"]
@@ -33,6 +33,14 @@ _HEADERS = frozenset(
     | {"timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result"}
     | {"replaced_task_nesting", "stamped_headers", "stamps"}
 )
+
+
+def about_message(id: str, parent_id: str | None, headers: Mapping[str, Any]) -> subject.Ids:
+    """Return the ids of the run that a message with these headers starts, for a line of the log."""
+    header = headers.get(HEADER)
+    if not isinstance(header, Mapping):
+        return subject.of(id)
+    return subject.of(id, parent_id, header.get("id"))
 
 
 class CallState(str, Enum):

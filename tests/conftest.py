@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from celery import Celery, _state
 from celery_defer import Defer
 from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker, ship_of
+from tests.support.log_lines import Watch
 from tests.support.redis import Server, running
 
 
@@ -25,6 +27,18 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     app.backend.client.cache.clear()  # one for all apps of a process
     Defer(app)
     return app
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[Watch]:
+    """Fails the test if the package has logged a line with the ids of another run, or none."""
+    watch, logger = Watch(), logging.getLogger("celery_defer")
+    logger.addHandler(watch)
+    logger.setLevel(logging.INFO)
+    yield watch
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(watch)
+    assert watch.wrong == []
 
 
 @pytest.fixture(scope="module")

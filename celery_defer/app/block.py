@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from celery_defer import guard, ids
+from celery_defer import guard, ids, subject
 from celery_defer.current import extension_of, in_use
 from celery_defer.errors import OptionError, StoreError
 from celery_defer.model import Call, Outcome, Run
@@ -125,7 +125,8 @@ class _Part:
     def _add(self, calls: list[Call]) -> None:
         if self._savepoint.is_void:
             return
-        with guard.logged(logger, _UNPUBLISHED, self.run.id, self.run.task):
+        about = subject.of_run(self.run)
+        with guard.logged(logger, _UNPUBLISHED, self.run.id, self.run.task, about=about):
             add_calls(self._savepoint.scope, calls)
 
 
@@ -165,7 +166,8 @@ class _Parent:
         """Log errors where raising them would hide another one, or disturb what has committed."""
         if self._on_commit is None and outcome is Outcome.SUCCESS:
             return nullcontext()
-        return guard.logged(logger, _UNPUBLISHED, self.run.id, self.run.task)
+        about = subject.of_run(self.run)
+        return guard.logged(logger, _UNPUBLISHED, self.run.id, self.run.task, about=about)
 
     def _watch(self) -> None:
         extension_of(self._block.app).watch_block(self._block)

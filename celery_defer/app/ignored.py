@@ -11,6 +11,7 @@ from celery.exceptions import Ignore
 from celery.states import IGNORED
 
 from celery_defer import guard
+from celery_defer.subject import Ids
 
 logger = guard.logger(__name__)
 
@@ -44,8 +45,8 @@ def exception_info(exc_info: Any = None, internal: bool = False) -> Any:
     )
 
 
-def ignored(reason: str) -> Any:
+def ignored(reason: str, about: Ids) -> Any:
     """Return what trace_task returns when a body raises Ignore: the message is acknowledged."""
-    logger.info("%s: this message is ignored", reason)
+    logger.info("%s: this message is ignored", reason, extra=about)
     error = Ignored(reason)
     return trace.trace_ok_t(_Info(error, True), trace.TraceInfo(IGNORED, error), 0.0, None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.exceptions import Retry
 
-from celery_defer import guard
+from celery_defer import guard, subject
 from celery_defer.broker import marks_redelivery
 from celery_defer.contract import Deferrable
 from celery_defer.errors import PayloadError, Suspended
@@ -49,7 +49,12 @@ def is_duplicate(run: Scope) -> bool:
     owner = owner_of(run.task.name, header.token)
     claim = Claim("", is_mine=True)
     # A soft time limit here makes the pool report a failure, as before Celery's tracer begins.
-    with guard.logged(logger, "run %s: the store is away, so it starts unclaimed", run.run.id):
+    with guard.logged(
+        logger,
+        "run %s: the store is away, so it starts unclaimed",
+        run.run.id,
+        about=subject.of_run(run.run),
+    ):
         claim = _claim(run, run.store, owner)
     if claim.is_mine:
         return False

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker import state
 
-from celery_defer import guard
+from celery_defer import guard, subject
 from celery_defer.ids import RunId
 from celery_defer.outbox import cancel_run
 from celery_defer.store import Store
@@ -42,4 +42,4 @@ class Revoked:
 
     def _end(self, id: RunId) -> None:
         if cancel_run(self._app, self._store, id, only_parked=True):
-            logger.info("run %s was revoked while it was parked", id)
+            logger.info("run %s was revoked while it was parked", id, extra=subject.of(id))

@@ -18,7 +18,7 @@ from celery.app import trace
 from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry
 
-from celery_defer import guard
+from celery_defer import guard, subject
 from celery_defer.app import receive, signals
 from celery_defer.app.ignored import Ignored, exception_info, ignored
 from celery_defer.app.retry import retry
@@ -111,7 +111,8 @@ def _wrap_trace_task(
         scope = Scope(task, facts, settings, store)
         scope.is_claimed = HEADER in facts or WAKE in facts
         if scope.is_claimed and receive.is_duplicate(scope):
-            return ignored(f"run {uuid} ({task.name}) has been started, or was aborted")
+            reason = f"run {uuid} ({task.name}) has been started, or was aborted"
+            return ignored(reason, subject.of_run(scope.run))
         scope.keep_arguments(args, kwargs)
         token = enter(scope)
         try:

@@ -69,23 +69,28 @@ class Attempt:
             batch.finish()
         finally:
             self._sent -= set(batch.pending) | batch.rejected.keys() | sender.dropped.keys()
-        log_rejected(batch.rejected)
+        log_rejected(self._messages, batch.rejected)
 
     def _reject(self, batch: Batch, message: Message, error: Exception) -> None:
         """Note what the broker says of a message, before it was sent."""
         if batch.closes_on_rejection:
-            log_rejected({message.id: error})
+            log_rejected([message], {message.id: error})
             self._refused.add(message.id)
         else:
             batch.rejected[message.id] = error
 
 
-def log_rejected(rejected: Mapping[RunId, Exception]) -> None:
+def log_rejected(messages: Sequence[Message], rejected: Mapping[RunId, Exception]) -> None:
     """Log what the broker says of messages, once for all of which it says the same."""
     for reason in {f"{error}": None for error in rejected.values()}:
         ids = [id for id, error in rejected.items() if f"{error}" == reason]
+        first = next(message for message in messages if message.id == ids[0])
         logger.error(
-            "the broker refuses %d messages, as that of run %s: %s", len(ids), ids[0], reason
+            "the broker refuses %d messages, as that of run %s: %s",
+            len(ids),
+            first.id,
+            reason,
+            extra=first.about,
         )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from celery_defer.ids import RunId
+from celery_defer.model import about_message
+from celery_defer.subject import Ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class Message:
     payload: bytes = b""
     #: Whether the target's own ``apply_async`` has let it pass once, and may not do so again.
     has_passed: bool = False
+
+    @property
+    def about(self) -> Ids:
+        """The ids of its run."""
+        return about_message(self.id, self.parent_id, self.headers)
 
     def again(self, *, has_passed: bool = False) -> Message:
         """Return the message with another token, because the first may have arrived."""

@@ -87,7 +87,7 @@ def _send(app: Any, producer: Any, messages: Sequence[Message], is_durable: bool
     ]
     if isinstance(attempt.problem, ChannelClosedError):
         if len(messages) == 1:
-            log_rejected({messages[0].id: attempt.problem})
+            log_rejected(messages, {messages[0].id: attempt.problem})
             return Delivery(refused=delivery.unsent)
         # One of them is at fault, and the broker does not say which.
         for half in filter(None, (rest[: len(rest) // 2], rest[len(rest) // 2 :])):

@@ -46,7 +46,12 @@ class Sender:
         An error of the message itself is logged, and this returns False.
         """
         with guard.logged(
-            logger, "run %s (%s) cannot be published", message.id, message.task, unless=errors
+            logger,
+            "run %s (%s) cannot be published",
+            message.id,
+            message.task,
+            unless=errors,
+            about=message.about,
         ):
             self._publish(message)
             return True

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.utils.saferepr import saferepr
 
-from celery_defer import guard, ids
+from celery_defer import guard, ids, subject
 from celery_defer.contract import Deferrable, P, deferrable, name_of
 from celery_defer.current import is_task
 from celery_defer.errors import (
@@ -68,6 +68,7 @@ class DeferHandle:
                 "defer %r of run %s has been published: too late to abort",
                 self._defer_id,
                 self._scope.run.id,
+                extra=subject.of(self.id, self._scope.run.id, self._defer_id),
             )
 
 
@@ -178,18 +179,19 @@ def _skipped(
 ) -> DeferHandle:
     reason = str(problem)
     target = name_of(task)
+    call = Call(
+        ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason,
+        refused=refused,
+    )  # fmt: skip
+    about = subject.of(ids.run_id(parent.run.id, call.id), parent.run.id, call.id)
     logger.warning(
         "defer %s of run %s (%s) is skipped: %s",
         safe_repr(id),
         parent.run.id,
         parent.run.task,
         reason,
-        extra={"defer_id": id, "run_id": parent.run.id, "reason": reason},
+        extra={**about, "reason": reason},
     )
-    call = Call(
-        ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason,
-        refused=refused,
-    )  # fmt: skip
     parent.buffer.skip(call)
     signals.send_skipped(parent.run.id, parent.run.task, call, type(problem).__name__, reason)
     return DeferHandle(parent, call.id, reason)

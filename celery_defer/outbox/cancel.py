@@ -7,7 +7,7 @@ from typing import Any
 from celery.app.task import Context
 from celery.backends.base import DisabledBackend
 
-from celery_defer import guard
+from celery_defer import guard, subject
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
@@ -60,7 +60,10 @@ def abort_from(parent: Scope, defer_id: str) -> bool:
     if parent.store is None:
         return False
     keep = parent.settings.outbox_keeps
-    with guard.logged(logger, "defer %r of run %s cannot be aborted", defer_id, parent.run.id):
+    about = subject.of(run_id(parent.run.id, defer_id), parent.run.id, defer_id)
+    with guard.logged(
+        logger, "defer %r of run %s cannot be aborted", defer_id, parent.run.id, about=about
+    ):
         return abort_call(parent.app, parent.store, keep, parent.run.id, defer_id)
     return False
 

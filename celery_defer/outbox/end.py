@@ -100,6 +100,7 @@ def _request(run: ParkedRun) -> Context:
         task=run.task,
         args=run.args,
         kwargs=run.kwargs,
+        headers=run.headers,
         hostname=run.hostname,
         chain=options.get("chain"),
         chord=options.get("chord"),

@@ -21,7 +21,9 @@ def run_inline(parent: Scope, record: DeferredCalls, outcome: Outcome) -> None:
     signals.send_published(record.parent, record.task, starting(record, outcome))
     for message in messages_of(parent.app, record, outcome, token=""):
         # A hook of the task may raise; in eager mode Celery does not catch that.
-        with guard.logged(logger, "deferred run %s (%s) failed", message.id, message.task):
+        with guard.logged(
+            logger, "deferred run %s (%s) failed", message.id, message.task, about=message.about
+        ):
             _run(parent.app, message)
 
 

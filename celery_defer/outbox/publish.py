@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from celery_defer import broker, guard
+from celery_defer import broker, guard, subject
 from celery_defer.broker import Delivery
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Outcome
@@ -216,12 +216,14 @@ def _put_apart(store: Store, lease: Leased, record: DeferredCalls, keep: float) 
 
 def _log_lost(parent: Scope, record: DeferredCalls) -> None:
     for call in record.calls:
+        id = run_id(parent.run.id, call.id)
         logger.error(
             "defer %r of run %s (%s) is lost: %s could not be published as %s",
             call.id,
             parent.run.id,
             parent.run.task,
             call.task,
-            run_id(parent.run.id, call.id),
+            id,
+            extra=subject.of(id, parent.run.id, call.id),
         )
     report_refused(parent.app, record, record.calls, "it is lost")

@@ -14,6 +14,7 @@ from celery_defer import guard
 from celery_defer.broker import is_there
 from celery_defer.current import extension_of
 from celery_defer.ids import run_id
+from celery_defer.outbox.about import about
 from celery_defer.outbox.end import end_cancelled, end_lost
 from celery_defer.outbox.fanout import continue_fan_out
 from celery_defer.outbox.outage import Outage
@@ -104,7 +105,13 @@ class Relay:
             return plan(now, lease, self.settings.outbox_keeps, state_of)
         except Exception as error:  # the result backend is away, or this one result is corrupt
             if self.results.begins():
-                logger.error("the result of run %s cannot be read: %s", lease.id, text_of(error))
+                ids = about(lease)
+                logger.error(
+                    "the result of run %s cannot be read: %s",
+                    ids["run_id"],
+                    text_of(error),
+                    extra=ids,
+                )
             return Postpone(now + pause(lease.tries))
 
     def _state(self, run_id: str, task: str) -> str:
@@ -136,7 +143,10 @@ class Relay:
 
     def _try(self, lease: Leased, action: Action, now: float) -> bool:
         """Execute the plan for one record; return False if the broker was away."""
-        with guard.logged(logger, "what run %s deferred could not be seen to", lease.id):
+        ids = about(lease)
+        with guard.logged(
+            logger, "what run %s deferred could not be seen to", ids["run_id"], about=ids
+        ):
             return self._act(lease, action, now)
         # One record does not block the others; if the store is away, this raises.
         self._leave([lease], now)
@@ -156,7 +166,12 @@ class Relay:
             case Quarantine():
                 self._quarantine(lease, action.reason)
             case Refuse():
-                logger.error("invoked run %s does not start: %s", lease.id, action.reason)
+                logger.error(
+                    "invoked run %s does not start: %s",
+                    lease.id,
+                    action.reason,
+                    extra=about(lease),
+                )
                 report_refused(self.app, action.record, action.record.calls, action.reason)
                 self.store.settle(lease.id, lease.token)
             case Settle():
@@ -164,7 +179,10 @@ class Relay:
             case Postpone():
                 self.store.postpone(lease.id, lease.token, action.until)
             case Drop():
-                logger.warning("what run %s deferred is dropped: %s", lease.id, action.reason)
+                ids = about(lease)
+                logger.warning(
+                    "what run %s deferred is dropped: %s", ids["run_id"], action.reason, extra=ids
+                )
                 self.store.settle(lease.id, lease.token)
         return True
 
@@ -176,14 +194,18 @@ class Relay:
             self.app, record, action.outcome, token, is_durable=True, is_relayed=True
         )
         if delivery.sent:
-            logger.info("the relay has published what run %s deferred", lease.id)
+            logger.info(
+                "the relay has published what run %s deferred", record.parent, extra=about(lease)
+            )
         unknown_at = record.unknown_at
         if unknown_at is not None and unknown_at - lease.left >= _UNKNOWN_PATIENCE:
             refused = delivery.refused | delivery.unknown
             delivery = replace(delivery, unknown=frozenset(), refused=refused)
         if delivery.refused:
             calls = [c for c in record.calls if run_id(record.parent, c.id) in delivery.refused]
-            logger.error("what run %s deferred %s", lease.id, refusal(tuple(calls)))
+            logger.error(
+                "what run %s deferred %s", record.parent, refusal(tuple(calls)), extra=about(lease)
+            )
         conclude(
             self.app, self.store, lease, record, outcome=action.outcome, delivery=delivery,
             now=now, pause=pause(lease.tries), keep=self.settings.outbox_keeps,
@@ -201,17 +223,21 @@ class Relay:
             self.store.postpone(lease.id, lease.token, now + pause(lease.tries))
 
     def _quarantine(self, lease: Leased, reason: str) -> None:
-        keep = self.settings.outbox_keeps
+        keep, ids = self.settings.outbox_keeps, about(lease)
         if end_lost(self.app, self.store, lease, reason, keep):
-            logger.error("parked run %s is quarantined, and has failed: %s", lease.id, reason)
+            logger.error(
+                "parked run %s is quarantined, and has failed: %s", lease.id, reason, extra=ids
+            )
             return
-        logger.error("what run %s deferred is quarantined: %s", lease.id, reason)
+        logger.error("what run %s deferred is quarantined: %s", ids["run_id"], reason, extra=ids)
         self.store.quarantine(lease.id, lease.token, reason, keep)
 
     def _end_lost(self, lease: Leased, reason: str) -> None:
         logger.error(
-            "the record of run %s has vanished from the store, and what it was to do", lease.id
+            "the record of run %s has vanished from the store, and what it was to do",
+            lease.id,
+            extra=about(lease),
         )
         if end_lost(self.app, self.store, lease, reason, self.settings.outbox_keeps):
-            logger.error("parked run %s has failed: %s", lease.id, reason)
+            logger.error("parked run %s has failed: %s", lease.id, reason, extra=about(lease))
         self.store.settle(lease.id, None)

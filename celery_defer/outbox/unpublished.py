@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.app.task import Context
 
-from celery_defer import guard
+from celery_defer import guard, subject
 from celery_defer.errors import DeferError
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState
@@ -25,7 +25,8 @@ _UNTOLD = "run %s (%s): that calls of it have no run could not be recorded"
 
 def report_refused(app: Any, record: DeferredCalls, calls: Sequence[Call], reason: str) -> None:
     """Store FAILURE for the runs of calls that no broker takes."""
-    with guard.logged(logger, _UNTOLD, record.parent, record.task):
+    about = subject.of(record.parent)
+    with guard.logged(logger, _UNTOLD, record.parent, record.task, about=about):
         for call in calls[:_MOST]:
             store_refusal(app, record, call, reason)
 
@@ -51,17 +52,19 @@ def report_dropped(app: Any, record: DeferredCalls, dropped: Mapping[RunId, str]
     """Log calls that the ``apply_async`` of their task did not publish; store SKIPPED for them."""
     calls = [call for call in record.calls if run_id(record.parent, call.id) in dropped]
     for call in calls:
-        reason = dropped[run_id(record.parent, call.id)]
+        id = run_id(record.parent, call.id)
+        reason = dropped[id]
         logger.warning(
             "defer %r of run %s (%s) is skipped: %s",
             call.step or call.id,
             record.parent,
             record.task,
             reason,
-            extra={"defer_id": call.id, "run_id": record.parent, "reason": reason},
+            extra={**subject.of(id, record.parent, call.step or call.id), "reason": reason},
         )
         signals.send_skipped(record.parent, record.task, call, "NotPublished", reason)
-    with guard.logged(logger, _UNTOLD, record.parent, record.task):
+    about = subject.of(record.parent)
+    with guard.logged(logger, _UNTOLD, record.parent, record.task, about=about):
         for call in islice(calls, _MOST):
             request = _request(record, call)
             reason = dropped[run_id(record.parent, call.id)]

@@ -10,8 +10,8 @@ from typing import Any
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
+from celery_defer import subject
 from celery_defer.current import extension_of, task_in_progress
-from celery_defer.current import scope as scope_in_progress
 from celery_defer.errors import NoRunError, ResultError
 from celery_defer.ids import RunId
 from celery_defer.model import Parent, Run
@@ -23,7 +23,7 @@ from celery_defer.run.journal import Journal
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 
-_scope: ContextVar[Scope | None] = scope_in_progress
+_scope: ContextVar[Scope | None] = subject.scope
 
 
 class Scope:
@@ -167,10 +167,7 @@ def leave(token: Token[Scope | None]) -> None:
 
 def find() -> Scope | None:
     """Return the scope in progress, whatever its phase; a block that has ended is none."""
-    scope = _scope.get()
-    # A generator that is closed elsewhere leaves its block behind in the context of its start.
-    while scope is not None and scope.is_over:
-        scope = scope.outer
+    scope: Scope | None = subject.find()
     return scope
 
 

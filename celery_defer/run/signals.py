@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.utils.dispatch import Signal
 
-from celery_defer import guard, ids
+from celery_defer import guard, ids, subject
 from celery_defer.ids import RunId
-from celery_defer.model import HEADER, Call, CallState
+from celery_defer.model import Call, CallState, about_message
 from celery_defer.run.scope import Scope
 
 _OF_A_RUN = ["run_id", "parent_id", "defer_id", "task"]
@@ -93,8 +93,8 @@ def send_aborted(run: Scope, call: Call | None = None) -> None:
 def send_aborted_call(parent_id: str, defer_id: str) -> None:
     """Send ``run_aborted`` of a run that never starts, and whose task is not known here."""
     if run_aborted.receivers:
-        own = {"run_id": ids.run_id(parent_id, defer_id), "defer_id": defer_id, "task": None}
-        _send(run_aborted, None, **own, parent_id=parent_id, state=CallState.ABORTED.value)
+        about = subject.of(ids.run_id(parent_id, defer_id), parent_id, defer_id)
+        _send(run_aborted, None, **about, task=None, state=CallState.ABORTED.value)
 
 
 def send_revoked(
@@ -115,29 +115,15 @@ def _send(signal: Signal, sender: str | None, **facts: Any) -> None:
 
 
 def _of_call(parent_id: RunId, call: Call) -> dict[str, Any]:
-    return {
-        "run_id": ids.run_id(parent_id, call.id),
-        "parent_id": parent_id,
-        "defer_id": call.id,
-        "task": call.task,
-    }
+    about = subject.of(ids.run_id(parent_id, call.id), parent_id, call.id)
+    return {**about, "task": call.task}
 
 
 def _of_run(run: Scope) -> dict[str, Any]:
-    parent = run.run.parent
-    return {
-        "run_id": run.run.id,
-        "parent_id": parent.id if parent else None,
-        "defer_id": parent.defer_id if parent else None,
-        "task": run.run.task,
-    }
+    return {**subject.of_run(run.run), "task": run.run.task}
 
 
 def _of_message(
     id: RunId, task: str | None, options: Mapping[str, Any], headers: Mapping[str, Any]
 ) -> dict[str, Any]:
-    header = headers.get(HEADER)
-    parent_id, defer_id = None, None
-    if isinstance(header, Mapping):
-        parent_id, defer_id = options.get("parent_id"), header.get("id")
-    return {"run_id": id, "parent_id": parent_id, "defer_id": defer_id, "task": task}
+    return {**about_message(id, options.get("parent_id"), headers), "task": task}

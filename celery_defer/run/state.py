@@ -10,12 +10,13 @@ from typing import Any
 from celery.app.task import Context
 from celery.states import STARTED
 
-from celery_defer import guard
+from celery_defer import guard, subject
 from celery_defer.broker import is_there
 from celery_defer.commands import Commands
 from celery_defer.ids import run_id
 from celery_defer.model import WAITING, Call, CallState
 from celery_defer.run import listeners
+from celery_defer.run.headers import DeferHeader
 from celery_defer.run.results import commands_of, server_of_results
 from celery_defer.run.scope import Scope
 
@@ -64,7 +65,12 @@ def announce_waiting(run: Scope, words: str, eta: str | None) -> None:
 def report_started(run: Scope) -> None:
     """Store that the run has started again, unless Celery does."""
     if _has_stored_state(run):
-        with guard.logged(logger, "run %s: its state is still that it waits", run.run.id):
+        with guard.logged(
+            logger,
+            "run %s: its state is still that it waits",
+            run.run.id,
+            about=subject.of_run(run.run),
+        ):
             _store_started(run, run.task.backend)
 
 
@@ -134,8 +140,10 @@ def _announce_without_run(parent: Scope, calls: Iterable[Call]) -> None:
 
 
 def _announce_end(app: Any, request: Any, event: str, **fields: Any) -> None:
+    header = DeferHeader.of(request)
+    about = subject.of(request.id, *((request.parent_id, header.defer_id) if header else ()))
     with (
-        guard.logged(logger, "run %s: no event tells that it has ended", request.id),
+        guard.logged(logger, "run %s: no event tells that it has ended", request.id, about=about),
         app.events.default_dispatcher(hostname=request.hostname) as events,
     ):
         # celery.events.state.Task.event: any other state would be outranked by WAITING.

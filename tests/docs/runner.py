@@ -43,7 +43,7 @@ SHELL = Path(__file__).with_name("shell.py")
 NOT_RUN = re.compile(r"^(make|pip install|docker|kubectl|sudo)\b")
 # The commands that do not end by themselves, and what each says when it is ready.
 SERVERS = {
-    "worker": (re.compile(r"^celery .*\bworker\b"), " ready."),
+    "worker": (re.compile(r"^celery .*\bworker\b"), " ready"),
     "flower": (re.compile(r"^celery .*\bflower\b"), "Connected to"),
     "flask": (re.compile(r"^flask .*\brun\b"), "Running on"),
     "django": (re.compile(r"^python manage\.py runserver\b"), "Starting development server"),

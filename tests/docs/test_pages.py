@@ -24,6 +24,7 @@ NEEDS = {
     "docs/how-to/flask.md": ["flask", "curl"],
     "docs/how-to/flower.md": ["flower"],
     "docs/how-to/opentelemetry.md": ["opentelemetry.sdk"],
+    "docs/how-to/logging.md": ["structlog"],
     "docs/how-to/sqlalchemy.md": ["sqlalchemy"],
     "docs/how-to/types.md": ["mypy", "pyright"],
 }
