@@ -33,7 +33,7 @@ def test_the_page_has_each_file_of_the_ground() -> None:
 
 
 def test_the_picture_has_each_room() -> None:
-    picture = (ROOT / "docs/explanation/house.svg").read_text()
+    picture = (ROOT / "docs/pictures/house.svg").read_text()
 
     assert [name for its in floors() for name in its if name not in picture] == []
 
