@@ -144,6 +144,9 @@ def _outside(text: str) -> list[str]:
     [
         ("migrate", "how-to/adopt"),
         ("kubernetes", "how-to/deployment"),
+        ("acl", "how-to/security"),
+        ("tracing", "how-to/opentelemetry"),
+        ("structlog", "how-to/logging"),
         ("troubleshooting", "how-to/troubleshooting"),
         ("PENDING", "how-to/troubleshooting"),
         ("WorkerLostError", "how-to/troubleshooting"),
@@ -162,6 +165,13 @@ def test_the_search_finds_the_page_for_a_word(words: str, page: str, site: Path)
     found = _search(site, words)
 
     assert page in found[:3]
+
+
+def test_the_words_of_the_search_are_those_of_pages_that_exist() -> None:
+    pages = re.findall(r'^    "([\w/-]+)": \[', (DOCS / "conf.py").read_text(), re.M)
+
+    assert pages
+    assert [page for page in pages if not (DOCS / f"{page}.md").exists()] == []
 
 
 def test_a_search_for_what_is_not_there_finds_nothing(site: Path) -> None:
