@@ -10,6 +10,7 @@ from celery_defer.errors import (
     IdError,
     LimitError,
     NonRetriable,
+    NoRecordError,
     NoRunError,
     NotDeferredError,
     OptionError,
@@ -19,13 +20,16 @@ from celery_defer.errors import (
     SettingsError,
     StepError,
     StoreError,
+    TagError,
 )
 from celery_defer.events import Event, Received, Woken, send_event
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Parent, Run
 from celery_defer.outbox import DeferHandle, defer
-from celery_defer.run import current_run
+from celery_defer.run import current_run, set_tags
 from celery_defer.steps import Steps, step
+from celery_defer.store import RunState
+from celery_defer.views import RunRecord, RunRow, RunTree, StepRow, WaitRow, record, tree
 
 __all__ = [
     "ContractError",
@@ -38,6 +42,7 @@ __all__ = [
     "EventError",
     "IdError",
     "LimitError",
+    "NoRecordError",
     "NoRunError",
     "NonRetriable",
     "NotDeferredError",
@@ -49,10 +54,17 @@ __all__ = [
     "RetryAfter",
     "Run",
     "RunId",
+    "RunRecord",
+    "RunRow",
+    "RunState",
+    "RunTree",
     "SettingsError",
     "StepError",
+    "StepRow",
     "Steps",
     "StoreError",
+    "TagError",
+    "WaitRow",
     "Woken",
     "abort",
     "cancel",
@@ -60,8 +72,11 @@ __all__ = [
     "defer",
     "deferred",
     "deferring",
+    "record",
     "run_id",
     "send_event",
+    "set_tags",
     "step",
+    "tree",
     "wake",
 ]

@@ -19,6 +19,11 @@ class Commands:
     rows: Sequence[Sequence[Any]]
 
 
+def listed(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return rows as the arguments of a script: their number, then each with its length."""
+    return [len(rows), *(word for row in rows for word in (len(row), *row))]
+
+
 def server_of(connection: Mapping[str, Any]) -> Server | None:
     """Return the server of redis-py's connection arguments; None behind sentinels."""
     if "path" in connection:

@@ -17,6 +17,7 @@ __all__ = [
     "EventError",
     "IdError",
     "LimitError",
+    "NoRecordError",
     "NoRunError",
     "NonRetriable",
     "NotDeferredError",
@@ -31,6 +32,7 @@ __all__ = [
     "StoreAwayError",
     "StoreError",
     "Suspended",
+    "TagError",
     "UnknownRecordError",
 ]
 
@@ -56,6 +58,14 @@ class NoRunError(DeferError):
 
 class NotDeferredError(DeferError):
     """The task is not a deferred function: put @deferred on top of it."""
+
+
+class NoRecordError(DeferError):
+    """Nothing is known of the run."""
+
+
+class TagError(DeferError):
+    """A tag cannot be set: its key and its value are short texts."""
 
 
 class IdError(DeferError):

@@ -134,6 +134,7 @@ class Options(BaseModel):
     shadow: Name | None = None
     when: When = "success"
     experiment: Name | None = None
+    tags: dict[Name, str | None] | None = None
 
     @field_validator("expires")
     @classmethod
@@ -190,6 +191,8 @@ class Call:
     refused: str | None = None
     #: The context of the trace in which it was made, as a message carries it.
     trace: Mapping[str, str] | None = None
+    #: The tags of its run, those of the parent among them.
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def to(self, state: CallState) -> Call:
         """Return the call in another state; raise ValueError if TRANSITIONS forbids it."""
@@ -205,13 +208,12 @@ class Call:
             "task": self.task,
             "payload": self.payload,
             "at": self.at,
-            "options": options.model_dump(exclude_unset=True) if options.model_fields_set else {},
+            "options": options.model_dump(exclude_unset=True, exclude={"tags"})
+            if options.model_fields_set
+            else {},
         }
-        if self.step:
-            fields["step"] = self.step
-        if self.trace:
-            fields["trace"] = self.trace
-        return fields
+        rest = {"step": self.step, "tags": self.tags, "trace": self.trace}
+        return {**fields, **{name: value for name, value in rest.items() if value}}
 
 
 class Outcome(str, Enum):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ImportString, ValidationError, field_validator
 
 from celery_defer.errors import SettingsError
 from celery_defer.text import masked
@@ -43,6 +43,9 @@ class Settings(BaseModel):
     max_events: Annotated[int, Field(ge=1)] = 10_000
     #: "signal" forces the general way: publication from Celery's ``task_success``.
     commit: Literal["result", "signal"] = "result"
+    record: bool = True
+    #: A function of a task's name and a payload returns the payload for the record.
+    record_payloads: bool | ImportString[Callable[[str, Any], Any]] = True
     #: Whether messages may be written on the pattern of one that Celery has made.
     fast_messages: bool = True
 

@@ -25,12 +25,13 @@ from celery_defer.run import (
     Phase,
     Scope,
     WakeHeader,
+    fact_of_run,
     report_started,
     started_commands,
     tracing,
 )
 from celery_defer.steps import is_lost, keep_until_retried, load_steps, restore, suspended
-from celery_defer.store import Claim, Store, is_of_one_message, owner_of
+from celery_defer.store import Claim, RunState, Store, is_of_one_message, owner_of
 
 logger = guard.logger(__name__)
 
@@ -132,13 +133,21 @@ def unpack(
 def _claim(run: Scope, store: Store, owner: str) -> Claim:
     if run.wake is None:
         settles = bool(run.header and run.header.step)
-        return store.claim(run.run.id, owner, run.settings.claim_expires, settles=settles)
+        return store.claim(
+            run.run.id,
+            owner,
+            run.settings.claim_expires,
+            settles=settles,
+            facts=fact_of_run(run, RunState.RUNNING),
+        )
     return _resume(run, store, run.wake, owner)
 
 
 def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str) -> Claim:
     keep, report = run.settings.run_keeps, started_commands(run)
-    resumed = store.resume(run.run.id, wake.turn, owner, keep, report)
+    resumed = store.resume(
+        run.run.id, wake.turn, owner, keep, report, facts=fact_of_run(run, RunState.RUNNING)
+    )
     if resumed.recalled.turn < wake.turn:  # the store has lost the run: its next step raises
         return Claim(owner, is_mine=True)
     if resumed.claim.is_mine and not is_lost(run, resumed.recalled):

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.signals import task_failure, task_received, task_success, worker_ready
+from celery.signals import task_failure, task_received, task_revoked, task_success, worker_ready
 
 from celery_defer import guard
 from celery_defer.current import extension_of
+from celery_defer.ids import RunId
 from celery_defer.model import Outcome
 from celery_defer.outbox import publish
 from celery_defer.run import WAKE, Phase, Scope
 from celery_defer.run import find as find_run
 from celery_defer.steps import keep_after_end, report_to_invoker
+from celery_defer.store import Fact, RunState
 
 logger = guard.logger(__name__)
 
@@ -26,6 +28,7 @@ def connect() -> None:
     """Connect the handlers of this module."""
     task_success.connect(_on_success, weak=False)
     task_failure.connect(_on_failure, weak=False)
+    task_revoked.connect(_on_revoked, weak=False)
     task_received.connect(_on_received, weak=False)
     worker_ready.connect(_on_ready, weak=False)
 
@@ -44,14 +47,17 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
         publish(scope, Outcome.SUCCESS)
 
 
-def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
+def _on_failure(sender: Any, exception: Any, task_id: str = "", **_: Any) -> None:
     """Publish for a run that failed, in its body or after it: a result that cannot be encoded, say.
 
     Celery also sends this signal for a lost worker, in a process where no run is in progress; there
     the relay reads the stored state and decides.
     """
     scope = find_run()
-    if scope is None or scope.task is not sender:
+    if scope is None:
+        _tell_end(sender, task_id, RunState.FAILED)
+        return
+    if scope.task is not sender:
         return
     _report_to_invoker(scope)
     keep_after_end(scope)
@@ -65,6 +71,24 @@ def _on_failure(sender: Any, exception: Any, **_: Any) -> None:
             publish(scope, Outcome.FAILURE)
     finally:
         scope.ending.phase = Phase.DROPPED
+
+
+def _on_revoked(sender: Any, request: Any, **_: Any) -> None:
+    _tell_end(sender, request.id, RunState.ABORTED)
+
+
+def _tell_end(task: Any, id: str, state: RunState) -> None:
+    """Write into a history that the main process of a worker has ended the run: rare enough.
+
+    celery.worker.request.Request does so for a lost child, a time limit, a revoked run.
+    """
+    extension = extension_of(task.app)
+    if extension is None or not id:
+        return
+    with guard.logged(logger, "run %s: its record does not say that it has ended", id):
+        if extension.store is not None and extension.settings.record:
+            keep = extension.settings.result_expires
+            extension.store.note([Fact(RunId(id), task.name, state, keep)])
 
 
 def _on_received(sender: Any, request: Any, **_: Any) -> None:

@@ -52,6 +52,7 @@ class CallOptions(TypedDict, total=False):
     shadow: str | None
     when: When
     experiment: str | None
+    tags: Mapping[str, str | None] | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -73,7 +74,8 @@ class Deferrable(Generic[P, R]):
 
         ``countdown`` and ``expires`` are in seconds and count from publication, that is
         from the parent's success; ``priority`` is the broker's, 0 to 255; ``headers`` go
-        with the message; the others are those of ``apply_async``. Raises OptionError for an
+        with the message; ``tags`` replace those of the parent, and
+        None drops one; the others are those of ``apply_async``. Raises OptionError for an
         unknown option, and for an impossible value. In a run, where a computation may have
         made the value, it is ``defer`` that raises, and so skips the call.
 

@@ -23,7 +23,7 @@ from celery_defer.model import Call, CallState, Options
 from celery_defer.outbox import records
 from celery_defer.outbox.cancel import abort_from
 from celery_defer.outbox.publish import publish_now
-from celery_defer.run import Scope, current, signals, tracing
+from celery_defer.run import Scope, current, merged, signals, tracing
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
@@ -136,6 +136,7 @@ def call_of(
         )
     call = Call(
         id, function.contract.task, payload, parent.now(), function.options,
+        tags=merged(parent.tags, function.options.tags),
         trace=tracing().carrier(),
     )  # fmt: skip
     if call.options.model_fields_set:

@@ -7,13 +7,14 @@ from typing import Any
 from celery.app.task import Context
 from celery.backends.base import DisabledBackend
 
-from celery_defer import guard, subject
+from celery_defer import encoding, guard, subject
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
+from celery_defer.outbox import history
 from celery_defer.outbox.end import end_cancelled, is_waiting
 from celery_defer.run import Scope, signals
-from celery_defer.store import Store
+from celery_defer.store import RunState, Store
 
 logger = guard.logger(__name__)
 
@@ -34,8 +35,9 @@ def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) 
     body = store.cancel(id, keep, until, only_parked=only_parked)
     if body is None and (only_parked or not is_waiting(app, id)):
         return False
-    end_cancelled(app, store, id, body or b"", keep)  # no body: the store has lost the run
-    store.settle(id, None)
+    task = end_cancelled(app, store, id, body or b"", keep)  # no body: the store has lost the run
+    facts = history.ended(extension.settings, id, task, RunState.ABORTED)
+    store.settle(id, None, facts=facts)
     return True
 
 
@@ -44,7 +46,9 @@ def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: st
     id = run_id(parent_id, defer_id)
     if _has_ended(app, id):  # its claim may have expired
         return False
-    claim = store.claim(id, NOBODY, keep)
+    task = _task_of(store, id)
+    facts = history.ended(extension_of(app).settings, id, task, RunState.ABORTED)
+    claim = store.claim(id, NOBODY, keep, facts=facts)
     if cancel_run(app, store, id, only_parked=True):  # perhaps its claim had expired
         return True
     if claim.is_mine:
@@ -66,6 +70,13 @@ def abort_from(parent: Scope, defer_id: str) -> bool:
     ):
         return abort_call(parent.app, parent.store, keep, parent.run.id, defer_id)
     return False
+
+
+def _task_of(store: Store, id: RunId) -> str:
+    """Return the task of a run; nothing if its history does not say."""
+    (known,) = store.histories([id])
+    about: Any = guard.attempt(lambda: encoding.loads(known.about)) if known else None
+    return str((about or {}).get("t", ""))
 
 
 def _has_ended(app: Any, id: str) -> bool:

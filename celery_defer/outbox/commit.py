@@ -17,10 +17,10 @@ from celery_defer import broker, guard, store
 from celery_defer.commands import Commands, Server
 from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, Outcome
-from celery_defer.outbox import stage
+from celery_defer.outbox import history, stage
 from celery_defer.outbox.hook import StoreBy, hook_ends, is_json
 from celery_defer.outbox.links import link, linked
-from celery_defer.outbox.messages import messages_of
+from celery_defer.outbox.messages import messages_of, starting
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import (
     Scope,
@@ -86,12 +86,12 @@ class Commit:
             run.run.id,
             run.run.task,
         ):
-            is_staged = stage.stage(run, lease, due=due, replaces=replaces)
+            is_staged = stage.stage(run, lease, self.record, due=due, replaces=replaces)
             if not is_staged and stage.has_succeeded(run):
                 self.state = State.SUPERSEDED
             elif not is_staged and stage.names_winner(run):  # the record of another attempt stays
                 lease = self.lease = replace(lease, id=RunId(f"{lease.id}/{lease.token}"))
-                is_staged = stage.stage(run, lease, due=due)
+                is_staged = stage.stage(run, lease, self.record, due=due)
             elif not is_staged:  # another attempt has staged, and has not succeeded
                 self.stage(replaces=True)
                 return
@@ -131,12 +131,12 @@ class Commit:
             self.stage()
         if self.lease is not None or self.run.came_again:
             result = win(backend, self.run.run.id, self.token, result)
-        whole = self._with_expiry(result)
+        whole, facts = self._with_expiry(result), self._facts(result)
         try:
             # celery.backends.redis.RedisBackend.set: with Celery's own retries.
             stored = backend.ensure(
                 lambda: store.commit(
-                    backend.client, key, whole, messages, keeps_success=is_json(backend)
+                    backend.client, key, whole, messages, facts, keeps_success=is_json(backend)
                 ),
                 (),
                 **self.run.store_policy,
@@ -154,7 +154,18 @@ class Commit:
             return store_result(backend)
         self._conclude(is_ours=stored is None or _is_of(result, stored))
         self.run.ending.has_expiry = stored is None and whole is not result
+        self.run.ending.is_told = stored is None and facts is not None
         return None
+
+    def _facts(self, result: Commands) -> Commands | None:
+        """Return what the run's history says of its end, if the store is where the result goes."""
+        run = self.run
+        if run.store is None:
+            return None
+        is_with_result = self.state is State.WITH_RESULT
+        calls = starting(self.record, Outcome.SUCCESS)
+        facts = run.store.facts(history.committed(run, calls, are_published=is_with_result))
+        return facts if facts and facts.server == result.server else None
 
     def _with_expiry(self, result: Commands) -> Commands:
         """Add how long the store keeps the run's steps, if it has them where the result goes."""

@@ -10,13 +10,14 @@ from typing import Any
 from celery.app.task import Context
 from celery.backends.base import DisabledBackend
 
+from celery_defer.current import extension_of
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import WAITING
-from celery_defer.outbox import records
+from celery_defer.outbox import history, records
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.run import report_failed, report_revoked, signals
-from celery_defer.store import Leased, Store
+from celery_defer.store import Leased, RunState, Store
 
 # The owner of a turn that no wake-up may begin.
 _LOST = "lost"
@@ -40,11 +41,15 @@ def ending_of(run: ParkedRun) -> bytes:
     return records.pack(ParkedRun(run.id, run.task, run.turn, options=options))
 
 
-def end_cancelled(app: Any, store: Store, id: RunId, body: bytes, keep: float) -> None:
-    """Report a run that was cancelled as REVOKED, by what is left of its record."""
+def end_cancelled(app: Any, store: Store, id: RunId, body: bytes, keep: float) -> str:
+    """Report a run that was cancelled as REVOKED, by what is left of its record.
+
+    Return its task.
+    """
     run = _read(id, body) or _read(id, store.recall(id, None, keep).ending) or _unknown(id)
     report_revoked(app, _backend(app, run), _request(run), stores=_stores(run))
     signals.send_revoked(id, run.task, run.options, run.headers)
+    return run.task
 
 
 def end_lost(app: Any, store: Store, lease: Leased, reason: str, keep: float) -> bool:
@@ -61,7 +66,9 @@ def end_lost(app: Any, store: Store, lease: Leased, reason: str, keep: float) ->
     run = _read(id, lease.body) or _read(id, recalled.ending) or _unknown(id)
     error = RecordError(f"run {id} was parked, and cannot go on: {reason}")
     report_failed(app, _backend(app, run), _request(run), error, stores=_stores(run))
-    store.quarantine(id, lease.token, reason, keep)
+    settings = extension_of(app).settings
+    facts = history.ended(settings, id, run.task, RunState.QUARANTINED)
+    store.quarantine(id, lease.token, reason, keep, facts=facts)
     store.resume(id, recalled.turn, _LOST, keep)
     return True
 

@@ -9,6 +9,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.states import FAILURE, RETRY, SUCCESS
 
 from celery_defer import store
+from celery_defer.commands import Commands
+from celery_defer.outbox import history
 from celery_defer.run import Scope, commands_of, find, hook_results, server_of_results
 
 #: Stores a result by the backend that it is given.
@@ -48,11 +50,15 @@ def _store_result(
     if state == SUCCESS and scope.ending.commit is not None:
         return scope.ending.commit.store_result(backend, store_by)
     if state in (RETRY, FAILURE) and not scope.ending.is_open:
-        return _store_unless_success(backend, task_id, store_by)
+        return _store_unless_success(
+            backend, task_id, store_by, scope if state == FAILURE else None
+        )
     return store_by(backend)
 
 
-def _store_unless_success(backend: Any, id: str, store_by: StoreBy) -> Any:
+def _store_unless_success(
+    backend: Any, id: str, store_by: StoreBy, failed: Scope | None = None
+) -> Any:
     """Store an end in one step with the look for a SUCCESS, which stays.
 
     Celery looks first and stores then. A retry may have succeeded in between, and the RETRY of the
@@ -63,13 +69,22 @@ def _store_unless_success(backend: Any, id: str, store_by: StoreBy) -> Any:
     result = commands_of(backend, store_by)
     if result is None:
         return None
-    key = backend.get_key_for_task(id)
+    key, facts = backend.get_key_for_task(id), _facts(failed, result) if failed else None
     try:
         # celery.backends.redis.RedisBackend.set: with Celery's own retries.
-        return backend.ensure(
-            lambda: store.commit(backend.client, key, result, None, keeps_success=True), ()
+        stored = backend.ensure(
+            lambda: store.commit(backend.client, key, result, None, facts, keeps_success=True), ()
         )
     except (SoftTimeLimitExceeded, *backend.connection_errors):
         raise
     except Exception:  # Redis refuses the script, or cannot read what is stored
         return store_by(backend)
+    if failed is not None:
+        failed.ending.is_told = facts is not None
+    return stored
+
+
+def _facts(run: Scope, result: Commands) -> Commands | None:
+    """Return what the run's history says of its failure, if the store is where the result goes."""
+    facts = run.store.facts(history.failed(run)) if run.store else None
+    return facts if facts and facts.server == result.server else None

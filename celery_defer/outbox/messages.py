@@ -12,7 +12,7 @@ from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import WAKE, DeferHeader, TraceHeader, WakeHeader, with_waker
 
-_OURS = {"when", "experiment", "headers"}
+_OURS = {"when", "experiment", "headers", "tags"}
 
 
 def messages_of(app: Any, record: DeferredCalls, outcome: Outcome, token: str) -> list[Message]:
@@ -93,6 +93,7 @@ def _header(record: DeferredCalls, call: Call, token: str) -> DeferHeader:
         depth=record.depth + 1,
         token=token,
         step=call.step,
+        tags=call.tags,
     )
 
 

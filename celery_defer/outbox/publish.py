@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from celery_defer import broker, guard, subject
 from celery_defer.broker import Delivery
+from celery_defer.current import extension_of
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Outcome
-from celery_defer.outbox import records, stage
+from celery_defer.outbox import history, records, stage
 from celery_defer.outbox.commit import Commit, State
 from celery_defer.outbox.inline import run_inline
 from celery_defer.outbox.links import link
@@ -41,6 +42,7 @@ def publish(parent: Scope, outcome: Outcome) -> tuple[Call, ...]:
         _settle_others(parent, pending)
     if pending is None or pending.state is not State.SUPERSEDED:
         report_without_run(parent)
+        _tell_without_run(parent)
     return lost
 
 
@@ -81,7 +83,7 @@ def publish_durably(parent: Scope, call: Call) -> None:
     record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
     lease = stage.lease_of(run_id(parent.run.id, call.id), record)
     link(parent, [call])
-    if not stage.stage(parent, lease, due=record.at + pause, replaces=False):
+    if not stage.stage(parent, lease, record, due=record.at + pause, replaces=False):
         return
     delivery = deliver(parent.app, record, Outcome.SUCCESS, lease.token, is_durable=True)
     conclude(
@@ -125,6 +127,10 @@ def conclude(
     """
     rest = _calls(record, delivery.unsent | delivery.unknown)
     refused = _calls(record, delivery.refused)
+    facts = history.concluded(
+        extension_of(app).settings, record, outcome, now,
+        gone=delivery.sent, refused=delivery.refused, dropped=delivery.dropped,
+    )  # fmt: skip
     if refused:
         report_refused(app, record, refused, refusal(refused))
     if delivery.dropped:
@@ -135,13 +141,13 @@ def conclude(
         at = lease.left if record.unknown_at is None else record.unknown_at
         unknown_at = at if delivery.unknown and math.isfinite(at) else None
         judged = replace(record, verdict=outcome, calls=rest, unknown_at=unknown_at)
-        store.postpone(lease.id, lease.token, now + pause, records.pack(judged))
+        store.postpone(lease.id, lease.token, now + pause, records.pack(judged), facts=facts)
     elif refused:
-        store.quarantine(lease.id, lease.token, refusal(refused), keep)
+        store.quarantine(lease.id, lease.token, refusal(refused), keep, facts=facts)
     elif delivery.sent and record.invocation:
-        store.postpone(lease.id, lease.token, now + patience(lease.tries))
+        store.postpone(lease.id, lease.token, now + patience(lease.tries), facts=facts)
     else:
-        store.settle(lease.id, lease.token)
+        store.settle(lease.id, lease.token, facts=facts)
 
 
 def refusal(calls: tuple[Call, ...]) -> str:
@@ -195,6 +201,17 @@ def _settle_others(parent: Scope, pending: Commit) -> None:
             parent.store.settle(id, None)
 
 
+def _tell_without_run(parent: Scope) -> None:
+    """Write what was skipped or aborted into the histories, unless that went with the result.
+
+    It takes a round trip; so does each such call to the result backend.
+    """
+    facts = [] if parent.is_eager or parent.ending.is_told else history.without_run(parent)
+    if facts and parent.store is not None:
+        with guard.logged(logger, "run %s: its record lacks skipped calls", parent.run.id):
+            parent.store.note(facts)
+
+
 def _failed(delivery: Delivery) -> frozenset[RunId]:
     return delivery.refused | delivery.unknown | delivery.unsent
 
@@ -203,7 +220,7 @@ def _is_staged(parent: Scope, lease: Leased, record: DeferredCalls) -> bool:
     if parent.store is None:
         return False
     with guard.logged(logger, "run %s: the store is away too", parent.run.id):
-        return stage.stage(parent, lease, due=record.at)
+        return stage.stage(parent, lease, record, due=record.at)
     return False
 
 

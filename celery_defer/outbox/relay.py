@@ -14,6 +14,7 @@ from celery_defer import guard
 from celery_defer.broker import is_there
 from celery_defer.current import extension_of
 from celery_defer.ids import run_id
+from celery_defer.outbox import history
 from celery_defer.outbox.about import about
 from celery_defer.outbox.end import end_cancelled, end_lost
 from celery_defer.outbox.fanout import continue_fan_out
@@ -40,7 +41,7 @@ from celery_defer.outbox.unpublished import report_refused
 from celery_defer.outbox.wake import wake
 from celery_defer.run import winner_of
 from celery_defer.settings import Settings
-from celery_defer.store import Leased, SentEvent, Store
+from celery_defer.store import Leased, RunState, SentEvent, Store
 from celery_defer.text import text_of
 
 logger = guard.logger(__name__)
@@ -161,8 +162,10 @@ class Relay:
             case EndLost():
                 self._end_lost(lease, action.reason)
             case EndCancelled():
-                end_cancelled(self.app, self.store, lease.id, lease.body, self.settings.run_keeps)
-                self.store.settle(lease.id, lease.token)
+                keep = self.settings.run_keeps
+                task = end_cancelled(self.app, self.store, lease.id, lease.body, keep)
+                facts = history.ended(self.settings, lease.id, task, RunState.ABORTED)
+                self.store.settle(lease.id, lease.token, facts=facts)
             case Quarantine():
                 self._quarantine(lease, action.reason)
             case Refuse():
@@ -175,7 +178,8 @@ class Relay:
                 report_refused(self.app, action.record, action.record.calls, action.reason)
                 self.store.settle(lease.id, lease.token)
             case Settle():
-                self.store.settle(lease.id, lease.token)
+                facts = history.never_made(self.settings, lease)
+                self.store.settle(lease.id, lease.token, facts=facts)
             case Postpone():
                 self.store.postpone(lease.id, lease.token, action.until)
             case Drop():
@@ -183,7 +187,8 @@ class Relay:
                 logger.warning(
                     "what run %s deferred is dropped: %s", ids["run_id"], action.reason, extra=ids
                 )
-                self.store.settle(lease.id, lease.token)
+                facts = history.never_made(self.settings, lease)
+                self.store.settle(lease.id, lease.token, facts=facts)
         return True
 
     def _publish(self, lease: Leased, action: Publish, now: float) -> bool:
@@ -230,7 +235,8 @@ class Relay:
             )
             return
         logger.error("what run %s deferred is quarantined: %s", ids["run_id"], reason, extra=ids)
-        self.store.quarantine(lease.id, lease.token, reason, keep)
+        facts = history.quarantined(self.settings, lease)
+        self.store.quarantine(lease.id, lease.token, reason, keep, facts=facts)
 
     def _end_lost(self, lease: Leased, reason: str) -> None:
         logger.error(

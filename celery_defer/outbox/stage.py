@@ -8,7 +8,7 @@ from uuid import uuid4
 from celery_defer import guard
 from celery_defer.current import extension_of
 from celery_defer.model import Outcome
-from celery_defer.outbox import records
+from celery_defer.outbox import history, records
 from celery_defer.outbox.records import SPARE, DeferredCalls
 from celery_defer.run import Scope, server_of_results, winner_of
 from celery_defer.store import Leased
@@ -35,14 +35,19 @@ def lease_of(id: Any, record: DeferredCalls, token: str = "") -> Leased:
     return Leased(id, token or uuid4().hex, records.pack(record), 1)
 
 
-def stage(parent: Scope, lease: Leased, *, due: float, replaces: bool = True) -> bool:
+def stage(
+    parent: Scope, lease: Leased, record: DeferredCalls, *, due: float, replaces: bool = True
+) -> bool:
     """Stage a record; return False if the record of another attempt stays instead.
 
     Raises what the store raises.
     """
     assert parent.store is not None  # noqa: S101
     keep = parent.settings.outbox_keeps + SPARE
-    return parent.store.stage(lease.id, lease.token, lease.body, due, keep, replaces=replaces)
+    return parent.store.stage(
+        lease.id, lease.token, lease.body, due, keep,
+        replaces=replaces, facts=history.staged(parent, record),
+    )  # fmt: skip
 
 
 def forget(parent: Scope) -> bool:

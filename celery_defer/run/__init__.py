@@ -8,6 +8,13 @@ from celery_defer.run.buffer import Buffer
 from celery_defer.run.changes import Changes, step_inside
 from celery_defer.run.ending import Phase
 from celery_defer.run.headers import STEPS, WAKE, DeferHeader, StepsHeader, WakeHeader
+from celery_defer.run.history import (
+    fact_of_run,
+    facts_of_calls,
+    facts_without_run,
+    shown,
+    told_by,
+)
 from celery_defer.run.memo import NOTHING, Failure, Memo
 from celery_defer.run.results import commands_of, hook_results, server_of_results, win, winner_of
 from celery_defer.run.savepoint import Savepoint
@@ -24,6 +31,7 @@ from celery_defer.run.state import (
     started_commands,
     waiting_commands,
 )
+from celery_defer.run.tags import merged, set_tags
 from celery_defer.run.tracing import TraceHeader, Tracing, tracing, use_tracing, with_waker
 
 __all__ = [
@@ -50,20 +58,27 @@ __all__ = [
     "current_run",
     "enter",
     "extension_for",
+    "fact_of_run",
+    "facts_of_calls",
+    "facts_without_run",
     "find",
     "hook_results",
     "leave",
     "lifetime",
+    "merged",
     "report_failed",
     "report_revoked",
     "report_started",
     "report_waiting",
     "report_without_run",
     "server_of_results",
+    "set_tags",
+    "shown",
     "signals",
     "started_commands",
     "step_inside",
     "takes_steps",
+    "told_by",
     "tracing",
     "use_tracing",
     "waiting_commands",

@@ -23,6 +23,8 @@ class Changes:
         #: Calls made before, as they were.
         self.aborted: dict[str, Call] = {}
         self.skipped: list[Call] = []
+        #: When it began, in seconds since 1970, and by a clock that only goes forward.
+        self.began = self.opened = 0.0
         self.is_over = False
         #: Whether it has raised, so that its calls were taken back.
         self.has_failed = False

@@ -31,6 +31,8 @@ class Ending:
     has_left: bool = False
     #: Whether what the run remembers expires with its result, so that nothing is left to do.
     has_expiry: bool = False
+    #: Whether the run's history says how it has ended.
+    is_told: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -32,6 +32,7 @@ class DeferHeader:
     depth: int
     token: str
     step: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def deferred_at(self) -> datetime:
@@ -60,6 +61,7 @@ class DeferHeader:
             depth=header.get("depth", 1),
             token=header.get("token", ""),
             step=header.get("step"),
+            tags=_tags(header.get("tags")),
         )
         defer_header.deferred_at  # noqa: B018  # raises if it is not a time
         return defer_header
@@ -75,7 +77,16 @@ class DeferHeader:
             "depth": self.depth,
             "token": self.token,
         }
-        return {**header, "step": self.step} if self.step else header
+        rest = {"step": self.step, "tags": self.tags}
+        return {**header, **{name: value for name, value in rest.items() if value}}
+
+
+def _tags(tags: object) -> Mapping[str, str]:
+    """Return the tags of a header; none if they are not text."""
+    if not isinstance(tags, dict):
+        return {}
+    is_text = all(isinstance(part, str) for pair in tags.items() for part in pair)
+    return tags if is_text else {}
 
 
 @dataclass(frozen=True, slots=True)

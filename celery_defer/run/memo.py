@@ -41,6 +41,9 @@ class Memo:
     kind: str = ""
     skipped: tuple[Call, ...] = ()
     aborted: tuple[str, ...] = ()
+    #: When the step's function was called, in seconds since 1970, and how many it took.
+    began: float = 0.0
+    took: float = 0.0
 
     def pack(self) -> bytes:
         """Return the memo as JSON."""
@@ -55,6 +58,8 @@ class Memo:
             fields["skipped"] = [_with_state(call) for call in self.skipped]
         if self.aborted:
             fields["aborted"] = self.aborted
+        if self.began:
+            fields |= {"began": round(self.began, 3), "took": round(self.took, 6)}
         return to_json(fields)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from functools import cached_property
+from time import monotonic
 from typing import Any
 
 from celery.backends.base import DisabledBackend
@@ -54,6 +55,8 @@ class Scope:
         self.request = request
         self.outer = find()
         self.ending = Ending()
+        #: When it was opened, by a clock that only goes forward.
+        self.opened = monotonic()
 
     @cached_property
     def buffer(self) -> Buffer:
@@ -77,6 +80,11 @@ class Scope:
     def wake(self) -> WakeHeader | None:
         """The header of a wake-up; None for any other message."""
         return WakeHeader.of(self.request)
+
+    @cached_property
+    def tags(self) -> Mapping[str, str]:
+        """The tags of the run, those of its parent among them."""
+        return self.header.tags if self.header else {}
 
     @property
     def turn(self) -> int:

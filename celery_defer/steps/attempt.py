@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
@@ -39,6 +40,7 @@ def check(step: Step, fn: object) -> None:
 def attempt(step: Step, call: Callable[[], Any], kind: JsonType, retries: int = 0) -> Memo:
     """Call the step's function, and return the step's memo."""
     changes = Changes(step.scope.buffer, step.key)
+    changes.began, changes.opened = step.scope.now(), monotonic()
     try:
         with _inside(step, changes):
             tries = step.note.tries if step.note else 0
@@ -95,4 +97,11 @@ def _memo(step: Step, changes: Changes, **outcome: Any) -> Memo:
     now = step.scope.buffer.calls  # empty if another thread has parked the run
     made = tuple(now.get(id, call) for id, call in changes.made.items())
     skipped = tuple(changes.skipped[:MOST_WITHOUT_RUN])
-    return Memo(**outcome, calls=made, skipped=skipped, aborted=tuple(changes.aborted))
+    return Memo(
+        **outcome,
+        calls=made,
+        skipped=skipped,
+        aborted=tuple(changes.aborted),
+        began=changes.began,
+        took=monotonic() - changes.opened,
+    )

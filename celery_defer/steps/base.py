@@ -150,7 +150,10 @@ class Step:
         self.check_waits()
         detours = self._detours()
         self.keep_pending()
-        note = Note(wait.tries, self.replay.attempt, self.replay.turn, detours, self.kind)
+        note = Note(
+            wait.tries, self.replay.attempt, self.replay.turn, detours, self.kind,
+            self.scope.now(), wait.until,
+        )  # fmt: skip
         return self.learn(park(self.scope, self.key, wait, note))
 
     def _detours(self) -> int:

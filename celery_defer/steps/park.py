@@ -19,9 +19,11 @@ from celery_defer.run import (
     Phase,
     Scope,
     announce_waiting,
+    fact_of_run,
     report_started,
     report_waiting,
     signals,
+    told_by,
     tracing,
     waiting_commands,
 )
@@ -33,6 +35,7 @@ from celery_defer.steps.wait import Wait
 from celery_defer.store import (
     Arrival,
     Parking,
+    RunState,
     SentEvent,
     Store,
     Subscription,
@@ -113,9 +116,12 @@ def _attempt(
     now = run.now()
     # When it is due it waits for a worker, as long as any record of the outbox.
     keep = wait.until - now + run.settings.outbox_keeps
+    facts = fact_of_run(
+        run, RunState.WAITING, told=_told(run, parking.step, wait), wait=max(wait.until - now, 0.0)
+    )
 
     def attempt(parking: Parking) -> Arrival:
-        return store.park(run.run.id, parking, now, keep, report)
+        return store.park(run.run.id, parking, now, keep, report, facts=facts)
 
     def attempts() -> Arrival:
         arrival = attempt(parking)
@@ -125,6 +131,12 @@ def _attempt(
         return attempt(replace(parking, early=early))
 
     return ask(run, parking.step, attempts)
+
+
+def _told(run: Scope, step: str, wait: Wait) -> bytes:
+    """Return what the run waits for, for its history."""
+    about = {"step": step, "kind": wait.kind, "since": run.now(), "until": wait.until}
+    return told_by(run, (), {**about, **wait.about})
 
 
 def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> Parking:

@@ -33,13 +33,17 @@ class Note:
     turn: int = 0
     detours: int = 0
     kind: str = ""
+    #: Since when and until when the run waits, in seconds since 1970.
+    since: float = 0.0
+    until: float = 0.0
 
     def pack(self) -> bytes:
-        return to_json([self.tries, self.attempt, self.turn, self.detours, self.kind])
+        times = [round(self.since, 3), round(self.until, 3)]
+        return to_json([self.tries, self.attempt, self.turn, self.detours, self.kind, *times])
 
     @classmethod
     def unpack(cls, body: bytes) -> Note:
-        return cls(*from_json(body))
+        return cls(*from_json(body)[:7])  # a later version may write more
 
 
 @dataclass(slots=True)

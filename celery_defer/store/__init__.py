@@ -1,9 +1,11 @@
 """The store: one protocol, in memory and in Redis."""
 
+from celery_defer.store.alarm import Alarm
+from celery_defer.store.history import LISTED, Fact, History, Lists, Place, RunState
 from celery_defer.store.match import Match, digests, match
 from celery_defer.store.memory import MemoryStore
 from celery_defer.store.owner import is_of_one_message, owner_of
-from celery_defer.store.protocol import Alarm, Store
+from celery_defer.store.protocol import Store
 from celery_defer.store.redis import AWAY, RedisStore, commit
 from celery_defer.store.values import (
     MOST_BYTES,
@@ -25,22 +27,28 @@ from celery_defer.store.values import (
 
 __all__ = [
     "AWAY",
+    "LISTED",
     "MOST_BYTES",
     "NO_SHAPE",
     "Alarm",
     "Arrival",
     "Claim",
     "Emitted",
+    "Fact",
+    "History",
     "Leased",
+    "Lists",
     "Match",
     "MemoryStore",
     "Parking",
+    "Place",
     "Quarantined",
     "Recalled",
     "RedisStore",
     "Rest",
     "Restart",
     "Resumed",
+    "RunState",
     "SentEvent",
     "Store",
     "Subscription",

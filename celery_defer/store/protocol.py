@@ -8,6 +8,9 @@ from typing import Protocol
 
 from celery_defer.commands import Commands
 from celery_defer.ids import RunId
+from celery_defer.store.alarm import Alarm
+from celery_defer.store.histories import Histories
+from celery_defer.store.history import Fact
 from celery_defer.store.values import (
     Arrival,
     Claim,
@@ -24,30 +27,24 @@ from celery_defer.store.values import (
 )
 
 
-class Alarm(Protocol):
-    """Wakes a relay before its next look, if a record becomes due earlier."""
-
-    def wait(self, seconds: float) -> float | None:
-        """Wait *seconds*, or until a run parks; return when that run is due."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Store(Protocol):
+class Store(Histories, Protocol):
     """All that the package stores outside a process.
 
     Each method is atomic and one round trip. Times are in seconds, by the caller's clock; a store
     with a clock of its own takes from them only how far they are from the caller's now, so that a
     clock that is wrong decides nothing. The times at which the store got an event, began a run's
     steps or learned a shape are by its own clock: they come back to it as they are.
+
+    *facts*, which go into the histories of runs, are written only if the method does what it is
+    called for; if they cannot be written, it does that all the same.
     """
 
     # -- outbox ---------------------------------------------------------------------
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
-    ) -> bool:
+        self, id: RunId, token: str, body: bytes, due: float, keep: float,
+        *, replaces: bool = True, facts: Sequence[Fact] = (),
+    ) -> bool:  # fmt: skip
         """Put a record of a run into the outbox, due at *due*, for at most *keep* seconds.
 
         *token* names this record. An earlier record of the run is replaced; without *replaces*
@@ -55,7 +52,7 @@ class Store(Protocol):
         """
         ...
 
-    def settle(self, id: RunId, token: str | None) -> None:
+    def settle(self, id: RunId, token: str | None, *, facts: Sequence[Fact] = ()) -> None:
         """Remove the run's record if it has this token; with None, remove any."""
         ...
 
@@ -74,14 +71,24 @@ class Store(Protocol):
         """
         ...
 
-    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
+    def postpone(
+        self,
+        id: RunId,
+        token: str,
+        due: float,
+        body: bytes | None = None,
+        *,
+        facts: Sequence[Fact] = (),
+    ) -> None:
         """Make the record due at *due*, unless it is gone or another was staged.
 
         A *body* replaces the record's.
         """
         ...
 
-    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
+    def quarantine(
+        self, id: RunId, token: str, reason: str, keep: float, *, facts: Sequence[Fact] = ()
+    ) -> None:
         """Move the record to quarantine, where it stays for *keep* seconds."""
         ...
 
@@ -122,7 +129,15 @@ class Store(Protocol):
 
     # -- runs -----------------------------------------------------------------------
 
-    def claim(self, id: RunId, owner: str, keep: float, *, settles: bool = False) -> Claim:
+    def claim(
+        self,
+        id: RunId,
+        owner: str,
+        keep: float,
+        *,
+        settles: bool = False,
+        facts: Sequence[Fact] = (),
+    ) -> Claim:
         """Make *owner* the owner of the run if it has none; return the owner it has then.
 
         Called again by the same owner, as after a lost reply, it returns the same. An owner of
@@ -140,7 +155,14 @@ class Store(Protocol):
         ...
 
     def resume(
-        self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
+        self,
+        id: RunId,
+        turn: int,
+        owner: str,
+        keep: float,
+        report: Commands | None = None,
+        *,
+        facts: Sequence[Fact] = (),
     ) -> Resumed:
         """Claim one turn of the run; if *owner* gets it, recall its steps.
 
@@ -173,7 +195,14 @@ class Store(Protocol):
         ...
 
     def park(
-        self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
+        self,
+        id: RunId,
+        parking: Parking,
+        now: float,
+        keep: float,
+        report: Commands | None = None,
+        *,
+        facts: Sequence[Fact] = (),
     ) -> Arrival:
         """End the run's turn and put its record into the outbox for *keep* seconds.
 

@@ -30,19 +30,25 @@ class SimulatedStore(MemoryStore):
     sent: list[SentEvent] = field(default_factory=list)
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
+        self, id: RunId, token: str, body: bytes, due: float, keep: float, **rest: Any
     ) -> bool:
         record = unpack(id, body)
         if isinstance(record, DeferredCalls):
             self.calls.setdefault(record.parent, {}).update(
                 {call.id: call for call in record.calls}
             )
-        return super().stage(id, token, body, due, keep, replaces=replaces)
+        return super().stage(id, token, body, due, keep, **rest)
 
     def park(
-        self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
+        self,
+        id: RunId,
+        parking: Parking,
+        now: float,
+        keep: float,
+        report: Commands | None = None,
+        **rest: Any,
     ) -> Arrival:
-        arrival = super().park(id, parking, now, keep, report)
+        arrival = super().park(id, parking, now, keep, report, **rest)
         if arrival.verdict is Verdict.PARKED:
             self.parkings[id] = parking
         return arrival

@@ -1,1 +1,30 @@
-"""The command line."""
+"""A run's record as plain rows, and who shows them: the command line, Flower."""
+
+from celery_defer.views.lists import counts, runs, waiting
+from celery_defer.views.record import record, tree
+from celery_defer.views.rows import (
+    OutboxRow,
+    Page,
+    QuarantineRow,
+    RunRecord,
+    RunRow,
+    RunTree,
+    StepRow,
+    WaitRow,
+)
+
+__all__ = [
+    "OutboxRow",
+    "Page",
+    "QuarantineRow",
+    "RunRecord",
+    "RunRow",
+    "RunTree",
+    "StepRow",
+    "WaitRow",
+    "counts",
+    "record",
+    "runs",
+    "tree",
+    "waiting",
+]

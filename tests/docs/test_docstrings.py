@@ -14,17 +14,22 @@ import celery_defer
 from celery_defer import (
     Defer,
     Event,
+    RunState,
     abort,
     cancel,
     current_run,
     defer,
     deferred,
     deferring,
+    record,
     run_id,
     send_event,
+    set_tags,
+    tree,
     wake,
 )
 from celery_defer.contract import Deferrable
+from celery_defer.store import Fact
 from celery_defer.testing import MemoryStore
 
 EXAMPLES = {
@@ -71,9 +76,9 @@ def _names(app: Celery) -> dict[str, Any]:
     known = {
         f.__name__: f
         for f in (
-            *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted),
+            *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted, RunState),
             *(abort, cancel, current_run, defer, deferred, deferring, send_event),
-            wake,
+            *(record, set_tags, tree, wake),
         )
     }
 
@@ -83,7 +88,11 @@ def _names(app: Celery) -> dict[str, Any]:
     @deferred(app)
     def remind(user_id: int) -> None: ...
 
+    done = Fact(run_id("o-1", "done"), "shop.send_receipt", RunState.SUCCEEDED, 60, b"{}")
+    app._celery_defer.store.note([done])
     own = {
+        "result": SimpleNamespace(id=done.id),
+        "conversation": SimpleNamespace(id="7"),
         "app": app,
         "order": OrderPlaced(id="o-1"),
         "run_id": run_id,

@@ -204,33 +204,35 @@ class SharedStore(MemoryStore):
         self._later = later
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
+        self, id: RunId, token: str, body: bytes, due: float, keep: float, **rest: Any
     ) -> bool:
         self._world.at("before staging")
-        is_staged = super().stage(id, token, body, due + self._later(), keep, replaces=replaces)
+        is_staged = super().stage(id, token, body, due + self._later(), keep, **rest)
         if is_staged:
             self._world.order += 1
             self._world.acted[find()] = self._world.order
         self._world.at("after staging")
         return is_staged
 
-    def settle(self, id: RunId, token: str | None) -> None:
+    def settle(self, id: RunId, token: str | None, **rest: Any) -> None:
         if self._world.is_dead:
             return
         # Without a token it belongs to a body's end, as `stage` does.
         if self._world.at("before settling") == "cut" and token is not None:
             raise ConnectionError("the store is away")
-        super().settle(id, token)
+        super().settle(id, token, **rest)
         if token is None:
             self._world.order += 1
             self._world.acted[find()] = self._world.order
 
-    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
+    def postpone(
+        self, id: RunId, token: str, due: float, body: bytes | None = None, **rest: Any
+    ) -> None:
         if self._world.is_dead:
             return
         if self._world.at("before postponing") == "cut":
             raise ConnectionError("the store is away")
-        super().postpone(id, token, due + self._later(), body)
+        super().postpone(id, token, due + self._later(), body, **rest)
 
 
 @dataclass(frozen=True, slots=True)

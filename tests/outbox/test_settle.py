@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 
 from celery_defer.ids import RunId
@@ -13,10 +15,10 @@ from celery_defer.store import MemoryStore
 
 def test_a_record_that_cannot_be_seen_to_holds_back_no_other(app: Celery) -> None:
     class Stubborn(MemoryStore):
-        def settle(self, id: RunId, token: str | None) -> None:
+        def settle(self, id: RunId, token: str | None, **rest: Any) -> None:
             if id == "bad":
                 raise ValueError("this one")
-            super().settle(id, token)
+            super().settle(id, token, **rest)
 
     stubborn = Stubborn()
     for id in ("bad", "good"):

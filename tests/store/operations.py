@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from celery_defer.ids import RunId
-from celery_defer.store import RedisStore, Restart
+from celery_defer.store import Lists, RedisStore, Restart, RunState
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     emit,
@@ -47,7 +47,12 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "discard": lambda store: store.discard(_RUN),
     "hasten": lambda store: store.hasten(_RUN, 9),
     "restart": lambda store: store.restart(_RUN, Restart(0, "wait", "token", b"body"), 9, KEEP),
+    "histories": lambda store: store.histories([_RUN]),
+    "note": lambda store: store.note([]),
+    "tasks": lambda store: store.tasks(),
+    "listed": lambda store: store.listed(Lists(("task",)), limit=9),
+    "counts": lambda store: store.counts(["task"], [RunState.RUNNING]),
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
 }
 #: They do not raise if the server is away.
-LOCAL = {"expiry", "refusal", "reaches", "alarm"}
+LOCAL = {"expiry", "facts", "refusal", "reaches", "alarm"}

@@ -94,7 +94,7 @@ PATIENCE = 15.0
 
 
 def test_no_operation_is_forgotten() -> None:
-    methods = {name for name in vars(Store) if not name.startswith("_")}
+    methods = {name for name in dir(Store) if not name.startswith("_")}
 
     assert methods == OPERATIONS.keys() | LOCAL
 

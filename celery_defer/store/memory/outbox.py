@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from celery_defer.ids import RunId
+from celery_defer.store.history import Fact
 from celery_defer.store.memory.events import MemoryEvents
 from celery_defer.store.memory.repairs import MemoryRepairs
 from celery_defer.store.memory.runs import MemorySteps
@@ -20,18 +21,21 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
     """Keeps everything in this process, for tests; nothing expires."""
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
-    ) -> bool:
+        self, id: RunId, token: str, body: bytes, due: float, keep: float,
+        *, replaces: bool = True, facts: Sequence[Fact] = (),
+    ) -> bool:  # fmt: skip
         with self._lock:
             if not replaces and id in self._outbox and self._outbox[id].token != token:
                 return False
             self._outbox[id] = MemoryRecord(token, body, due, expires=due + keep)
+            self._note(facts)
             return True
 
-    def settle(self, id: RunId, token: str | None) -> None:
+    def settle(self, id: RunId, token: str | None, *, facts: Sequence[Fact] = ()) -> None:
         with self._lock:
             if token is None or self._has(id, token):
                 self._outbox.pop(id, None)
+                self._note(facts)
 
     def expect(self, runs: Sequence[tuple[RunId, str, float]]) -> None:
         with self._lock:
@@ -49,7 +53,15 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
                 for at, id in sorted(due)[: min(limit, count)]
             ]
 
-    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
+    def postpone(
+        self,
+        id: RunId,
+        token: str,
+        due: float,
+        body: bytes | None = None,
+        *,
+        facts: Sequence[Fact] = (),
+    ) -> None:
         with self._lock:
             if self._has(id, token):
                 record = self._outbox[id]
@@ -60,12 +72,16 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
                     lease=0.0,
                     over=None,
                 )
+                self._note(facts)
 
-    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
+    def quarantine(
+        self, id: RunId, token: str, reason: str, keep: float, *, facts: Sequence[Fact] = ()
+    ) -> None:
         with self._lock:
             if self._has(id, token):
                 text = reason.replace("\0", "")
                 self._quarantine[id] = Quarantined(id, text, self._outbox.pop(id).body)
+                self._note(facts)
 
     def quarantined(self) -> list[Quarantined]:
         return sorted(self._quarantine.values(), key=lambda entry: entry.id)
@@ -79,7 +95,15 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
     def risks(self) -> list[str]:
         return ["the store is in this process, and ends with it"]
 
-    def claim(self, id: RunId, owner: str, keep: float, *, settles: bool = False) -> Claim:
+    def claim(
+        self,
+        id: RunId,
+        owner: str,
+        keep: float,
+        *,
+        settles: bool = False,
+        facts: Sequence[Fact] = (),
+    ) -> Claim:
         with self._lock:
             if id in self._runs and self._runs[id].turn:
                 return Claim("", is_mine=False)
@@ -88,4 +112,6 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
             first = self._owners.setdefault(id, owner)
             if settles and first == owner:
                 self._outbox.pop(id, None)
+            if first == owner:
+                self._note(facts)
             return Claim(first, first == owner)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from celery_defer.commands import Commands
 from celery_defer.ids import RunId
-from celery_defer.store.memory.state import MemoryAlarm, MemoryRecord, MemoryRun, MemoryState
+from celery_defer.store.history import Fact
+from celery_defer.store.memory.history import MemoryHistories
+from celery_defer.store.memory.state import MemoryAlarm, MemoryRecord, MemoryRun
 from celery_defer.store.values import (
     DRIFT,
     NO_SHAPE,
@@ -21,7 +23,7 @@ from celery_defer.store.values import (
 )
 
 
-class MemorySteps(MemoryState):
+class MemorySteps(MemoryHistories):
     """Keeps the steps of each run beside its record in the outbox."""
 
     def turn(self, id: RunId) -> int:
@@ -35,7 +37,14 @@ class MemorySteps(MemoryState):
             return run.recalled()
 
     def resume(
-        self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
+        self,
+        id: RunId,
+        turn: int,
+        owner: str,
+        keep: float,
+        report: Commands | None = None,
+        *,
+        facts: Sequence[Fact] = (),
     ) -> Resumed:
         with self._lock:
             run = self._runs[id]
@@ -46,6 +55,7 @@ class MemorySteps(MemoryState):
             run.owner = run.owner or owner
             if run.owner != owner:
                 return Resumed(Claim(run.owner, is_mine=False), Recalled(turn, 0.0))
+            self._note(facts)
             return Resumed(Claim(owner, is_mine=True), run.recalled())
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
@@ -64,7 +74,14 @@ class MemorySteps(MemoryState):
         return False
 
     def park(
-        self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
+        self,
+        id: RunId,
+        parking: Parking,
+        now: float,
+        keep: float,
+        report: Commands | None = None,
+        *,
+        facts: Sequence[Fact] = (),
     ) -> Arrival:
         with self._lock:
             run, wait = self._runs[id], parking.subscription
@@ -90,6 +107,7 @@ class MemorySteps(MemoryState):
                 digest=wait.digest if wait else "",
                 expires=now + keep,
             )
+            self._note(facts)
             self._ring()
             return Arrival(Verdict.PARKED)
 

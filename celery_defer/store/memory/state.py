@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from celery_defer.ids import RunId
+from celery_defer.store.history import History, Place
 from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent, Subscription
 
 
@@ -81,6 +82,11 @@ class MemoryState:
     _events: dict[str, list[SentEvent]] = field(default_factory=dict)
     _shapes: dict[str, dict[str, float]] = field(default_factory=dict)
     _sent: dict[str, bool] = field(default_factory=dict)
+    _histories: dict[RunId, History] = field(default_factory=dict)
+    _tasks: dict[RunId, str] = field(default_factory=dict)
+    _began: dict[RunId, Place] = field(default_factory=dict)
+    _entered: dict[RunId, Place] = field(default_factory=dict)
+    _tagged: dict[tuple[str, RunId], Place] = field(default_factory=dict)
     _parks: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from importlib.resources import files
 from time import sleep
 from typing import Any
 
-from celery_defer.commands import Commands, database_of, server_of
+from celery_defer.commands import Commands, database_of, listed, server_of
 from celery_defer.ids import RunId
+from celery_defer.store.history import CODES, Fact
 from celery_defer.store.redis.script import Script
 from celery_defer.store.values import MOST_BYTES, Leased
 
@@ -50,10 +51,22 @@ class RedisClient:
         """Return the arguments with which a script executes *report*; a 0 if it cannot."""
         if report is None or report.server != self._server:
             return [0]
-        words = [word for row in report.rows for word in (len(row), *row)]
         # Without a database there is no SELECT, which some users may not execute.
         database = "" if report.database == self._database else report.database
-        return [len(report.rows), database, *words]
+        count, *words = listed(report.rows)
+        return [count, database, *words]
+
+    def _fact_args(self, facts: Sequence[Fact]) -> list[Any]:
+        """Return the arguments with which a script writes *facts*."""
+        return listed([self._fact(fact) for fact in facts])
+
+    def _fact(self, fact: Fact) -> list[Any]:
+        return [
+            self._prefix, fact.id, fact.task, CODES[fact.state], seconds(fact.keep), fact.attempt,
+            "" if fact.deferred is None else fact.deferred,
+            "" if fact.started is None else fact.started,
+            fact.about, fact.told, *fact.tags,
+        ]  # fmt: skip
 
     def _leased(self, row: list[Any]) -> Leased:
         """Return the record that a script has leased; read a large body in parts."""
@@ -76,6 +89,9 @@ class RedisClient:
 
     def _record(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:outbox"
+
+    def _history(self, id: RunId) -> str:
+        return f"{self._prefix}{{{id}}}:history"
 
     def _owner(self, id: RunId) -> str:
         return f"{self._prefix}{{{id}}}:owner"

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery_defer import guard
 from celery_defer.ids import RunId
+from celery_defer.store.history import Fact
 from celery_defer.store.redis.client import RedisClient, seconds
 from celery_defer.store.redis.replies import quarantined
 from celery_defer.store.values import MOST_BYTES, Claim, Leased, Quarantined
@@ -22,23 +23,24 @@ class RedisOutbox(RedisClient):
 
     def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
         super().__init__(client, prefix, clock)
-        self._stage = self._script("now", "record", "write", "stage")
-        self._settle = self._script("record", "settle")
+        self._stage = self._script("now", "note", "record", "write", "stage")
+        self._settle = self._script("now", "note", "record", "settle")
         self._expect = self._script("now", "record", "expect")
         self._take = self._script("now", "record", "write", "lease", "take")
-        self._postpone = self._script("now", "record", "write", "postpone")
-        self._quarantine = self._script("record", "keep", "quarantine")
-        self._claim = self._script("claim")
+        self._postpone = self._script("now", "note", "record", "write", "postpone")
+        self._quarantine = self._script("now", "note", "record", "keep", "quarantine")
+        self._claim = self._script("now", "note", "claim")
         self._waiting = self._script("now", "waiting")
 
     def stage(
-        self, id: RunId, token: str, body: bytes, due: float, keep: float, *, replaces: bool = True
-    ) -> bool:
+        self, id: RunId, token: str, body: bytes, due: float, keep: float,
+        *, replaces: bool = True, facts: Sequence[Fact] = (),
+    ) -> bool:  # fmt: skip
         args = [id, token, body, self._from_now(due), seconds(keep), int(replaces)]
-        return bool(self._stage(self._record_keys(id), args))
+        return bool(self._stage(self._record_keys(id), [*args, *self._fact_args(facts)]))
 
-    def settle(self, id: RunId, token: str | None) -> None:
-        self._settle(self._record_keys(id), [id, token or ""])
+    def settle(self, id: RunId, token: str | None, *, facts: Sequence[Fact] = ()) -> None:
+        self._settle(self._record_keys(id), [id, token or "", *self._fact_args(facts)])
 
     def expect(self, runs: Sequence[tuple[RunId, str, float]]) -> None:
         keys = [self._due, *(self._record(id) for id, _, _ in runs)]
@@ -51,12 +53,23 @@ class RedisOutbox(RedisClient):
         rows = self._take([self._due, self._waits], args)
         return [self._leased(row) for row in rows if self._has_text(*row)]
 
-    def postpone(self, id: RunId, token: str, due: float, body: bytes | None = None) -> None:
-        self._postpone([self._record(id), self._due], [id, token, self._from_now(due), body or b""])
+    def postpone(
+        self,
+        id: RunId,
+        token: str,
+        due: float,
+        body: bytes | None = None,
+        *,
+        facts: Sequence[Fact] = (),
+    ) -> None:
+        args = [id, token, self._from_now(due), body or b"", *self._fact_args(facts)]
+        self._postpone([self._record(id), self._due], args)
 
-    def quarantine(self, id: RunId, token: str, reason: str, keep: float) -> None:
+    def quarantine(
+        self, id: RunId, token: str, reason: str, keep: float, *, facts: Sequence[Fact] = ()
+    ) -> None:
         # The body, which may have any bytes, follows the first byte 0.
-        args = [id, token, reason.replace("\0", ""), seconds(keep)]
+        args = [id, token, reason.replace("\0", ""), seconds(keep), *self._fact_args(facts)]
         self._quarantine([*self._record_keys(id), self._quarantined], args)
 
     def _has_text(self, id: bytes, token: bytes, *_: object) -> bool:
@@ -79,8 +92,16 @@ class RedisOutbox(RedisClient):
             return int(self._client.zcount(self._due, "-inf", until))
         return int(self._waiting([self._due], [self._from_now(until)]))
 
-    def claim(self, id: RunId, owner: str, keep: float, *, settles: bool = False) -> Claim:
+    def claim(
+        self,
+        id: RunId,
+        owner: str,
+        keep: float,
+        *,
+        settles: bool = False,
+        facts: Sequence[Fact] = (),
+    ) -> Claim:
         keys = [self._owner(id), self._run(id)]
         keys += [self._record(id), self._due] if settles else []
-        first, is_mine = self._claim(keys, [owner, seconds(keep), id])
+        first, is_mine = self._claim(keys, [owner, seconds(keep), id, *self._fact_args(facts)])
         return Claim(first.decode(), bool(is_mine))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery_defer.commands import Commands
 from celery_defer.ids import RunId
+from celery_defer.store.history import Fact
 from celery_defer.store.redis.client import RedisAlarm, RedisClient, number, seconds
 from celery_defer.store.redis.replies import arrival, recalled
 from celery_defer.store.values import (
@@ -29,10 +30,10 @@ class RedisRuns(RedisClient):
     def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
         super().__init__(client, prefix, clock)
         self._recall = self._script("now", "keep", "recall")
-        self._resume = self._script("commands", "resume")
+        self._resume = self._script("now", "note", "commands", "resume")
         self._remember = self._script("keep", "remember")
         self._expire = self._script("expire")
-        parking = ("record", "write", "keep", "receive", "commands", "park")
+        parking = ("note", "record", "write", "keep", "receive", "commands", "park")
         self._park = self._script("now", *parking)
         self._give_up = self._script("now", "keep", "receive", "give_up")
         self._cancel = self._script("now", "record", "write", "keep", "cancel")
@@ -47,10 +48,18 @@ class RedisRuns(RedisClient):
         return recalled(self._recall([self._run(id)], [since, seconds(keep)]))
 
     def resume(
-        self, id: RunId, turn: int, owner: str, keep: float, report: Commands | None = None
+        self,
+        id: RunId,
+        turn: int,
+        owner: str,
+        keep: float,
+        report: Commands | None = None,
+        *,
+        facts: Sequence[Fact] = (),
     ) -> Resumed:
         keys = [self._run(id), *self._record_keys(id)]
-        args = [turn, owner, seconds(keep), id, *self._report_args(report)]
+        args = [turn, owner, seconds(keep), id]
+        args += [*self._fact_args(facts), *self._report_args(report)]
         holder, is_mine, rows, has_reported = self._resume(keys, args)
         claim = Claim(holder.decode(), bool(is_mine))
         return Resumed(claim, recalled(rows), has_reported=bool(has_reported))
@@ -71,7 +80,14 @@ class RedisRuns(RedisClient):
         return report.server == self._server
 
     def park(
-        self, id: RunId, parking: Parking, now: float, keep: float, report: Commands | None = None
+        self,
+        id: RunId,
+        parking: Parking,
+        now: float,
+        keep: float,
+        report: Commands | None = None,
+        *,
+        facts: Sequence[Fact] = (),
     ) -> Arrival:
         keys = [self._run(id), self._owner(id), *self._record_keys(id), self._channel]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
@@ -83,7 +99,9 @@ class RedisRuns(RedisClient):
             early = parking.early or ()
             args += [int(parking.early is not None), len(early)]
             args += [part for each in early for part in (each.id, each.at, each.memo)]
-        return arrival(self._park(keys, [*args, *self._report_args(report)]))
+        return arrival(
+            self._park(keys, [*args, *self._fact_args(facts), *self._report_args(report)])
+        )
 
     def give_up(
         self, id: RunId, step: str, wait: Subscription, nothing: bytes, keep: float

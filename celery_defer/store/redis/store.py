@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from celery_defer.store.redis.events import RedisEvents
+from celery_defer.store.redis.history import RedisHistories
 from celery_defer.store.redis.outbox import RedisOutbox
 from celery_defer.store.redis.repairs import RedisRepairs
 from celery_defer.store.redis.runs import RedisRuns
@@ -28,7 +29,7 @@ _MANY = 2**16
 _DRIFT = 5.0
 
 
-class RedisStore(RedisOutbox, RedisRuns, RedisEvents, RedisRepairs):
+class RedisStore(RedisOutbox, RedisRuns, RedisEvents, RedisHistories, RedisRepairs):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag.
 
     The server's clock decides. *clock* is the one by which callers give times.

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from celery_defer.commands import Commands
+from celery_defer.commands import Commands, listed
 from celery_defer.store.redis.script import Script
 
-_SOURCE = (files("celery_defer.store.redis") / "lua" / "commit.lua").read_text()
+_LUA = files("celery_defer.store.redis") / "lua"
+_SOURCE = "".join((_LUA / f"{part}.lua").read_text() for part in ("now", "note", "commit"))
 
 
 def commit(
-    client: Any, key: Any, result: Commands, messages: Commands | None, *, keeps_success: bool
+    client: Any,
+    key: Any,
+    result: Commands,
+    messages: Commands | None,
+    facts: Commands | None = None,
+    *,
+    keeps_success: bool,
 ) -> bytes | None:
     """Execute what publishes *messages* and what stores the *result* under *key*, or nothing.
 
-    With *keeps_success*, for results in JSON, a SUCCESS that is already stored stays, and is
-    returned; else this returns None. *client* is redis-py's, for the database of the result. Raises
-    what redis-py raises; unless that is a connection error, nothing is stored.
+    Then write *facts*, which ``Store.facts`` has returned. With *keeps_success*, for results in
+    JSON, a SUCCESS that is already stored stays, and is returned; else this returns None. *client*
+    is redis-py's, for the database of the result. Raises what redis-py raises; unless that is a
+    connection error, nothing is stored.
     """
     sends = messages.rows if messages else ()
     database = (messages or result).database
@@ -28,18 +35,13 @@ def commit(
         int(keeps_success),
         result.database,
         database,
-        *_listed(sends),
-        *_listed(result.rows),
+        *listed(sends),
+        *listed(result.rows),
+        facts.database if facts else "",
+        *listed(facts.rows if facts else ()),
     ]
     stored: bytes | None = _script_of(client)(keys, args)
     return stored
-
-
-def _listed(rows: Sequence[Sequence[Any]]) -> Iterable[Any]:
-    yield len(rows)
-    for row in rows:
-        yield len(row)
-        yield from row
 
 
 def _script_of(client: Any) -> Script:

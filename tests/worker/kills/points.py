@@ -177,9 +177,9 @@ class _Store:
         reach("step-kept", id)
         return answer
 
-    def park(self, id: Any, *args: Any) -> Any:
+    def park(self, id: Any, *args: Any, **kwargs: Any) -> Any:
         reach("unparked", id)
-        answer = self._store.park(id, *args)
+        answer = self._store.park(id, *args, **kwargs)
         reach("parked", id)
         return answer
 
@@ -196,9 +196,9 @@ class _Store:
                 _reach_woken("event-published", current_task.request.id, id)
         self._store.expect(runs)
 
-    def settle(self, id: Any, token: str) -> None:
+    def settle(self, id: Any, token: str, **kwargs: Any) -> None:
         reach("relay-published" if _in_relay() else "published", id)
-        self._store.settle(id, token)
+        self._store.settle(id, token, **kwargs)
 
 
 # -- patience ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 --       looks by itself, what is to be known of the run if its record is lost, or nothing; for an event:
 --       digest, its number in the index of waits, shape, since, in how many seconds a new shape is known,
 --       since when at most (as seconds from now), 1 if the caller has looked for earlier events, their
---       number, and each as event id, time, memo; then commands to execute if the run parks
+--       number, and each as event id, time, memo; then facts for `note` and commands to execute if the run parks
 -- Returns {'parked'}, {'arrived', memo}, {'look', since when the shape is known, since when events count},
 -- {'superseded'} or {'cancelled'}.
 local run, id, step = KEYS[1], ARGV[1], ARGV[3]
@@ -49,5 +49,5 @@ end
 if tonumber(ARGV[7]) < tonumber(ARGV[9]) then
   redis.call('PUBLISH', KEYS[6], ARGV[7])
 end
-execute(last + 1)
+execute(note(last + 1))
 return {'parked'}

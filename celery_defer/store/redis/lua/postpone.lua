@@ -1,5 +1,5 @@
 -- KEYS: the record, the index of due times
--- ARGV: run id, token, seconds until due, a new body or nothing
+-- ARGV: run id, token, seconds until due, a new body or nothing, then facts for `note`
 -- Returns nothing; a record that is gone, or was staged since, stays as it is.
 local record = read(KEYS[1])
 if record.token == ARGV[2] and record.token ~= '' then
@@ -12,4 +12,5 @@ if record.token == ARGV[2] and record.token ~= '' then
   else
     change(KEYS[1], record)
   end
+  note(5)
 end

@@ -1,5 +1,5 @@
 -- KEYS: the record, the index of due times, the index of waits, the quarantine
--- ARGV: run id, token, reason, seconds to keep
+-- ARGV: run id, token, reason, seconds to keep, then facts for `note`
 -- Returns nothing.
 local record = read(KEYS[1])
 if record.token == ARGV[2] and not record.is_later then
@@ -9,4 +9,5 @@ if record.token == ARGV[2] and not record.is_later then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[3] .. '\0' .. body)
   keep(KEYS[4], ARGV[4]) -- other records may have to stay longer
+  note(5)
 end

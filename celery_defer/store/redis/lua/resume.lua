@@ -1,5 +1,5 @@
 -- KEYS: the run, its record, the index of due times, the index of waits
--- ARGV: turn, owner, seconds to keep, run id, then commands to execute if the caller gets the turn
+-- ARGV: turn, owner, seconds to keep, run id, then facts for `note` and commands to execute if the caller gets the turn
 -- Gives the turn to its first owner. The record, which was for the case that no wake-up arrives, is
 -- removed then; also if the store has lost the run's steps.
 -- Returns {owner of the turn, 1 if that is the caller, the run's hash, 1 if the commands were
@@ -22,4 +22,4 @@ if owner ~= ARGV[2] then
   return {owner, 0, {'turn', turn, 'owner', owner}, 0}
 end
 local hash = redis.call('HGETALL', KEYS[1])
-return {owner, 1, hash, execute(5)}
+return {owner, 1, hash, execute(note(5))}

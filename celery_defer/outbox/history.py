@@ -1,0 +1,135 @@
+"""What the histories of a run and of its calls are told as they are staged, published, or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from celery_defer import guard
+from celery_defer.ids import RunId, run_id
+from celery_defer.model import Call, Outcome
+from celery_defer.outbox import records
+from celery_defer.outbox.records import DeferredCalls
+from celery_defer.run import Phase, Scope, fact_of_run, facts_of_calls, facts_without_run, told_by
+from celery_defer.settings import Settings
+from celery_defer.store import Fact, Leased, RunState
+
+_ENDS = {Outcome.SUCCESS: RunState.SUCCEEDED, Outcome.FAILURE: RunState.FAILED}
+
+
+def committed(run: Scope, calls: Sequence[Call], *, are_published: bool) -> list[Fact]:
+    """Return what is to be known of a run that has succeeded, and of its *calls*."""
+    facts = fact_of_run(run, RunState.SUCCEEDED, told=told_by(run, _all(run, calls)))
+    published = calls if are_published else ()
+    return [*facts, *_facts(run, published, RunState.PUBLISHED), *facts_without_run(run)]
+
+
+def staged(run: Scope, record: DeferredCalls) -> list[Fact]:
+    """Return what is to be known of a run whose *record* is staged before its result is stored."""
+    told = told_by(run, _all(run, record.calls))
+    facts = fact_of_run(run, RunState.RUNNING, told=told)
+    return [*facts, *_facts(run, record.calls, RunState.BUFFERED), *facts_without_run(run)]
+
+
+def failed(run: Scope) -> list[Fact]:
+    """Return what is to be known of a run that has failed."""
+    skipped = facts_without_run(run)
+    if not (run.is_claimed or run.journal or skipped or run.ending.commit):
+        return []
+    return [*fact_of_run(run, RunState.FAILED, told=_told(run)), *skipped]
+
+
+def without_run(run: Scope) -> list[Fact]:
+    """Return what is to be known of skipped and aborted calls, and which run they are of."""
+    facts = facts_without_run(run)
+    if not facts:
+        return []
+    state = RunState.FAILED if run.ending.phase is Phase.RAISED else RunState.SUCCEEDED
+    return [*fact_of_run(run, state, told=_told(run)), *facts]
+
+
+def concluded(
+    settings: Settings,
+    record: DeferredCalls,
+    outcome: Outcome,
+    now: float,
+    *,
+    gone: Collection[RunId] = (),
+    refused: Collection[RunId] = (),
+    dropped: Collection[RunId] = (),
+) -> list[Fact]:
+    """Return what is to be known of a run's end, and of the calls that have left the outbox.
+
+    Those *refused* are in quarantine; the ``apply_async`` of their tasks has *dropped* others.
+    Calls that did not wait for this *outcome* were never made.
+    """
+    if not settings.record:
+        return []
+    states = {
+        **dict.fromkeys(gone, RunState.PUBLISHED),
+        **dict.fromkeys(refused, RunState.QUARANTINED),
+        **dict.fromkeys(dropped, RunState.SKIPPED),
+    }
+    facts = [] if record.invocation else [_end(settings, record, _ENDS[outcome])]
+    for call in record.calls:
+        state = states.get(run_id(record.parent, call.id))
+        if not outcome.starts(call.options.when):
+            state = RunState.UNKNOWN
+        if state is not None:
+            facts += _of(settings, record, [call], state, now)
+    return facts
+
+
+def never_made(settings: Settings, lease: Leased) -> list[Fact]:
+    """Return what forgets the calls of an attempt that does not count."""
+    return _of_record(settings, lease, RunState.UNKNOWN)
+
+
+def quarantined(settings: Settings, lease: Leased) -> list[Fact]:
+    """Return what is to be known of calls whose record goes into quarantine."""
+    return _of_record(settings, lease, RunState.QUARANTINED)
+
+
+def ended(settings: Settings, id: RunId, task: str, state: RunState) -> list[Fact]:
+    """Return what is to be known of a run that has ended without a worker."""
+    return [Fact(id, task, state, settings.result_expires)] if settings.record and task else []
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _of_record(settings: Settings, lease: Leased, state: RunState) -> list[Fact]:
+    record = guard.attempt(lambda: records.unpack(lease.id, lease.body))
+    if not isinstance(record, DeferredCalls):
+        return []
+    return _of(settings, record, record.calls, state, record.at)
+
+
+def _of(
+    settings: Settings, record: DeferredCalls, calls: Iterable[Call], state: RunState, now: float
+) -> list[Fact]:
+    parent, root = record.parent, record.root
+    return facts_of_calls(settings, calls, state, parent=parent, root=root, now=now)
+
+
+def _told(run: Scope) -> bytes:
+    pending = run.ending.commit
+    return told_by(run, _all(run, pending.record.calls if pending else ()))
+
+
+def _all(run: Scope, calls: Iterable[Call]) -> list[Call]:
+    """Return all calls of a run that have, or might have had, a run; also of earlier turns."""
+    of_steps = run.journal.calls() if run.journal else ()
+    buffered = run.buffer.calls.values() if run.has_deferred else ()
+    waiting = {call.id for call in calls}
+    others = (call for call in (*of_steps, *buffered) if call.id not in waiting)
+    made = {call.id: call for call in others if call.state.value not in ("BUFFERED", "DROPPED")}
+    return [*calls, *made.values()]
+
+
+def _facts(run: Scope, calls: Iterable[Call], state: RunState) -> list[Fact]:
+    id, root = run.run.id, run.run.root_id
+    return facts_of_calls(run.settings, calls, state, parent=id, root=root, now=run.now())
+
+
+def _end(settings: Settings, record: DeferredCalls, state: RunState) -> Fact:
+    return Fact(record.parent, record.task, state, settings.result_expires)

@@ -1,0 +1,159 @@
+"""What the histories of runs are told: of a call, and of a run that starts, parks or ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from pydantic_core import to_json
+
+from celery_defer import encoding, guard
+from celery_defer.ids import RunId, run_id
+from celery_defer.model import Call, CallState
+from celery_defer.run.scope import Scope
+from celery_defer.settings import Settings
+from celery_defer.store import Fact, RunState
+
+logger = guard.logger(__name__)
+
+# A longer payload is not in a record.
+_MOST_PAYLOAD = 16 * 1024
+_WITHOUT_RUN = {CallState.SKIPPED: RunState.SKIPPED, CallState.ABORTED: RunState.ABORTED}
+
+
+def facts_of_calls(
+    settings: Settings,
+    calls: Iterable[Call],
+    state: RunState,
+    *,
+    parent: RunId,
+    root: RunId,
+    now: float,
+) -> list[Fact]:
+    """Return what the histories of the runs of *calls* are to say."""
+    if not settings.record:
+        return []
+    return [
+        Fact(
+            run_id(parent, call.id),
+            call.task,
+            _WITHOUT_RUN.get(call.state, state),
+            settings.result_expires,
+            about_call(settings, parent, root, call),
+            deferred=now - call.at,
+            tags=listed(call.tags),
+        )
+        for call in calls
+    ]
+
+
+def fact_of_run(run: Scope, state: RunState, *, told: bytes = b"", wait: float = 0.0) -> list[Fact]:
+    """Return what the history of a run in progress is to say; it waits for *wait* seconds."""
+    if not run.settings.record:
+        return []
+    header = run.header
+    return [
+        Fact(
+            run.run.id,
+            run.run.task,
+            state,
+            run.settings.result_expires + wait,
+            _about_run(run),
+            told,
+            attempt=run.run.attempt,
+            deferred=run.now() - header.at if header else None,
+            started=monotonic() - run.opened,
+            tags=listed(run.tags) if told or header is None else (),
+        )
+    ]
+
+
+def facts_without_run(run: Scope) -> list[Fact]:
+    """Return what is to be known of the run's calls that were skipped or aborted."""
+    calls = run.buffer.without_run()[:100] if run.has_deferred else []
+    id, root = run.run.id, run.run.root_id
+    return facts_of_calls(
+        run.settings, calls, RunState.SKIPPED, parent=id, root=root, now=run.now()
+    )
+
+
+def told_by(run: Scope, calls: Sequence[Call], wait: Mapping[str, Any] | None = None) -> bytes:
+    """Return what a run has done, for its history: the ids of its calls in order, and its tags.
+
+    And what it waits for, if it does.
+    """
+    if not run.settings.record:
+        return b""
+    skipped = run.buffer.skipped if run.has_deferred else []
+    ids = dict.fromkeys(call.id for call in sorted([*calls, *skipped], key=lambda call: call.at))
+    told: dict[str, Any] = {"c": list(ids)} if ids else {}
+    if again := [call for call in skipped if call.id in run.buffer.calls]:
+        told["k"] = [
+            [call.id, call.task, call.at, call.reason, call.refused] for call in again[:100]
+        ]
+    if run.header is None or run.tags != run.header.tags:
+        told |= {"g": run.tags} if run.tags or run.header else {}
+    if wait:
+        told["w"] = wait
+    return to_json(told) if told else b""
+
+
+def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> bytes:
+    """Return what a deferred run is, for its history."""
+    about: dict[str, Any] = {"t": call.task, "d": call.step or call.id, "p": parent}
+    if root != parent:
+        about["r"] = root
+    if call.step:
+        about["s"] = 1
+    if call.options.when != "success":
+        about["w"] = call.options.when
+    if call.tags:
+        about["g"] = call.tags
+    if call.reason:
+        about["e"] = call.reason
+    if call.refused and settings.record_payloads is True:
+        about["x"] = call.refused
+    payload = _payload(settings, call.task, call.payload)
+    return to_json(about) if payload is None else b'%b,"a":%b}' % (to_json(about)[:-1], payload)
+
+
+def listed(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the lists that a run with these tags is in."""
+    return tuple(f"{key}={value}" for key, value in tags.items())
+
+
+def shown(arguments: Any) -> Any:
+    """Return the ``[args, kwargs]`` of a message as people read them."""
+    args, kwargs = arguments
+    if len(args) == 1 and isinstance(args[0], dict) and not kwargs:
+        return args[0]  # the fields of a schema
+    return {**({"args": args} if args else {}), **kwargs}
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _about_run(run: Scope) -> bytes:
+    """Return what a run is; for a deferred run, in case nobody else has said so."""
+    about: dict[str, Any] = {"t": run.run.task}
+    if run.run.parent:
+        about |= {"d": run.run.parent.defer_id, "p": run.run.parent.id}
+    elif parent := run.request.get("parent_id"):
+        about["p"] = parent
+    if run.run.root_id not in (run.run.id, about.get("p")):
+        about["r"] = run.run.root_id
+    if run.tags:
+        about["g"] = run.tags
+    return to_json(about)
+
+
+def _payload(settings: Settings, task: str, payload: bytes) -> bytes | None:
+    mask = settings.record_payloads
+    if mask is False or not payload or len(payload) > _MOST_PAYLOAD:
+        return None
+    if mask is True:
+        return payload
+    with guard.logged(logger, "defer_record_payloads could not mask a payload of %s", task):
+        return to_json(mask(task, shown(encoding.read(payload))))
+    return None

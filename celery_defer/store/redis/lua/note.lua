@@ -1,0 +1,79 @@
+-- Comes before other scripts and after now.lua, for which it defines a function.
+-- Writes facts about runs into their histories: ARGV[at] is their number, then each is the number of
+-- its words and the words that `learn` takes. Returns where ARGV goes on. A fact that cannot be
+-- written does not fail the script.
+-- A history is one string: version, state, attempts, when deferred, published, started and finished, the
+-- length of *about*, then *about* (what the run is) and *told* (what it has done). A run is in a list of
+-- its state, but for SUCCESS (S), and in the log of its task.
+local HISTORY, HISTORY_HEAD, number = '<BBHddddI4', 40, 0
+local OPEN = {B = 1, P = 1, R = 1, W = 1}
+local function enlist(list, id, keep, trims)
+  number = number + 1
+  redis.call('ZADD', list, string.format('%.6f', now + number / 1e6), id)
+  local old = trims and redis.call('ZCOUNT', list, '-inf', now - keep) or 0
+  if old > 0 then -- a few at a time, so that nobody waits for it
+    redis.call('ZREMRANGEBYRANK', list, 0, math.min(old, 100) - 1)
+  end
+  if redis.call('TTL', list) < tonumber(keep) then
+    redis.call('EXPIRE', list, keep)
+  end
+end
+local function learn(prefix, id, task, state, keep, attempt, deferred, started, about, told, ...)
+  local key, list = prefix .. '{' .. id .. '}:history', prefix .. 'runs:'
+  local old = redis.call('GETRANGE', key, 0, HISTORY_HEAD - 1)
+  local is_new, was, tries, times, size = old == '', nil, 0, {0, 0, 0, 0}, #about
+  if not is_new then
+    local _, letter, count, a, b, c, d, length = struct.unpack(HISTORY, old)
+    was, tries, times, size = string.char(letter), count, {a, b, c, d}, length
+  end
+  local is_late = (state == 'B' or state == 'P') and was ~= 'B' or state == 'X' and was ~= 'B'
+  if was == 'S' and state == 'S' and told ~= '' then -- another block with this id
+    redis.call('APPEND', key, '\n' .. told)
+  end
+  if was == 'S' or (is_new and about == '') or (not is_new and is_late) then
+    return
+  elseif was then
+    redis.call('ZREM', list .. was .. ':' .. task, id)
+  end
+  if state == 'X' then
+    return redis.call('DEL', key)
+  end
+  times[1] = deferred ~= '' and times[1] == 0 and now - deferred or times[1]
+  times[2] = state == 'P' and now or times[2]
+  if started ~= '' and times[3] == 0 then
+    times[3] = now - started
+  end
+  times[4] = not OPEN[state] and now or 0
+  tries = math.max(tries, tonumber(attempt))
+  local head = struct.pack(HISTORY, 1, state:byte(), tries, times[1], times[2], times[3], times[4], size)
+  if is_new then
+    redis.call('SET', key, head .. about .. told, 'EX', keep)
+    local log = prefix .. 'log:' .. task
+    redis.call('XADD', log, 'MINID', '~', math.floor((now - keep) * 1000), '*', 'i', id)
+    redis.call('EXPIRE', log, keep)
+    enlist(prefix .. 'tasks', task, keep, true)
+  elseif told == '' then
+    redis.call('SETRANGE', key, 0, head)
+  else
+    local kept = redis.call('GETRANGE', key, HISTORY_HEAD, HISTORY_HEAD + size - 1)
+    redis.call('SET', key, head .. kept .. told, 'KEEPTTL')
+  end
+  if not is_new and (not OPEN[state] or redis.call('TTL', key) < tonumber(keep)) then
+    redis.call('EXPIRE', key, keep)
+  end
+  if state ~= 'S' then
+    enlist(list .. state .. ':' .. task, id, keep, state ~= 'W')
+  end
+  for _, tag in ipairs({...}) do
+    enlist(prefix .. 'tag:' .. tag, id, keep, true)
+  end
+end
+local function note(at)
+  local count = tonumber(ARGV[at] or 0)
+  at = at + 1
+  for _ = 1, count do
+    pcall(learn, unpack(ARGV, at + 1, at + ARGV[at]))
+    at = at + ARGV[at] + 1
+  end
+  return at
+end

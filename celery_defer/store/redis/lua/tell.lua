@@ -1,0 +1,3 @@
+-- ARGV: facts for `note`
+-- Returns nothing.
+note(1)

@@ -1,0 +1,139 @@
+"""The rows of runs: of their histories, and of results where those say more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from celery_defer import encoding, guard
+from celery_defer.errors import NoRecordError, StoreError
+from celery_defer.ids import RunId, run_id
+from celery_defer.run import extension_for, shown
+from celery_defer.store import History, RunState, Store
+from celery_defer.views import results
+from celery_defer.views.rows import RunRow, WaitRow
+
+# What a later version of the package may not be able to write.
+_MOST = 1_000
+
+
+def reader(app: Any) -> tuple[Any, Store]:
+    """Return the app to read of, and its store; raise NoRecordError if it keeps no records."""
+    extension = extension_for(app)
+    if not extension.settings.record:
+        raise NoRecordError("the app keeps no records: defer_record = False")
+    if extension.store is None:
+        raise StoreError
+    return extension.app, extension.store
+
+
+def rows_of(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, RunRow]:
+    """Return the rows of the runs of which anything is known, in this order."""
+    rows: dict[RunId, RunRow] = {}
+    for start in range(0, len(ids), _MOST):
+        part = ids[start : start + _MOST]
+        histories = dict(zip(part, store.histories(part), strict=True))
+        rows |= {id: _row(history) for id, history in histories.items() if history}
+        asked = [id for id in part if id not in rows or _may_have_gone_on(rows[id])]
+        metas = results.metas(app, ((id, rows[id].task if id in rows else "") for id in asked))
+        rows |= {
+            id: row for id, meta in metas.items() if (row := _with_result(rows.get(id), id, meta))
+        }
+    return {id: rows[id] for id in ids if id in rows}
+
+
+def told_of(history: History | None) -> Mapping[str, Any]:
+    """Return what a run itself has done, as its history has it."""
+    told: dict[str, Any] = {}
+    for line in history.told.split(b"\n") if history and history.told else ():
+        part = guard.attempt(partial(encoding.loads, line)) or {}
+        calls = [*told.get("c", ()), *part.get("c", ())]
+        told = {**told, **part, "c": list(dict.fromkeys(calls))}
+    return told
+
+
+def refusals_of(parent: RunId, told: Mapping[str, Any]) -> list[RunRow]:
+    """Return the calls of a run that were skipped because their id was in use."""
+    return [
+        RunRow(
+            run_id(parent, defer_id), task, RunState.SKIPPED, defer_id=defer_id, parent=parent,
+            reason=reason, refused=refused, deferred_at=moment(at),
+        )
+        for defer_id, task, at, reason, refused in told.get("k", ())
+    ]  # fmt: skip
+
+
+def wait_of(row: RunRow | None, history: History | None) -> WaitRow | None:
+    """Return what a parked run waits for."""
+    wait = told_of(history).get("w")
+    if row is None or row.state is not RunState.WAITING or not wait:
+        return None
+    return WaitRow(
+        row,
+        wait["step"],
+        wait["kind"],
+        moment(wait["since"]),
+        moment(wait["until"]),
+        wait.get("event"),
+        wait.get("match") or {},
+        RunId(wait["run"]) if wait.get("run") else None,
+    )
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return a time of a history as a datetime; None for 0, which is no time."""
+    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _row(history: History) -> RunRow:
+    about: Any = guard.attempt(lambda: encoding.loads(history.about)) or {}
+    parent = about.get("p")
+    return RunRow(
+        history.id,
+        about.get("t", ""),
+        history.state,
+        defer_id=about.get("d"),
+        parent=RunId(parent) if parent else None,
+        root=RunId(about.get("r") or parent or history.id),
+        payload=_payload(about.get("a")),
+        reason=about.get("e"),
+        refused=about.get("x"),
+        tags=told_of(history).get("g") or about.get("g") or {},
+        attempts=history.attempts,
+        deferred_at=moment(history.deferred),
+        published_at=moment(history.published),
+        started_at=moment(history.started),
+        finished_at=moment(history.finished),
+    )
+
+
+def _payload(arguments: Any) -> Any:
+    if not isinstance(arguments, list):
+        return arguments  # what a user's function has made of it
+    return shown(arguments)
+
+
+def _may_have_gone_on(row: RunRow) -> bool:
+    """Whether its result may say more: not all ends are written into histories."""
+    return row.state.is_open or row.state is RunState.FAILED
+
+
+def _with_result(row: RunRow | None, id: RunId, meta: results.Meta) -> RunRow | None:
+    if row is None:
+        return results.row_of(id, meta)
+    state = results.state_of(meta)
+    if state is RunState.UNKNOWN or (state.is_open and state is not RunState.WAITING):
+        return row
+    if row.state is RunState.FAILED:
+        return replace(row, reason=results.reason_of(meta) or row.reason)
+    if state is RunState.WAITING:
+        return row
+    return replace(
+        row, state=state, reason=results.reason_of(meta), finished_at=results.finished_of(meta)
+    )

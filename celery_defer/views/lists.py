@@ -1,0 +1,172 @@
+"""Lists of runs, page by page: by state, task, parent and tag, and what is waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+from celery_defer.errors import OptionError
+from celery_defer.ids import RunId
+from celery_defer.store import LISTED, History, Lists, Place, RunState, Store
+from celery_defer.views.history import reader, rows_of, wait_of
+from celery_defer.views.record import record
+from celery_defer.views.rows import Page, RunRow, WaitRow
+
+T = TypeVar("T")
+
+# Runs that are read at once, and that are looked at for one page.
+_CHUNK = 500
+_MOST = 10_000
+
+
+def runs(
+    *,
+    app: Any = None,
+    state: RunState | str | None = None,
+    task: str | None = None,
+    parent: str | None = None,
+    tag: tuple[str, str] | None = None,
+    since: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[RunRow]:
+    """Return one page of runs, the newest first: those that defer, and those that are deferred.
+
+    All filters must hold; *since* is about when the run was published, or came into the *state*
+    that is asked for. *cursor* is the ``next`` of the page before. A page may have fewer rows than
+    *limit*, and a next one: at most 10,000 runs are looked at.
+
+    Raises what ``record`` raises, and OptionError for a cursor that is none.
+
+    >>> failed = runs(state="failed", task="shop.send_receipt", limit=20)
+    """
+    of, store = reader(app)
+    wanted = RunState(state) if state else None
+    if parent is not None:
+        return _of_parent(record(parent, app=of).defers, wanted, task, tag, limit)
+    lists = Lists(
+        (task,) if task else tuple(store.tasks()),
+        _lists_of(wanted) if tag is None else (),
+        None if tag is None else "=".join(tag),
+    )
+
+    found = (
+        (place, row)
+        for place, row, _ in _scan(of, store, lists, since, cursor)
+        if row is None
+        or ((wanted is None or row.state is wanted) and (task is None or row.task == task))
+    )
+    return _page(found, limit)
+
+
+def waiting(
+    *,
+    app: Any = None,
+    event: str | None = None,
+    task: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[WaitRow]:
+    """Return one page of parked runs, with what they wait for; the one parked last comes first.
+
+    With *event*, those that wait for such an event. Raises what ``runs`` raises.
+    """
+    of, store = reader(app)
+    lists = Lists((task,) if task else tuple(store.tasks()), (RunState.WAITING,))
+    found = (
+        (place, wait)
+        for place, row, history in _scan(of, store, lists, None, cursor)
+        if (wait := wait_of(row, history)) is not None or row is None
+        if wait is None or event in (None, wait.event)
+    )
+    return _page(found, limit)
+
+
+def counts(*, app: Any = None) -> Mapping[tuple[RunState, str], int]:
+    """Return how many runs of each task are in each state, but for those that have succeeded."""
+    _, store = reader(app)
+    tasks = store.tasks()
+    keys = [(state, task) for task in tasks for state in LISTED]
+    return {
+        key: count for key, count in zip(keys, store.counts(tasks, LISTED), strict=True) if count
+    }
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _page(found: Iterator[tuple[Place, T | None]], limit: int) -> Page[T]:
+    """Return one page of what was found; a place without a row is where the search ends."""
+    rows: list[T] = []
+    for place, row in found:
+        if row is None:
+            return Page(rows, _cursor(place))
+        rows.append(row)
+        if len(rows) == limit:
+            return Page(rows, _cursor(place))
+    return Page(rows)
+
+
+def _scan(
+    app: Any, store: Store, lists: Lists, since: datetime | None, cursor: str | None
+) -> Iterator[tuple[Place, RunRow | None, History | None]]:
+    """Yield the runs of lists with their histories; at last a place alone, if there are more."""
+    before, start, seen = _place(cursor), since.timestamp() if since else 0.0, 0
+    while seen < _MOST:
+        places = store.listed(lists, since=start, before=before, limit=_CHUNK)
+        ids = [place.id for place in places]
+        histories = dict(zip(ids, store.histories(ids), strict=True))
+        rows = rows_of(app, store, [id for id in ids if histories[id]])
+        yield from (
+            (place, rows[place.id], histories[place.id]) for place in places if place.id in rows
+        )
+        if len(places) < _CHUNK:
+            return
+        before, seen = places[-1], seen + len(places)
+    if before is not None:
+        yield before, None, None
+
+
+def _lists_of(state: RunState | None) -> tuple[RunState, ...]:
+    """Return the lists in which runs of a state are; none for the logs of all runs.
+
+    Where results are in another place than the store, an end is known from the result alone, and
+    the run stays in the list of those that are running.
+    """
+    if state not in LISTED:
+        return ()
+    is_end = state in (RunState.FAILED, RunState.ABORTED)
+    return (state, RunState.RUNNING) if is_end else (state,)
+
+
+def _of_parent(
+    defers: Iterable[RunRow],
+    state: RunState | None,
+    task: str | None,
+    tag: tuple[str, str] | None,
+    limit: int,
+) -> Page[RunRow]:
+    rows = (
+        row
+        for row in reversed(list(defers))
+        if state in (None, row.state)
+        and task in (None, row.task)
+        and (tag is None or row.tags.get(tag[0]) == tag[1])
+    )
+    return Page(list(islice(rows, limit)))
+
+
+def _cursor(place: Place) -> str:
+    return f"{place.at:.6f}-{place.number}-{place.id}"
+
+
+def _place(cursor: str | None) -> Place | None:
+    if cursor is None:
+        return None
+    try:
+        at, number, id = cursor.split("-", 2)
+        return Place(float(at), int(number), RunId(id))
+    except ValueError:
+        raise OptionError(f"{cursor!r} is no cursor: give the `next` of a page") from None

@@ -1,0 +1,107 @@
+"""The record of a run, and the tree of the runs below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from celery_defer.errors import NoRecordError
+from celery_defer.ids import RunId, run_id
+from celery_defer.store import RunState, Store
+from celery_defer.views import results
+from celery_defer.views.history import reader, refusals_of, rows_of, told_of, wait_of
+from celery_defer.views.rows import RunRecord, RunRow, RunTree
+from celery_defer.views.steps import steps_of
+
+
+def record(run_id: str, *, app: Any = None) -> RunRecord:
+    """Return all that is known of a run: what it has deferred, its steps, its parent and siblings.
+
+    It is known for ``defer_result_expires`` after the run's end. Any process with the app may call
+    this. Without *app* it is the app of the run in progress, else Celery's current app, else the
+    one app with a ``Defer``.
+
+    Raises NoRecordError if nothing is known of the run, or with ``defer_record = False``, and
+    StoreError without a Redis.
+
+    >>> [call.defer_id for call in record(result.id).defers if call.state is RunState.FAILED]
+    """
+    of, store = reader(app)
+    id = RunId(run_id)
+    row = _found(of, store, id)
+    (history,) = store.histories([id])
+    parent = rows_of(of, store, [row.parent]).get(row.parent) if row.parent else None
+    siblings = _defers(of, store, [row.parent])[row.parent] if row.parent else []
+    return RunRecord(
+        row,
+        parent,
+        _defers(of, store, [id])[id],
+        [sibling for sibling in siblings if sibling.id != id],
+        steps_of(of, store, row),
+        wait_of(row, history),
+    )
+
+
+def tree(run_id: str, *, app: Any = None) -> RunTree:
+    """Return a run and all runs below it, with the calls that have none.
+
+    Raises what ``record`` raises.
+
+    >>> print(*(f"{'  ' * depth}{run.task}" for depth, run in tree(result.id).rows()), sep="\\n")
+    """
+    of, store = reader(app)
+    top = _found(of, store, RunId(run_id))
+    below: dict[RunId, list[RunRow]] = {}
+    level = [top]
+    while level:  # each level takes two or three round trips
+        defers = _defers(of, store, [row.id for row in level])
+        below |= {id: rows for id, rows in defers.items() if id not in below}
+        level = [row for rows in defers.values() for row in rows if row.id not in below]
+        level = list({row.id: row for row in level}.values())
+    return _tree(top, below, frozenset())
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _found(app: Any, store: Store, id: RunId) -> RunRow:
+    row = rows_of(app, store, [id]).get(id)
+    if row is None:
+        raise NoRecordError(
+            f"nothing is known of run {id}: it has deferred nothing and was not deferred, it has "
+            "not ended, or its record has expired (defer_result_expires)"
+        )
+    return row
+
+
+def _defers(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, list[RunRow]]:
+    """Return the calls of each run, in the order in which they were made."""
+    told = dict(zip(ids, map(told_of, store.histories(ids)), strict=True))
+    called = {id: [run_id(id, call) for call in told[id].get("c", ())] for id in ids}
+    unknown = [(id, "") for id in ids if not called[id]]
+    linked = {id: results.children_of(meta) for id, meta in results.metas(app, unknown).items()}
+    children = {id: called[id] or linked.get(id, []) for id in ids}
+    rows = rows_of(app, store, [child for each in children.values() for child in each])
+    return {id: list(_calls(id, told[id], children[id], rows)) for id in ids}
+
+
+def _calls(
+    parent: RunId,
+    told: Mapping[str, Any],
+    children: Sequence[RunId],
+    rows: Mapping[RunId, RunRow],
+) -> Iterator[RunRow]:
+    names = {run_id(parent, call) for call in told.get("c", ())}
+    for id in children:
+        if id in rows:
+            yield rows[id]
+        elif id not in names:  # else it waited for another end of its parent
+            yield RunRow(id, "", RunState.UNKNOWN, parent=parent)
+    yield from refusals_of(parent, told)
+
+
+def _tree(row: RunRow, below: Mapping[RunId, list[RunRow]], above: frozenset[RunId]) -> RunTree:
+    if row.id in above or row.state is RunState.SKIPPED:
+        return RunTree(row)
+    children = below.get(row.id, ())
+    return RunTree(row, [_tree(child, below, above | {row.id}) for child in children])

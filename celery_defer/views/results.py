@@ -1,0 +1,113 @@
+"""What the result backend says of runs, where their histories do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from celery.backends.base import DisabledBackend, KeyValueStoreBackend
+from celery.utils.time import maybe_iso8601
+
+from celery_defer import guard
+from celery_defer.ids import RunId
+from celery_defer.model import WAITING, CallState
+from celery_defer.store import RunState
+from celery_defer.views.rows import RunRow
+
+#: What Celery stores of a run: celery.backends.base.Backend._get_result_meta.
+Meta = Mapping[str, Any]
+
+_STATES = {
+    "SUCCESS": RunState.SUCCEEDED,
+    "FAILURE": RunState.FAILED,
+    "REVOKED": RunState.ABORTED,
+    "STARTED": RunState.RUNNING,
+    "RETRY": RunState.RUNNING,
+    WAITING: RunState.WAITING,
+    CallState.SKIPPED.value: RunState.SKIPPED,
+    CallState.ABORTED.value: RunState.ABORTED,
+}
+
+
+def metas(app: Any, runs: Iterable[tuple[RunId, str]]) -> dict[RunId, Meta]:
+    """Return what is stored of runs, given with their tasks; a task may have its own backend."""
+    by_backend: dict[str, tuple[Any, list[RunId]]] = {}
+    for run, task in runs:
+        backend = getattr(app.tasks.get(task), "backend", None) or app.backend
+        by_backend.setdefault(backend.as_uri(), (backend, []))[1].append(run)
+    return {
+        id: meta for backend, ids in by_backend.values() for id, meta in _read(backend, ids).items()
+    }
+
+
+def state_of(meta: Meta) -> RunState:
+    """Return the state in which Celery has a run."""
+    return _STATES.get(str(meta.get("status")), RunState.UNKNOWN)
+
+
+def finished_of(meta: Meta) -> datetime | None:
+    """Return when the result was stored."""
+    done = meta.get("date_done")
+    moment = maybe_iso8601(done) if isinstance(done, str) else done
+    if moment is None:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def reason_of(meta: Meta) -> str | None:
+    """Return why a run has failed, or a call was skipped."""
+    result = meta.get("result")
+    if isinstance(result, BaseException):
+        return f"{type(result).__name__}: {result}"
+    if not isinstance(result, dict):
+        return None
+    if "exc_type" in result:
+        message = result.get("exc_message")
+        text = ", ".join(map(str, message)) if isinstance(message, list | tuple) else message
+        return f"{result['exc_type']}: {text}"
+    return result.get("reason")
+
+
+def row_of(id: RunId, meta: Meta) -> RunRow | None:
+    """Return what a result alone says of a run; None if there is none."""
+    state = state_of(meta)
+    if state is RunState.UNKNOWN:
+        return None
+    result: Any = meta.get("result")
+    if state not in (RunState.SKIPPED, RunState.ABORTED) or not isinstance(result, dict):
+        result = {}
+    return RunRow(
+        id,
+        str(meta.get("name") or meta.get("task") or ""),
+        state,
+        defer_id=result.get("defer_id"),
+        parent=RunId(meta["parent_id"]) if meta.get("parent_id") else None,
+        reason=reason_of(meta),
+        refused=result.get("payload"),
+        finished_at=None if state.is_open else finished_of(meta),
+    )
+
+
+def children_of(meta: Meta) -> list[RunId]:
+    """Return the ids of the runs that Celery has stored as children."""
+    children = meta.get("children") or ()
+    # As JSON: [[[id, parent], None], …]; otherwise results.
+    ids = (child[0][0] if isinstance(child, list | tuple) else child.id for child in children)
+    return [RunId(str(id)) for id in ids]
+
+
+def _read(backend: Any, ids: list[RunId]) -> dict[RunId, Meta]:
+    if isinstance(backend, DisabledBackend):
+        return {}
+    if isinstance(backend, KeyValueStoreBackend):
+        bodies = backend.mget([backend.get_key_for_task(id) for id in ids])
+        read = {id: _decoded(backend, body) for id, body in zip(ids, bodies, strict=True) if body}
+    else:
+        read = {id: guard.attempt(partial(backend.get_task_meta, id)) for id in ids}
+    return {id: meta for id, meta in read.items() if meta}
+
+
+def _decoded(backend: Any, body: Any) -> Meta | None:
+    return guard.attempt(lambda: backend.decode(body))

@@ -1,0 +1,73 @@
+"""The steps of a run, as its store remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from pydantic_core import from_json
+
+from celery_defer import guard
+from celery_defer.current import extension_of
+from celery_defer.run import Memo
+from celery_defer.steps import Note
+from celery_defer.store import Recalled, RunState, Store
+from celery_defer.views.history import moment
+from celery_defer.views.rows import RunRow, StepRow
+
+
+def steps_of(app: Any, store: Store, run: RunRow) -> list[StepRow]:
+    """Return the steps of a run in the order in which they began."""
+    # Nothing is kept longer because somebody looks.
+    recalled = store.recall(run.id, None, 0)
+    shows = extension_of(app).settings.record_payloads is True
+    rows = list(_rows(recalled, run, shows=shows))
+    known = [row for row in rows if row.started_at]
+    unknown = [row for row in rows if not row.started_at]
+    return [*sorted(known, key=_began), *unknown]
+
+
+def _rows(recalled: Recalled, run: RunRow, *, shows: bool) -> Iterator[StepRow]:
+    for key in dict.fromkeys([*recalled.memos, *recalled.waits]):
+        if key[:1] in ("\0", "\1"):  # no step: what the body did, or caught
+            continue
+        body, note_body = recalled.memos.get(key), recalled.waits.get(key)
+        memo = guard.attempt(partial(Memo.unpack, body)) if body else None
+        note = guard.attempt(partial(Note.unpack, note_body)) if note_body else None
+        yield _row(key, memo, note, run, recalled, shows=shows)
+
+
+def _row(
+    key: str, memo: Memo | None, note: Note | None, run: RunRow, recalled: Recalled, *, shows: bool
+) -> StepRow:
+    kind = (memo and memo.kind) or (note and note.kind) or "run"
+    began = moment((memo and memo.began) or (note and note.since) or 0.0)
+    tries = (note.tries if note else 0) + (kind == "run" and memo is not None)
+    is_current = note is not None and note.turn == recalled.turn - 1
+    if memo is None and is_current and run.state is RunState.WAITING:
+        return StepRow(key, kind, "waiting", max(tries, 1), began)
+    if memo is None:  # a sleep leaves no memo
+        return StepRow(
+            key, kind, "finished", max(tries, 1), began, moment((note and note.until) or 0)
+        )
+    ended = memo.began + memo.took if memo.began else _arrived(memo, note)
+    if memo.failure:
+        text = memo.failure.text
+        return StepRow(key, kind, "failed", max(tries, 1), began, moment(ended), failure=text)
+    result = guard.attempt(lambda: from_json(memo.result)) if shows else None
+    return StepRow(key, kind, "finished", max(tries, 1), began, moment(ended), result)
+
+
+def _arrived(memo: Memo, note: Note | None) -> float:
+    """Return when a wait has ended: with its event, or when its time was up."""
+    result: Any = guard.attempt(lambda: from_json(memo.result))
+    if isinstance(result, Mapping) and isinstance(result.get("at"), int | float):
+        return max(float(result["at"]), note.since if note else 0.0)
+    return note.until if note else 0.0
+
+
+def _began(row: StepRow) -> datetime:
+    assert row.started_at is not None  # noqa: S101
+    return row.started_at
