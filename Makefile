@@ -39,8 +39,9 @@ check-types: $(VENV)/.check
 	$(BIN)/mypy
 	$(BIN)/pyright
 
+# Afresh: a page that has not changed would lose its search words.
 check-docs: $(VENV)/.check
-	$(BIN)/sphinx-build --fail-on-warning --nitpicky -q docs docs/_build/html
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --nitpicky -q docs docs/_build/html
 	$(PYTEST) -q tests/docs/test_site.py
 
 check-wheel: $(VENV)/.check

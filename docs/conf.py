@@ -57,6 +57,7 @@ SEARCH_WORDS = {
     "how-to/sleep-and-retry": ["sleep", "retry", "backoff"],
     "how-to/testing": ["test", "pytest", "simulation"],
     "how-to/troubleshooting": ["troubleshooting", "debug", "stuck", "lost", "eviction", "pending"],
+    "how-to/upgrading": ["upgrade", "rollback", "rolling deploy"],
     "explanation/guarantees": ["exactly once", "guarantee"],
     "explanation/comparison": ["temporal", "inngest", "restate", "dbos", "alternatives"],
 }
@@ -80,10 +81,9 @@ def guide_search(app: Any, doctree: nodes.document) -> None:
     name = app.env.current_document.docname
     if name == "changelog" or name.startswith("explanation/decisions/"):
         app.env.metadata[name]["nosearch"] = True
-    for word in SEARCH_WORDS.get(name, []):
-        section = next(doctree.findall(nodes.section))
-        entry = ("single", word, section["ids"][0], "main", None)
-        section.insert(1, addnodes.index(entries=[entry]))
+    # An entry without an anchor is one result with the page's own.
+    entries = [("single", word, "", "main", None) for word in SEARCH_WORDS.get(name, [])]
+    next(doctree.findall(nodes.section)).insert(1, addnodes.index(entries=entries))
 
 
 def setup(app: Any) -> None:

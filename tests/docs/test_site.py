@@ -144,6 +144,7 @@ def _outside(text: str) -> list[str]:
     [
         ("migrate", "how-to/adopt"),
         ("kubernetes", "how-to/deployment"),
+        ("upgrade", "how-to/upgrading"),
         ("acl", "how-to/security"),
         ("tracing", "how-to/opentelemetry"),
         ("structlog", "how-to/logging"),
