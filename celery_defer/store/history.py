@@ -15,10 +15,13 @@ class RunState(str, Enum):
     BUFFERED = "buffered"
     #: At the broker.
     PUBLISHED = "published"
+    #: Begun by a worker, and not ended.
     RUNNING = "running"
     #: Parked at a step.
     WAITING = "waiting"
+    #: Ended with a result.
     SUCCEEDED = "succeeded"
+    #: Ended with an exception, for good.
     FAILED = "failed"
     #: Refused when it was deferred; there is no run.
     SKIPPED = "skipped"

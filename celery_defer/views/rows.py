@@ -17,29 +17,26 @@ T = TypeVar("T")
 class RunRow:
     """One run: a deferred run, a call that has none, or a parent.
 
-    Times are in UTC; None if the moment has not come, or is not known. ``payload`` is what the run
-    was called with, as JSON: its keyword arguments, and positional ones under ``"args"``; None if
-    it is hidden, too large (16 KiB), or not known. ``reason`` says why it was skipped or has
-    failed; ``refused`` is the payload of a skipped call, as text. ``attempts`` counts how often the
-    run has
-    been started by Celery, without its wake-ups.
+    Times are in UTC; None if the moment has not come, or is not known.
     """
 
-    id: RunId
-    task: str
-    state: RunState
-    defer_id: str | None = None
-    parent: RunId | None = None
-    root: RunId | None = None
+    id: RunId  #: Its task id.
+    task: str  #: The name of its task.
+    state: RunState  #: What has become of it.
+    defer_id: str | None = None  #: The name of the call; None for a run that was not deferred.
+    parent: RunId | None = None  #: The id of the run that has deferred it.
+    root: RunId | None = None  #: The id of the first run of its tree.
+    #: What it was called with, as JSON: its keyword arguments, and positional ones under
+    #: ``"args"``; None if it is hidden, too large (16 KiB), or not known.
     payload: Any = None
-    reason: str | None = None
-    refused: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    attempts: int = 0
-    deferred_at: datetime | None = None
-    published_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    reason: str | None = None  #: Why it was skipped, or has failed.
+    refused: str | None = None  #: The payload of a skipped call, as text.
+    tags: Mapping[str, str] = field(default_factory=dict)  #: Its own, and those handed down to it.
+    attempts: int = 0  #: How often Celery has started it, without its wake-ups.
+    deferred_at: datetime | None = None  #: When ``defer`` was called.
+    published_at: datetime | None = None  #: When its message went to the broker.
+    started_at: datetime | None = None  #: When a worker began it.
+    finished_at: datetime | None = None  #: When it ended.
 
     @property
     def latency(self) -> float | None:
@@ -54,20 +51,16 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A step of a run; ``kind`` is its method of ``step``.
+    """A step of a run."""
 
-    ``result`` is JSON, None if payloads are hidden or masked. ``tries`` counts what was tried so
-    far; ``failure`` is the exception of the last one, as text.
-    """
-
-    id: str
-    kind: str
-    state: Literal["finished", "failed", "waiting"]
-    tries: int = 1
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    result: Any = None
-    failure: str | None = None
+    id: str  #: Its id, numbered where it was repeated.
+    kind: str  #: Its method of ``step``.
+    state: Literal["finished", "failed", "waiting"]  #: What has become of it.
+    tries: int = 1  #: How often it was tried so far.
+    started_at: datetime | None = None  #: When it began, in UTC.
+    finished_at: datetime | None = None  #: When it ended, in UTC.
+    result: Any = None  #: What it has returned, as JSON; None if payloads are hidden or masked.
+    failure: str | None = None  #: The exception of the last try, as text.
 
     @property
     def duration(self) -> float | None:
@@ -77,44 +70,37 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class WaitRow:
-    """What a parked run waits for, since when, and until when at the latest.
+    """What a parked run waits for, since when, and until when at the latest."""
 
-    ``kind`` is ``"sleep"``, ``"event"``, ``"run"`` (an invoked run, ``child``) or ``"retry"``.
-    """
-
-    run: RunRow
-    step: str
-    kind: str
-    since: datetime | None = None
-    until: datetime | None = None
-    event: str | None = None
-    match: Mapping[str, Any] = field(default_factory=dict)
-    child: RunId | None = None
+    run: RunRow  #: The run that waits.
+    step: str  #: The id of the step.
+    kind: str  #: ``"sleep"``, ``"event"``, ``"run"`` (one that was invoked) or ``"retry"``.
+    since: datetime | None = None  #: When the wait began, in UTC.
+    until: datetime | None = None  #: When it is over at the latest, in UTC.
+    event: str | None = None  #: The name of the event.
+    match: Mapping[str, Any] = field(default_factory=dict)  #: What its data must have, by path.
+    child: RunId | None = None  #: The id of the invoked run.
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """All that is known of one run.
+    """All that is known of one run."""
 
-    ``defers`` are its calls in the order in which they were made, also those that were skipped or
-    aborted; ``siblings`` are the other calls of its parent. ``steps`` are in the order in which
-    they began.
-    """
-
-    run: RunRow
-    parent: RunRow | None = None
+    run: RunRow  #: The run itself.
+    parent: RunRow | None = None  #: The run that has deferred it.
+    #: Its calls in the order in which they were made, also those that were skipped or aborted.
     defers: Sequence[RunRow] = ()
-    siblings: Sequence[RunRow] = ()
-    steps: Sequence[StepRow] = ()
-    waits_for: WaitRow | None = None
+    siblings: Sequence[RunRow] = ()  #: The other calls of its parent.
+    steps: Sequence[StepRow] = ()  #: Its steps, in the order in which they began.
+    waits_for: WaitRow | None = None  #: What it waits for; None if it is not parked.
 
 
 @dataclass(frozen=True, slots=True)
 class RunTree:
     """A run, and the runs below it to any depth."""
 
-    run: RunRow
-    children: Sequence[RunTree] = ()
+    run: RunRow  #: The run at the top.
+    children: Sequence[RunTree] = ()  #: The trees of the runs that it has deferred, in order.
 
     def rows(self, depth: int = 0) -> Iterator[tuple[int, RunRow]]:
         """Yield each run with its depth, a run before those that it has deferred."""
