@@ -15,7 +15,7 @@ from celery_defer.broker import MainConnections
 from celery_defer.current import extension_of
 from celery_defer.errors import SettingsError
 from celery_defer.outbox import Outage, Relay
-from celery_defer.run import listeners
+from celery_defer.run import listeners, signals
 from celery_defer.store import AWAY, Store
 from celery_defer.text import text_of
 
@@ -96,7 +96,9 @@ class _Thread:
             count = self._relay.tick(self._clock())
         except Exception as error:  # nothing is lost
             self._note(error)
+            signals.send_looked("failed")
             return 0
+        signals.send_looked("no_broker" if self._relay.broker.is_on else "done", count)
         if self._away.ends():
             logger.warning("the store can be used again (%s)", self._extension.place)
             self._warn_of_risks()

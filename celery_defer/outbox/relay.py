@@ -39,7 +39,7 @@ from celery_defer.outbox.publish import conclude, deliver, refusal
 from celery_defer.outbox.records import is_parked
 from celery_defer.outbox.unpublished import report_refused
 from celery_defer.outbox.wake import wake
-from celery_defer.run import winner_of
+from celery_defer.run import signals, winner_of
 from celery_defer.settings import Settings
 from celery_defer.store import Leased, RunState, SentEvent, Store
 from celery_defer.text import text_of
@@ -149,6 +149,7 @@ class Relay:
             logger, "what run %s deferred could not be seen to", ids["run_id"], about=ids
         ):
             return self._act(lease, action, now)
+        signals.send_record_failed()
         # One record does not block the others; if the store is away, this raises.
         self._leave([lease], now)
         return True

@@ -28,6 +28,10 @@ run_woken = Signal([*_OF_A_RUN, "turn", "late"], name="run_woken")
 #: A run never starts, or has ended early, because somebody has aborted, cancelled or revoked it.
 run_aborted = Signal([*_OF_A_RUN, "state"], name="run_aborted")
 
+#: For metrics, and not public: a relay has looked for records; it could not deal with one.
+relay_looked = Signal(["outcome", "records"], name="relay_looked")
+record_failed = Signal([], name="record_failed")
+
 
 class PublishedCall(NamedTuple):
     """One of the ``calls`` of the signal ``calls_published``."""
@@ -104,6 +108,17 @@ def send_revoked(
     if run_aborted.receivers:
         facts = _of_message(id, task or None, options, headers)
         _send(run_aborted, task or None, **facts, state="REVOKED")
+
+
+def send_looked(outcome: str, records: int = 0) -> None:
+    """Send ``relay_looked``: the look was ``done``, found ``no_broker``, or has ``failed``."""
+    if relay_looked.receivers:
+        _send(relay_looked, None, outcome=outcome, records=records)
+
+
+def send_record_failed() -> None:
+    if record_failed.receivers:
+        _send(record_failed, None)
 
 
 def _send(signal: Signal, sender: str | None, **facts: Any) -> None:

@@ -14,6 +14,7 @@ from celery_defer.store.history import Fact
 from celery_defer.store.values import (
     Arrival,
     Claim,
+    Depth,
     Emitted,
     Leased,
     Parking,
@@ -117,6 +118,10 @@ class Store(Histories, Protocol):
 
     def waiting(self, until: float = math.inf) -> int:
         """Return how many records of the outbox are due by *until*."""
+        ...
+
+    def depth(self, now: float) -> Depth:
+        """Return how much is in the outbox, without reading a record."""
         ...
 
     def refusal(self) -> str | None:

@@ -49,6 +49,19 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class Depth:
+    """How much is in the outbox: *records*, of which some are *due*, and how many in quarantine.
+
+    ``late`` is for how many seconds the first of them has been due; 0 if none is.
+    """
+
+    records: int
+    due: int
+    late: float
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The owner of a run, and whether that is the caller."""
 

@@ -29,6 +29,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 from tests.docs.blocks import Block
@@ -43,14 +44,14 @@ SHELL = Path(__file__).with_name("shell.py")
 NOT_RUN = re.compile(r"^(make|pip install|docker|kubectl|sudo)\b")
 # The commands that do not end by themselves, and what each says when it is ready.
 SERVERS = {
-    "worker": (re.compile(r"^celery .*\bworker\b"), " ready"),
+    "worker": (re.compile(r"^(\w+=\S+ )*celery .*\bworker\b"), " ready"),
     "flower": (re.compile(r"^celery .*\bflower\b"), "Connected to"),
     "flask": (re.compile(r"^flask .*\brun\b"), "Running on"),
     "django": (re.compile(r"^python manage\.py runserver\b"), "Starting development server"),
 }
 SECONDS = 30
 _REDIS = re.compile(r"redis://localhost:6379/\d+")
-_PORT = re.compile(r"(?<![\w.])(5000|5555|8000)(?!\w)")
+_PORT = re.compile(r"(?<![\w.])(5000|5555|8000|9808)(?!\w)")
 
 
 class BlockError(AssertionError):
@@ -170,7 +171,10 @@ class Page:
 
     def _serve(self, block: Block, name: str, command: str) -> None:
         self._end(name)
-        self.servers[name] = Process(shlex.split(command), env=self._environment(), cwd=self.folder)
+        words = shlex.split(command)
+        settings = list(takewhile(lambda word: "=" in word, words))
+        env = {**self._environment(), **dict(each.split("=", 1) for each in settings)}
+        self.servers[name] = Process(words[len(settings) :], env=env, cwd=self.folder)
         self.servers[name].start()
         self._await_log(block, name, f"...{SERVERS[name][1]}...")
 

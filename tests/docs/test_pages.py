@@ -25,6 +25,7 @@ NEEDS = {
     "docs/how-to/flower.md": ["flower"],
     "docs/how-to/opentelemetry.md": ["opentelemetry.sdk"],
     "docs/how-to/logging.md": ["structlog"],
+    "docs/how-to/monitoring.md": ["prometheus_client", "curl"],
     "docs/how-to/sqlalchemy.md": ["sqlalchemy"],
     "docs/how-to/types.md": ["mypy", "pyright"],
 }

@@ -148,6 +148,8 @@ def _outside(text: str) -> list[str]:
         ("acl", "how-to/security"),
         ("tracing", "how-to/opentelemetry"),
         ("structlog", "how-to/logging"),
+        ("prometheus", "how-to/monitoring"),
+        ("grafana", "how-to/monitoring"),
         ("troubleshooting", "how-to/troubleshooting"),
         ("PENDING", "how-to/troubleshooting"),
         ("WorkerLostError", "how-to/troubleshooting"),

@@ -30,6 +30,7 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "quarantine": lambda store: store.quarantine(_RUN, "token", "bad", KEEP),
     "quarantined": lambda store: store.quarantined(),
     "waiting": lambda store: store.waiting(),
+    "depth": lambda store: store.depth(10),
     "risks": lambda store: store.risks(),
     "claim": lambda store: store.claim(_RUN, "owner", KEEP),
     "turn": lambda store: store.turn(_RUN),

@@ -14,7 +14,7 @@ from celery_defer.store.memory.repairs import MemoryRepairs
 from celery_defer.store.memory.runs import MemorySteps
 from celery_defer.store.memory.state import MemoryRecord
 from celery_defer.store.owner import is_of_other_task
-from celery_defer.store.values import MOST_BYTES, Claim, Leased, Quarantined
+from celery_defer.store.values import MOST_BYTES, Claim, Depth, Leased, Quarantined
 
 
 class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
@@ -88,6 +88,12 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
 
     def waiting(self, until: float = math.inf) -> int:
         return sum(record.due <= until for record in self._outbox.values())
+
+    def depth(self, now: float) -> Depth:
+        with self._lock:
+            times = [record.due for record in self._outbox.values()]
+            late = max((now - due for due in times), default=0.0)
+            return Depth(len(times), self.waiting(now), max(late, 0.0), len(self._quarantine))
 
     def refusal(self) -> str | None:
         return None

@@ -11,7 +11,7 @@ from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
 from celery_defer.store.redis.client import RedisClient, seconds
 from celery_defer.store.redis.replies import quarantined
-from celery_defer.store.values import MOST_BYTES, Claim, Leased, Quarantined
+from celery_defer.store.values import MOST_BYTES, Claim, Depth, Leased, Quarantined
 
 logger = guard.logger(__name__)
 
@@ -31,6 +31,7 @@ class RedisOutbox(RedisClient):
         self._quarantine = self._script("now", "note", "record", "keep", "quarantine")
         self._claim = self._script("now", "note", "claim")
         self._waiting = self._script("now", "waiting")
+        self._depth = self._script("now", "depth")
 
     def stage(
         self, id: RunId, token: str, body: bytes, due: float, keep: float,
@@ -91,6 +92,12 @@ class RedisOutbox(RedisClient):
         if until == math.inf:
             return int(self._client.zcount(self._due, "-inf", until))
         return int(self._waiting([self._due], [self._from_now(until)]))
+
+    def depth(self, now: float) -> Depth:
+        records, due, late, quarantined = self._depth(
+            [self._due, self._quarantined], [self._from_now(now)]
+        )
+        return Depth(records, due, float(late), quarantined)
 
     def claim(
         self,

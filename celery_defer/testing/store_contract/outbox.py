@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.ids import RunId
-from celery_defer.store import MOST_BYTES, Leased, Quarantined, Store
+from celery_defer.store import MOST_BYTES, Depth, Leased, Quarantined, Store
 from celery_defer.testing.store_contract.shorthand import KEEP, stage
 
 
@@ -162,6 +162,22 @@ class OutboxContract:
         store.take(10, 99, 10)
 
         assert store.waiting() == 2
+
+    def test_the_depth_tells_what_is_due_and_for_how_long(self, store: Store) -> None:
+        assert store.depth(10) == Depth(0, 0, 0.0, 0)
+
+        for number, due in enumerate((5, 8, 20)):
+            stage(store, f"run-{number}", due=due)
+        stage(store, "bad", due=1, token="token")
+        store.quarantine(RunId("bad"), "token", "unreadable", KEEP)
+
+        depth = store.depth(10)
+        assert (depth.records, depth.due, round(depth.late), depth.quarantined) == (3, 2, 5, 1)
+
+    def test_nothing_is_late_before_it_is_due(self, store: Store) -> None:
+        stage(store, "run", due=20)
+
+        assert store.depth(10) == Depth(1, 0, 0.0, 0)
 
     def test_waiting_counts_the_records_that_are_due_by_a_time(self, store: Store) -> None:
         stage(store, "one", due=10)
