@@ -51,6 +51,7 @@ SEARCH_WORDS = {
     "how-to/events": ["event", "webhook"],
     "how-to/flower": ["flower", "dashboard"],
     "how-to/logging": ["logging", "structlog", "json logs"],
+    "how-to/monitoring": ["prometheus", "grafana", "monitoring", "metrics", "alerts"],
     "how-to/opentelemetry": ["opentelemetry", "tracing", "spans"],
     "how-to/production": ["production", "log lines", "memory"],
     "how-to/security": ["security", "acl", "tls", "password"],

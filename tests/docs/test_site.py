@@ -144,6 +144,8 @@ def _outside(text: str) -> list[str]:
     [
         ("migrate", "how-to/adopt"),
         ("kubernetes", "how-to/deployment"),
+        ("prometheus", "how-to/monitoring"),
+        ("grafana", "how-to/monitoring"),
         ("upgrade", "how-to/upgrading"),
         ("acl", "how-to/security"),
         ("tracing", "how-to/opentelemetry"),
