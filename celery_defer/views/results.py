@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from celery.backends.base import DisabledBackend, KeyValueStoreBackend
+from celery.backends.base import BaseKeyValueStoreBackend, DisabledBackend
 from celery.utils.time import maybe_iso8601
 
 from celery_defer import guard
@@ -101,7 +101,7 @@ def children_of(meta: Meta) -> list[RunId]:
 def _read(backend: Any, ids: list[RunId]) -> dict[RunId, Meta]:
     if isinstance(backend, DisabledBackend):
         return {}
-    if isinstance(backend, KeyValueStoreBackend):
+    if isinstance(backend, BaseKeyValueStoreBackend):
         bodies = backend.mget([backend.get_key_for_task(id) for id in ids])
         read = {id: _decoded(backend, body) for id, body in zip(ids, bodies, strict=True) if body}
     else:

@@ -64,7 +64,7 @@ def test_every_public_name_and_member_is_in_the_reference(module: ModuleType, si
     assert sorted(set(_public(module)) - documented - _INTERNAL) == []
 
 
-@pytest.mark.parametrize("extra", ["opentelemetry", "prometheus"])
+@pytest.mark.parametrize("extra", ["flower", "opentelemetry", "prometheus"])
 def test_every_name_of_an_extra_is_in_the_reference(extra: str, site: Path) -> None:
     source = (ROOT / "celery_defer" / f"{extra}.py").read_text()  # its libraries may be missing
     [names] = re.findall(r"^__all__ = (\[.*?\])$", source, re.M | re.S)

@@ -1,0 +1,89 @@
+"""What the buttons of the Deferred tab do: the actions of the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery_defer.app import abort, cancel, wake
+from celery_defer.events import Woken, send_event
+from celery_defer.ids import run_id
+from celery_defer.views import words
+from celery_defer.views.flower.errors import PageError
+
+Fields = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One button: what it calls with the fields of its form, and what it says afterwards.
+
+    It asks *question* first, if it has one. ``back`` is the page that follows; without one it is
+    the page of the run in the field ``id``.
+    """
+
+    label: str
+    fields: Sequence[str]
+    call: Callable[..., Any]
+    outcome: Callable[[Fields, Any], str]
+    question: str | None = None
+    back: str | None = None
+
+
+def run_of(fields: Fields) -> str:
+    """Return the run whose page follows an action."""
+    return fields.get("id") or run_id(fields["parent"], fields["defer_id"])
+
+
+def _call(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda fields, app: function(*fields.values(), app=app)
+
+
+def _send(fields: Fields, app: Any) -> Woken:
+    try:
+        data = json.loads(fields["data"] or "null")
+    except ValueError as error:
+        raise PageError(400, f"The event's data is not JSON: {error}") from error
+    return send_event(fields["name"], data, app=app)
+
+
+def _sent(fields: Fields, woken: Woken) -> str:
+    runs = words.plural(int(woken), "run")
+    more = ", and wakes more in a moment" if woken.has_more else ""
+    return f"Event {fields['name']!r} has woken {runs}{more}."
+
+
+#: By the last part of their address.
+ACTIONS: Mapping[str, Action] = {
+    "wake": Action(
+        "Wake",
+        ("id",),
+        _call(wake),
+        lambda _, is_woken: "The run goes on." if is_woken else "The run does not wait.",
+    ),
+    "cancel": Action(
+        "Cancel",
+        ("id",),
+        _call(cancel),
+        lambda _, has_ended: (
+            "The run has ended as REVOKED."
+            if has_ended
+            else "The run ends at its next step, or does not start."
+        ),
+        question="Cancel this run? It ends as REVOKED, and cannot be resumed.",
+    ),
+    "abort": Action(
+        "Abort",
+        ("parent", "defer_id"),
+        _call(abort),
+        lambda _, is_aborted: (
+            "The call is withdrawn: its run does not start."
+            if is_aborted
+            else "The run has started: it can be cancelled."
+        ),
+        question="Withdraw this call? Its run will never start.",
+    ),
+    "send-event": Action("Send", ("name", "data"), _send, _sent, back="deferred-waiting"),
+}

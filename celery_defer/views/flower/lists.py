@@ -1,0 +1,82 @@
+"""The lists of the Deferred tab: runs, what is and what is waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from celery_defer import views
+from celery_defer.store import RunState
+from celery_defer.views import rows
+from celery_defer.views.flower import filters
+from celery_defer.views.flower.errors import PageError
+from celery_defer.views.flower.page import Page
+
+T = TypeVar("T")
+
+
+class ListPage(Page):
+    """A page whose address says what is filtered, and from where on."""
+
+    def chosen(self, names: Iterable[str]) -> filters.Filters:
+        typed = {name: self.get_query_argument(name, "") for name in names}
+        return filters.read(typed, datetime.now(timezone.utc))
+
+    @property
+    def cursor(self) -> str | None:
+        cursor: str | None = self.get_query_argument("cursor", None)
+        return cursor
+
+    async def listed(
+        self, function: Callable[..., rows.Page[T]], chosen: filters.Filters
+    ) -> tuple[rows.Page[T], str | None]:
+        """Return the rows, and what is wrong with the filters or the cursor."""
+        if chosen.problem:
+            return rows.Page([]), chosen.problem
+        try:
+            return await self.read(function, cursor=self.cursor, **chosen.arguments), None
+        except PageError as error:
+            if error.is_missing:  # of a parent that is not known, say
+                return rows.Page([]), str(error)
+            raise
+
+
+class RunsPage(ListPage):
+    template = "deferred/runs.html"
+    place = "deferred"
+
+    async def values(self, *_: str) -> dict[str, Any]:
+        chosen = self.chosen(filters.OF_RUNS)
+        counts = await self.read(views.counts)
+        page, problem = await self.listed(views.runs, chosen)
+        return {
+            "filters": chosen,
+            "page": page,
+            "problem": problem,
+            "counts": _by_state(counts),
+            "states": list(RunState),
+            "is_first": self.cursor is None,
+        }
+
+
+class WaitingPage(ListPage):
+    template = "deferred/waiting.html"
+    place = "deferred-waiting"
+
+    async def values(self, *_: str) -> dict[str, Any]:
+        chosen = self.chosen(filters.OF_WAITING)
+        page, problem = await self.listed(views.waiting, chosen)
+        return {
+            "filters": chosen,
+            "page": page,
+            "problem": problem,
+            "is_first": self.cursor is None,
+        }
+
+
+def _by_state(counts: Any) -> dict[RunState, int]:
+    sums: dict[RunState, int] = {}
+    for (state, _), count in counts.items():
+        sums[state] = sums.get(state, 0) + count
+    return sums

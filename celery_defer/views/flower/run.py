@@ -1,0 +1,85 @@
+"""The page of one run, and what Flower's own page of it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any
+
+from flower.views.tasks import TaskView
+from tornado.web import authenticated
+
+from celery_defer import views
+from celery_defer.store import RunState
+from celery_defer.views.flower import timeline
+from celery_defer.views.flower.errors import PageError
+from celery_defer.views.flower.page import Page, Reader
+from celery_defer.views.rows import RunRecord, RunTree
+
+#: How many runs of a tree, or relatives of a run, a page shows.
+MOST = 200
+
+
+class RunPage(Page):
+    template = "deferred/run.html"
+
+    async def values(self, *path: str) -> dict[str, Any]:
+        record = await self.read(views.record, path[0])
+        tree = await self.read(views.tree, path[0])
+        return {
+            "record": record,
+            "most": MOST,
+            "buttons": list(_buttons(record)),
+            **_tree(tree, self._first),
+        }
+
+    @property
+    def _first(self) -> int:
+        text = self.get_query_argument("from", "0")
+        return int(text) if text.isdecimal() else 0
+
+
+class TaskPage(TaskView, Reader):  # type: ignore[misc]
+    """Flower's page of a task, with the run's deferred runs, its parent and its siblings."""
+
+    panel: Any = None
+
+    @authenticated
+    async def get(self, task_id: str) -> None:
+        try:
+            self.panel = {"record": await self.read(views.record, task_id), "most": MOST}
+        except PageError as error:
+            self.panel = None if error.is_missing else {"error": str(error)}
+        if self.panel and "record" in self.panel and not self._is_known(task_id):
+            self.redirect(self.reverse_url("deferred-run", task_id))
+            return
+        super().get(task_id)
+
+    def _is_known(self, task_id: str) -> bool:
+        """Whether Flower has received an event of the task since it started."""
+        return task_id in self.application.events.state.tasks
+
+
+def _buttons(record: RunRecord) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield the actions that the run's state allows, each with its label and fields."""
+    run = record.run
+    if record.waits_for:
+        yield "wake", "Wake", {"id": run.id}
+    if run.state in (RunState.BUFFERED, RunState.PUBLISHED) and run.parent and run.defer_id:
+        yield "abort", "Abort", {"parent": run.parent, "defer_id": run.defer_id}
+    elif run.state in (RunState.PUBLISHED, RunState.RUNNING, RunState.WAITING):
+        yield "cancel", "Cancel", {"id": run.id}
+
+
+def _tree(tree: RunTree, first: int) -> dict[str, Any]:
+    """Return the runs of one page of the tree, each with its bar, and where the next begins."""
+    now = datetime.now(timezone.utc)
+    rows = list(islice(tree.rows(), first, first + MOST + 1))
+    scale = timeline.scale([row for _, row in rows[:MOST]] + [tree.run], now)
+    return {
+        "scale": scale,
+        "tree": [(depth, row, scale.run(row)) for depth, row in rows[:MOST]],
+        "next_rows": first + MOST if len(rows) > MOST else None,
+        "first_row": first,
+    }
