@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -179,3 +181,14 @@ def test_a_registry_takes_the_metrics_once(app: Celery, registry: CollectorRegis
 def test_an_app_without_a_defer_is_refused() -> None:
     with pytest.raises(StoreError, match="has no Defer"):
         install(Celery(set_as_current=False), registry=CollectorRegistry())
+
+
+def test_the_package_alone_does_not_import_an_extra() -> None:
+    extras = ["prometheus_client", "celery_defer.prometheus", "celery_defer.opentelemetry"]
+    code = "import sys, celery_defer.testing, celery_defer.signals; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not set(extras) & set(loaded)
