@@ -135,7 +135,7 @@ def _lists_of(state: RunState | None) -> tuple[RunState, ...]:
     Where results are in another place than the store, an end is known from the result alone, and
     the run stays in the list of those that are running.
     """
-    if state not in LISTED:
+    if state is None or state not in LISTED:
         return ()
     is_end = state in (RunState.FAILED, RunState.ABORTED)
     return (state, RunState.RUNNING) if is_end else (state,)
