@@ -24,9 +24,8 @@ from celery_defer.errors import (
 )
 from celery_defer.events import Event, Received, Woken, send_event
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import Parent, Run
 from celery_defer.outbox import DeferHandle, defer
-from celery_defer.run import current_run, set_tags
+from celery_defer.run import Parent, Run, current_run, set_tags
 from celery_defer.steps import Steps, step
 from celery_defer.store import RunState
 from celery_defer.views import RunRecord, RunRow, RunTree, StepRow, WaitRow, record, tree

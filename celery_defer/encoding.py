@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import operator
+import re
+from binascii import unhexlify
 from typing import Any
+from uuid import UUID
 
 from kombu import serialization
 from kombu.compression import encoders, get_encoder
@@ -18,6 +21,9 @@ TAG = '"__type__"'
 
 # kombu.utils.json.JSONEncoder.default writes a datetime, a UUID, a Decimal, bytes, a lazy string.
 _encode = json.JSONEncoder().default
+# The 36 characters of a UUID compress to no less than its 16 bytes. JSON has no byte 0.
+_UUID = re.compile(rb'"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
+_RAW_UUID = re.compile(rb"\0(.{16})", re.DOTALL)
 _JSON = (str, int, float, type(None))
 _FIXED = frozenset({str, int, float, bool, type(None)})
 
@@ -65,6 +71,16 @@ def without_lazy(value: Any) -> Any:
 def read(payload: bytes) -> Any:
     """Return what ``loads`` returns, faster."""
     return loads(payload) if TAG.encode() in payload else from_json(payload)
+
+
+def shorten(json: bytes) -> bytes:
+    """Return JSON with each UUID as its 16 bytes, for what is stored a million times."""
+    return _UUID.sub(lambda match: b"\0" + unhexlify(match[1].replace(b"-", b"")), json)
+
+
+def lengthen(short: bytes) -> bytes:
+    """Return the JSON that ``shorten`` was given."""
+    return _RAW_UUID.sub(lambda match: b'"%b"' % str(UUID(bytes=match[1])).encode(), short)
 
 
 def check_serializer(name: str) -> str:

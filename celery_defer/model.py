@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from celery_defer import encoding, guard, subject
-from celery_defer.ids import RunId
 
 When = Literal["success", "failure", "always", "now"]
 
@@ -225,37 +224,3 @@ class Outcome(str, Enum):
     def starts(self, when: When) -> bool:
         """Whether a call with this *when* is published after this outcome."""
         return when in ("always", "now", self.value.lower())
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The run that deferred the run in progress."""
-
-    id: RunId  #: The parent run's Celery task id.
-    task: str  #: The name of its task.
-    defer_id: str  #: The name of the call that made this run.
-    when: When  #: What the call waited for: "success", "failure", "always" or "now".
-    experiment: str | None  #: The name given in ``with_options``, or None.
-    _read: Callable[[], Any] = field(repr=False, compare=False)
-
-    def result(self) -> Any:
-        """Return the parent's stored result: its return value, or the exception it failed with.
-
-        Raises ResultError if the parent keeps no result (``ignore_result``, no backend), or its
-        result has expired.
-        """
-        return self._read()
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The run in progress, which ``current_run()`` returns; ``attempt`` counts from 1."""
-
-    id: RunId  #: The run's Celery task id.
-    root_id: RunId  #: The id of the first run of the tree; its own where it is the first.
-    task: str  #: The name of the task.
-    attempt: int  #: 1 in the first attempt, 2 after one retry.
-    parent: Parent | None  #: The run that has deferred it; None where it was not deferred.
-    deferred_at: datetime | None  #: When ``defer`` was called, with time zone UTC; or None.
-    #: How deep it is nested: 0 if it was not deferred, 1 if such a run has deferred it.
-    depth: int = field(default=0, repr=False)

@@ -12,9 +12,9 @@ from typing import Any
 from celery_defer import guard, ids, subject
 from celery_defer.current import extension_of, in_use
 from celery_defer.errors import OptionError, StoreError
-from celery_defer.model import Call, Outcome, Run
+from celery_defer.model import Call, Outcome
 from celery_defer.outbox import add_calls, close_block, end_block
-from celery_defer.run import Block, Phase, Savepoint, Scope, enter, find, leave
+from celery_defer.run import Block, Phase, Run, Savepoint, Scope, enter, find, leave
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)

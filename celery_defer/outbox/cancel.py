@@ -75,8 +75,10 @@ def abort_from(parent: Scope, defer_id: str) -> bool:
 def _task_of(store: Store, id: RunId) -> str:
     """Return the task of a run; nothing if its history does not say."""
     (known,) = store.histories([id])
-    about: Any = guard.attempt(lambda: encoding.loads(known.about)) if known else None
-    return str((about or {}).get("t", ""))
+    if known is None:
+        return ""
+    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(known.about))) or {}
+    return str(about.get("t", ""))
 
 
 def _has_ended(app: Any, id: str) -> bool:

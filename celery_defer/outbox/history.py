@@ -18,6 +18,8 @@ _ENDS = {Outcome.SUCCESS: RunState.SUCCEEDED, Outcome.FAILURE: RunState.FAILED}
 
 def committed(run: Scope, calls: Sequence[Call], *, are_published: bool) -> list[Fact]:
     """Return what is to be known of a run that has succeeded, and of its *calls*."""
+    if not run.settings.record:
+        return []
     facts = fact_of_run(run, RunState.SUCCEEDED, told=told_by(run, _all(run, calls)))
     published = calls if are_published else ()
     return [*facts, *_facts(run, published, RunState.PUBLISHED), *facts_without_run(run)]
@@ -25,6 +27,8 @@ def committed(run: Scope, calls: Sequence[Call], *, are_published: bool) -> list
 
 def staged(run: Scope, record: DeferredCalls) -> list[Fact]:
     """Return what is to be known of a run whose *record* is staged before its result is stored."""
+    if not run.settings.record:
+        return []
     told = told_by(run, _all(run, record.calls))
     facts = fact_of_run(run, RunState.RUNNING, told=told)
     return [*facts, *_facts(run, record.calls, RunState.BUFFERED), *facts_without_run(run)]
@@ -32,7 +36,7 @@ def staged(run: Scope, record: DeferredCalls) -> list[Fact]:
 
 def failed(run: Scope) -> list[Fact]:
     """Return what is to be known of a run that has failed."""
-    skipped = facts_without_run(run)
+    skipped = facts_without_run(run) if run.settings.record else []
     if not (run.is_claimed or run.journal or skipped or run.ending.commit):
         return []
     return [*fact_of_run(run, RunState.FAILED, told=_told(run)), *skipped]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from celery_defer import guard
-from celery_defer.encoding import dumps, loads
+from celery_defer.encoding import dumps, lengthen, loads, shorten
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.model import HEADER
@@ -28,9 +26,6 @@ _COMMON = (
     b'00Z","T12:00:00","2026-11-20T","user_id":"order_id":"kwargs":{"options":{"root_id":"'
     b'"parent_id":"queue":"celery"},"turn":1,{"task":"tasks.'
 )
-# The 36 characters of a UUID compress to no less than its 16 bytes. JSON has no byte 0.
-_UUID = re.compile(rb'"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
-_RAW_UUID = re.compile(rb"\0(.{16})", re.DOTALL)
 # Without zlib's header and checksum: reading the JSON detects errors.
 _RAW = -zlib.MAX_WBITS
 
@@ -80,7 +75,7 @@ def pack(run: ParkedRun) -> bytes:
         "child": run.child,
     }
     plain = dumps(_without_empty(fields), separators=(",", ":")).encode()
-    lean = _UUID.sub(lambda match: b"\0" + UUID(match[1].decode()).bytes, plain)
+    lean = shorten(plain)
     packer = zlib.compressobj(wbits=_RAW, zdict=_COMMON)
     return packer.compress(lean) + packer.flush()
 
@@ -116,8 +111,7 @@ def unpack(id: RunId, body: bytes) -> ParkedRun:
     # Each type in Celery's JSON may refuse its value.
     with guard.translated(lambda error: RecordError(f"the parked run cannot be read: {error!r}")):
         lean = zlib.decompressobj(_RAW, _COMMON).decompress(body)
-        plain = _RAW_UUID.sub(lambda match: b'"%b"' % str(UUID(bytes=match[1])).encode(), lean)
-        run = _adapter.validate_python({**loads(plain), "id": id})
+        run = _adapter.validate_python({**loads(lengthen(lean)), "id": id})
         return replace(
             run, options=_whole_options(id, run.options), headers=_whole_headers(run.headers)
         )

@@ -16,6 +16,7 @@ from celery_defer.run.history import (
     told_by,
 )
 from celery_defer.run.memo import NOTHING, Failure, Memo
+from celery_defer.run.parent import Parent, Run
 from celery_defer.run.results import commands_of, hook_results, server_of_results, win, winner_of
 from celery_defer.run.savepoint import Savepoint
 from celery_defer.run.scope import Scope, current, current_run, enter, find, leave
@@ -45,7 +46,9 @@ __all__ = [
     "DeferHeader",
     "Failure",
     "Memo",
+    "Parent",
     "Phase",
+    "Run",
     "Savepoint",
     "Scope",
     "StepsHeader",

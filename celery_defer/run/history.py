@@ -115,7 +115,8 @@ def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> by
     if call.refused and settings.record_payloads is True:
         about["x"] = call.refused
     payload = _payload(settings, call.task, call.payload)
-    return to_json(about) if payload is None else b'%b,"a":%b}' % (to_json(about)[:-1], payload)
+    whole = to_json(about)
+    return encoding.shorten(whole if payload is None else b'%b,"a":%b}' % (whole[:-1], payload))
 
 
 def listed(tags: Mapping[str, str]) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def _about_run(run: Scope) -> bytes:
         about["r"] = run.run.root_id
     if run.tags:
         about["g"] = run.tags
-    return to_json(about)
+    return encoding.shorten(to_json(about))
 
 
 def _payload(settings: Settings, task: str, payload: bytes) -> bytes | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from celery_defer.model import Call, CallState, Run
+from celery_defer.model import Call, CallState
 from celery_defer.run.changes import Changes
+from celery_defer.run.parent import Run
 from celery_defer.run.scope import Scope
 
 

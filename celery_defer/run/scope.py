@@ -13,14 +13,14 @@ from celery.backends.rpc import RPCBackend
 
 from celery_defer import subject
 from celery_defer.current import extension_of, task_in_progress
-from celery_defer.errors import NoRunError, ResultError
+from celery_defer.errors import NoRunError
 from celery_defer.ids import RunId
-from celery_defer.model import Parent, Run
 from celery_defer.run import arguments
 from celery_defer.run.buffer import Buffer
 from celery_defer.run.ending import Ending, Phase
 from celery_defer.run.headers import DeferHeader, WakeHeader
 from celery_defer.run.journal import Journal
+from celery_defer.run.parent import Run, parent_of
 from celery_defer.settings import Settings
 from celery_defer.store import Store
 
@@ -224,34 +224,7 @@ def _run(scope: Scope) -> Run:
         root_id=RunId(outer.run.root_id if outer else request.get("root_id") or request["id"]),
         task=scope.task.name,
         attempt=(request.get("retries") or 0) + 1,
-        parent=_parent(scope, header) if header else None,
+        parent=parent_of(scope, header) if header else None,
         deferred_at=header.deferred_at if header else None,
         depth=header.depth if header else 0,
     )
-
-
-def _parent(scope: Scope, header: DeferHeader) -> Parent:
-    parent_id = RunId(scope.request.get("parent_id") or (scope.outer.run.id if scope.outer else ""))
-    return Parent(
-        id=parent_id,
-        task=header.parent_task,
-        defer_id=header.defer_id,
-        when=header.when,
-        experiment=header.experiment,
-        _read=lambda: _result(scope, parent_id, header.parent_task),
-    )
-
-
-def _result(scope: Scope, parent_id: RunId, task: str) -> Any:
-    if scope.is_eager and scope.outer and scope.outer.run.id == parent_id:
-        return scope.outer.ending.result  # an eager parent's result is stored nowhere
-    # A task may have a result backend of its own.
-    stored = scope.app.tasks.get(task, scope.app).AsyncResult(parent_id)
-    if stored.backend.as_uri() == "disabled://":  # celery.backends.base.DisabledBackend
-        raise ResultError(f"run {parent_id} keeps no result: the app has no result_backend")
-    if not stored.ready():
-        raise ResultError(
-            f"run {parent_id} has no stored result: "
-            "it ignores its result, or the result has expired"
-        )
-    return stored.result

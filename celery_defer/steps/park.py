@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any
-
-from pydantic_core import from_json
 
 from celery_defer import guard
 from celery_defer.commands import Commands
@@ -15,7 +12,6 @@ from celery_defer.errors import Cancelled, StepError, Suspended
 from celery_defer.outbox import LEASE, ParkedRun, ending_of, pack, unpack, wake
 from celery_defer.run import (
     WAKE,
-    Memo,
     Phase,
     Scope,
     announce_waiting,
@@ -28,6 +24,7 @@ from celery_defer.run import (
     waiting_commands,
 )
 from celery_defer.steps.chord import check_chord
+from celery_defer.steps.earlier import earlier_events
 from celery_defer.steps.recall import ask, check_current, journal_of, store_of
 from celery_defer.steps.replay import Note, Replay
 from celery_defer.steps.retention import headers_of
@@ -36,18 +33,11 @@ from celery_defer.store import (
     Arrival,
     Parking,
     RunState,
-    SentEvent,
     Store,
-    Subscription,
     Verdict,
-    digests,
-    match,
 )
 
 logger = guard.logger(__name__)
-
-# Events that are read at once.
-_PAGE = 500
 
 _OF_THE_MESSAGE = frozenset(
     {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}
@@ -127,7 +117,7 @@ def _attempt(
         arrival = attempt(parking)
         if arrival.verdict is not Verdict.LOOK or parking.subscription is None:
             return arrival
-        early = list(_early(store, parking.subscription, arrival))
+        early = list(earlier_events(store, parking.subscription, arrival))
         return attempt(replace(parking, early=early))
 
     return ask(run, parking.step, attempts)
@@ -213,25 +203,6 @@ def _declared(run: Scope) -> dict[str, Any]:
 
 def _headers(run: Scope) -> dict[str, Any]:
     return {name: value for name, value in headers_of(run).items() if name != WAKE}
-
-
-def _early(store: Store, wait: Subscription, arrival: Arrival) -> Iterator[SentEvent]:
-    """Return the matching events that were sent before any run had waited for such values.
-
-    Events sent before that time are kept by their name only; later ones by their values.
-    """
-    digest, since, skip = match(wait.name, None).digest, arrival.since, 0
-    while page := store.past(wait.name, digest, since, arrival.known_since, skip=skip, limit=_PAGE):
-        yield from (event for event in page if _digest(event, wait) == wait.digest)
-        last = page[-1].at
-        # By time, because old events go while this reads; several may have the same.
-        skip = sum(event.at == last for event in page) + (skip if last == since else 0)
-        since = last
-
-
-def _digest(event: SentEvent, wait: Subscription) -> str:
-    data = from_json(Memo.unpack(event.memo).result)["data"]
-    return digests(wait.name, data, [wait.shape])[wait.shape]
 
 
 def _warn_of_loss(run: Scope) -> None:

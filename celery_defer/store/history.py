@@ -41,8 +41,9 @@ class RunState(str, Enum):
 _OPEN = frozenset({RunState.BUFFERED, RunState.PUBLISHED, RunState.RUNNING, RunState.WAITING})
 #: The letter of each state in the store.
 CODES = dict(zip(RunState, "BPRWSFKAQX", strict=True))
-#: The states that have a list of their runs.
-LISTED = tuple(state for state in RunState if state not in (RunState.SUCCEEDED, RunState.UNKNOWN))
+_UNLISTED = (RunState.PUBLISHED, RunState.SUCCEEDED, RunState.UNKNOWN)
+#: The states that have a list of their runs; most runs are in the others.
+LISTED = tuple(state for state in RunState if state not in _UNLISTED)
 
 
 @dataclass(frozen=True, slots=True)

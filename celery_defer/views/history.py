@@ -92,7 +92,7 @@ def moment(seconds: float | None) -> datetime | None:
 
 
 def _row(history: History) -> RunRow:
-    about: Any = guard.attempt(lambda: encoding.loads(history.about)) or {}
+    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(history.about))) or {}
     parent = about.get("p")
     return RunRow(
         history.id,

@@ -18,6 +18,7 @@ app.conf.update(
     task_default_queue=config["queue"],
     worker_hijack_root_logger=False,
     broker_transport_options={"confirm_publish": True} if config["confirms"] else {},
+    defer_record=config["record"],
     # Where trips are counted, the relay's looks are not to be among those of a parent.
     defer_relay_interval=60 if config["broker_write"] != config["broker"] else 1,
 )

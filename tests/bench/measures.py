@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from tests.bench.figures import Figure, at_least, at_most
+from tests.bench.memory import bytes_of_record
 from tests.bench.site import Site
 from tests.bench.worker import Worker
 from tests.support.proxy import Proxy
@@ -157,12 +158,53 @@ def noops(site: Site, size: Size) -> Iterator[Figure]:
     yield Figure.of(site.name, "no-op CPU of the child with / without", cpu[True], cpu[False])
 
 
+def records(site: Site, size: Size) -> Iterator[Figure]:
+    """What the record of a run costs: parents a second, round trips, and memory."""
+    if site.name != "redis":
+        return
+    rates: Series = defaultdict(list)
+    with ExitStack() as stack:
+        workers = {on: stack.enter_context(Worker(site, record=on)) for on in (True, False)}
+        for number in range(size.drains + 1):
+            for on in _turned((True, False), number):
+                took = workers[on].drain("bench.parent_defer", (1,), size.drained)
+                if number:
+                    rates[on].append(size.drained / took["wall"])
+                workers[on].purge()
+    yield Figure.of(
+        site.name, "parents/s with 1 defer, with the record / without", rates[True], rates[False],
+        unit="/s", target=at_least(0.95),
+    )  # fmt: skip
+    counted = {}
+    for on in (True, False):
+        with (
+            Proxy(site.database) as proxy,
+            Worker(site, timed=True, proxy=proxy, record=on) as worker,
+        ):
+            for _ in range(2):  # the first time opens the connections
+                before = proxy.trips
+                _parent(worker, "defer", 1)
+            counted[on] = [float(proxy.trips - before)]
+    yield Figure.of(
+        site.name, "round trips: 1 defer, with the record / without",
+        counted[True], counted[False], unit="trips", target=at_most(1),
+    )  # fmt: skip
+    yield from (
+        Figure.of(
+            site.name, f"bytes of a deferred run's record: {calls} calls a parent / 400",
+            [float(bytes_of_record(calls))], [400.0], unit="bytes", target=at_most(1),
+        )
+        for calls in (10, 100)
+    )  # fmt: skip
+
+
 MEASURES: dict[str, Callable[[Site, Size], Iterator[Figure]]] = {
     "costs": costs,
     "trips": trips,
     "parents": parents,
     "latency": latency,
     "noops": noops,
+    "records": records,
 }
 _NAMES = {"delay": ".delay()", "link": "link="}
 

@@ -39,6 +39,7 @@ class Worker:
         timed: bool = False,
         children: int = 1,
         proxy: Proxy | None = None,
+        record: bool = True,
     ) -> None:
         self.site = site
         self.queue = site.queue("work")
@@ -57,6 +58,7 @@ class Worker:
             "sink": self.sink,
             "defer": defer,
             "timed": timed,
+            "record": record,
         }
 
     def __enter__(self) -> Self:

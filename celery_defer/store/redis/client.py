@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from importlib.resources import files
@@ -15,6 +17,7 @@ from celery_defer.store.history import CODES, Fact
 from celery_defer.store.redis.script import Script
 from celery_defer.store.values import MOST_BYTES, Leased
 
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LUA = files("celery_defer.store.redis") / "lua"
 
 
@@ -62,7 +65,8 @@ class RedisClient:
 
     def _fact(self, fact: Fact) -> list[Any]:
         return [
-            self._prefix, fact.id, fact.task, CODES[fact.state], seconds(fact.keep), fact.attempt,
+            self._prefix, fact.id, _raw(fact.id), fact.task, CODES[fact.state],
+            seconds(fact.keep), fact.attempt,
             "" if fact.deferred is None else fact.deferred,
             "" if fact.started is None else fact.started,
             fact.about, fact.told, *fact.tags,
@@ -105,6 +109,11 @@ class RedisClient:
     def _shapes(self, name: str) -> str:
         # A name may be long, and may have any characters.
         return f"{self._prefix}shapes:{blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+
+def _raw(id: RunId) -> bytes:
+    """Return the 16 bytes of a UUID; nothing for another id."""
+    return unhexlify(id.replace("-", "")) if _UUID.fullmatch(id) else b""
 
 
 def seconds(keep: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 from celery_defer.commands import Commands
 from celery_defer.ids import RunId
@@ -78,7 +79,12 @@ class RedisHistories(RedisClient):
 def _logged(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterable[Place]:
     for entry, fields in entries:
         at, _, number = entry.partition(b"-")
-        yield Place(int(at) / 1000, int(number), RunId(fields[b"i"].decode()))
+        yield Place(int(at) / 1000, int(number), _id(fields))
+
+
+def _id(fields: dict[bytes, bytes]) -> RunId:
+    raw = fields.get(b"u")
+    return RunId(str(UUID(bytes=raw)) if raw else fields[b"i"].decode())
 
 
 def _ranked(entries: Iterable[tuple[bytes, float]]) -> Iterable[Place]:

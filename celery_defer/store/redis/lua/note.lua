@@ -3,22 +3,28 @@
 -- its words and the words that `learn` takes. Returns where ARGV goes on. A fact that cannot be
 -- written does not fail the script.
 -- A history is one string: version, state, attempts, when deferred, published, started and finished, the
--- length of *about*, then *about* (what the run is) and *told* (what it has done). A run is in a list of
--- its state, but for SUCCESS (S), and in the log of its task.
+-- length of *about*, then *about* (what the run is) and *told* (what it has done). A run is in the log of
+-- its task, and in the list of its state, unless most runs are in that: published (P), succeeded (S).
 local HISTORY, HISTORY_HEAD, number = '<BBHddddI4', 40, 0
-local OPEN = {B = 1, P = 1, R = 1, W = 1}
+local OPEN, LISTED = {B = 1, P = 1, R = 1, W = 1}, 'BRWFKAQ'
+local function refresh(list, keep) -- a list of runs, which lives a tenth longer than they do
+  local is_old = redis.call('TTL', list) < tonumber(keep)
+  if is_old then
+    redis.call('EXPIRE', list, math.ceil(keep * 1.1))
+  end
+  return is_old
+end
 local function enlist(list, id, keep, trims)
   number = number + 1
   redis.call('ZADD', list, string.format('%.6f', now + number / 1e6), id)
-  local old = trims and redis.call('ZCOUNT', list, '-inf', now - keep) or 0
-  if old > 0 then -- a few at a time, so that nobody waits for it
-    redis.call('ZREMRANGEBYRANK', list, 0, math.min(old, 100) - 1)
-  end
-  if redis.call('TTL', list) < tonumber(keep) then
-    redis.call('EXPIRE', list, keep)
+  if refresh(list, keep) and trims then
+    local old = redis.call('ZCOUNT', list, '-inf', now - keep)
+    if old > 0 then -- not all at once, so that nobody waits for it
+      redis.call('ZREMRANGEBYRANK', list, 0, math.min(old, 10000) - 1)
+    end
   end
 end
-local function learn(prefix, id, task, state, keep, attempt, deferred, started, about, told, ...)
+local function learn(prefix, id, raw, task, state, keep, attempt, deferred, started, about, told, ...)
   local key, list = prefix .. '{' .. id .. '}:history', prefix .. 'runs:'
   local old = redis.call('GETRANGE', key, 0, HISTORY_HEAD - 1)
   local is_new, was, tries, times, size = old == '', nil, 0, {0, 0, 0, 0}, #about
@@ -32,7 +38,7 @@ local function learn(prefix, id, task, state, keep, attempt, deferred, started, 
   end
   if was == 'S' or (is_new and about == '') or (not is_new and is_late) then
     return
-  elseif was then
+  elseif was and LISTED:find(was) then
     redis.call('ZREM', list .. was .. ':' .. task, id)
   end
   if state == 'X' then
@@ -49,9 +55,11 @@ local function learn(prefix, id, task, state, keep, attempt, deferred, started, 
   if is_new then
     redis.call('SET', key, head .. about .. told, 'EX', keep)
     local log = prefix .. 'log:' .. task
-    redis.call('XADD', log, 'MINID', '~', math.floor((now - keep) * 1000), '*', 'i', id)
-    redis.call('EXPIRE', log, keep)
-    enlist(prefix .. 'tasks', task, keep, true)
+    local oldest = math.floor((now - keep) * 1000)
+    redis.call('XADD', log, 'MINID', '~', oldest, '*', raw == '' and 'i' or 'u', raw == '' and id or raw)
+    if refresh(log, keep) then
+      enlist(prefix .. 'tasks', task, keep, true)
+    end
   elseif told == '' then
     redis.call('SETRANGE', key, 0, head)
   else
@@ -61,7 +69,7 @@ local function learn(prefix, id, task, state, keep, attempt, deferred, started, 
   if not is_new and (not OPEN[state] or redis.call('TTL', key) < tonumber(keep)) then
     redis.call('EXPIRE', key, keep)
   end
-  if state ~= 'S' then
+  if LISTED:find(state) then
     enlist(list .. state .. ':' .. task, id, keep, state ~= 'W')
   end
   for _, tag in ipairs({...}) do
