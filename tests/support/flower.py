@@ -64,10 +64,12 @@ class Visitor(httpx.Client):
 
     def press(self, page: str, action: str, **fields: str) -> httpx.Response:
         """Send the form of *page* with this action, its hidden fields, and *fields*."""
-        html = self.page(page)
+        return self.submit(self.form(self.page(page), action), **fields)
+
+    def form(self, html: str, action: str) -> re.Match[str]:
         form = re.search(rf'<form [^>]*action="([^"]*/{action})".*?</form>', html, re.S)
-        assert form, f"{page} has no button {action}"
-        return self.submit(form, **fields)
+        assert form, f"the page has no button {action}"
+        return form
 
     def submit(self, form: re.Match[str], **fields: str) -> httpx.Response:
         hidden = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0])

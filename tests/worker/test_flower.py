@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -16,38 +14,35 @@ from celery import Celery
 from pytest_celery import CeleryTestWorker
 
 from celery_defer import Defer, defer, deferred, deferring, run_id
-from tests.support.processes import Process, wait_until
-from tests.support.redis import free_port
+from tests.support import flower as support
+from tests.support.flower import Visitor
+from tests.support.processes import wait_until
 from tests.worker.local import LocalWorker
 from tests.worker.waiting import Client
 
 APP = "tests.worker.stepping"
 
 
-@dataclass(frozen=True)
-class Flower:
+class Flower(support.Flower):
     """A Flower at work, by its HTTP interface."""
-
-    url: str
 
     def task(self, run: str) -> dict[str, Any]:
         """Return what the page of a run shows; nothing if Flower does not know it."""
-        try:
-            with urlopen(f"{self.url}/api/task/info/{run}", timeout=5) as answer:
-                return dict(json.load(answer))
-        except (HTTPError, URLError, TimeoutError):
-            return {}
+        return self._read(f"/api/task/info/{run}")
 
     def shows(self, run: str, state: str) -> dict[str, Any]:
         wait_until(lambda: self.task(run).get("state") == state, f"Flower shows {state}")
         return self.task(run)
 
-    def is_up(self) -> bool:
+    def knows_a_worker(self) -> bool:
+        return bool(self._read("/api/workers?refresh=1"))
+
+    def _read(self, path: str) -> dict[str, Any]:
         try:
-            with urlopen(f"{self.url}/api/workers?refresh=1", timeout=5) as answer:
-                return bool(json.load(answer))
+            with urlopen(f"{self.url}{path}", timeout=5) as answer:
+                return dict(json.load(answer))
         except (HTTPError, URLError, TimeoutError):
-            return False
+            return {}
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +69,15 @@ def client(redis_url: str, env: dict[str, str]) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def flower(env: dict[str, str], client: Client) -> Iterator[Flower]:
-    port = free_port()
-    command = [sys.executable, "-m", "celery", "-A", APP, "flower", f"--port={port}"]
-    flower = Flower(f"http://127.0.0.1:{port}")
-    with Process(
-        [*command, "--address=127.0.0.1"], env={**env, "FLOWER_UNAUTHENTICATED_API": "true"}
-    ):
-        wait_until(flower.is_up, "Flower knows the worker", 30)
+    with Flower(APP, env={**env, "FLOWER_UNAUTHENTICATED_API": "true"}) as flower:
+        wait_until(flower.knows_a_worker, "Flower knows the worker", 30)
         yield flower
+
+
+@pytest.fixture
+def visitor(flower: Flower) -> Iterator[Visitor]:
+    with flower.visitor() as visitor:
+        yield visitor
 
 
 def test_the_page_of_a_parked_run_says_for_what_and_until_when(
@@ -144,3 +140,92 @@ def test_13_3_a_run_that_a_block_has_deferred_shows_the_block(
         handle = defer("follow-up", follow_up, n=1)
 
     assert flower.shows(handle.id, "SUCCESS")["parent_id"] == parent.id
+
+
+# -- the Deferred tab -----------------------------------------------------------------------------
+
+
+def test_the_pages_of_a_parent_and_of_its_deferred_run_show_each_other(
+    client: Client, flower: Flower, visitor: Visitor
+) -> None:
+    parent = client.play(["defer"])
+    child = run_id(parent, "follow-up")
+    flower.shows(child, "SUCCESS")
+
+    of_parent, of_child = visitor.page(f"/task/{parent}"), visitor.page(f"/task/{child}")
+
+    assert "Deferred runs" in of_parent
+    assert f'<a href="/task/{child}">follow-up</a>' in of_parent
+    assert f'href="/deferred/run/{parent}"' in of_parent
+    assert "deferred as <code>follow-up</code>" in of_child
+    assert f'<a href="/task/{parent}">steps.plain</a>' in of_child
+
+
+def test_deferred_runs_can_be_left_out_of_flowers_list(
+    client: Client, flower: Flower, visitor: Visitor
+) -> None:
+    parent = client.play(["defer"])
+    child = run_id(parent, "follow-up")
+    flower.shows(child, "SUCCESS")
+
+    before = _listed(visitor)
+    visitor.press("/tasks", "switch")
+    hidden = _listed(visitor)
+    visitor.press("/tasks", "switch")
+
+    assert {parent, child} <= before
+    assert parent in hidden
+    assert child not in hidden
+    assert _listed(visitor) >= before
+
+
+def _listed(visitor: Visitor) -> set[str]:
+    table = {"draw": "1", "start": "0", "length": "1000", "search[value]": ""}
+    order = {"order[0][column]": "0", "order[0][dir]": "desc", "columns[0][data]": "name"}
+    response = visitor.post("/tasks/datatable", data={**table, **order})
+    return {row["uuid"] for row in response.json()["data"]}
+
+
+def test_a_parked_run_is_woken_by_a_button(client: Client, visitor: Visitor) -> None:
+    run = client.play(["wait", "by-a-button", 300])
+    client.waits(run)
+    page = f"/deferred/run/{run}"
+
+    assert "by-a-button" in visitor.page("/deferred/waiting?event=by-a-button")
+    visitor.press(page, "wake")
+
+    assert "The run goes on." in visitor.page(page)
+    client.becomes(run, "SUCCESS")
+    assert "SUCCEEDED" in visitor.page(page)
+
+
+def test_a_parked_run_is_cancelled_by_a_button_that_asks_first(
+    client: Client, visitor: Visitor
+) -> None:
+    run = client.play(["wait", "never-by-a-button", 300])
+    client.waits(run)
+    page = f"/deferred/run/{run}"
+
+    asked = visitor.press(page, "cancel")
+    assert "Cancel this run?" in asked.text
+    client.waits(run)
+    visitor.submit(visitor.form(asked.text, "cancel"))
+
+    client.becomes(run, "REVOKED")
+    assert "The run has ended as REVOKED." in visitor.page(page)
+
+
+def test_an_event_is_sent_by_a_form(client: Client, visitor: Visitor) -> None:
+    run = client.play(["wait", "by-a-form", 300, {"n": 7}])
+    client.waits(run)
+    event = {"name": "by-a-form"}
+
+    bad = visitor.press("/deferred/waiting", "send-event", **event, data="{n: 7}")
+    other = visitor.press("/deferred/waiting", "send-event", **event, data='{"n": 8}')
+    said = visitor.page("/deferred/waiting")
+    visitor.press("/deferred/waiting", "send-event", **event, data='{"n": 7}')
+
+    assert "The event&#x27;s data is not JSON" in bad.text
+    assert other.status_code == 303
+    assert "Event &#x27;by-a-form&#x27; has woken 0 runs." in said
+    assert client.becomes(run, "SUCCESS")["got"] == [{"n": 7}]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from celery_defer.ids import run_id
-from celery_defer.store import Store
+from celery_defer.store import RunState, Store
 from tests.support.flower import Visitor
 from tests.support.redis import Server
-from tests.views.flower.runs import add_many
+from tests.views.flower.runs import Call, add_many, add_run
 
 pytestmark = pytest.mark.worker
 
@@ -56,3 +56,12 @@ def test_a_page_asks_no_more_of_ten_thousand_runs_than_of_half_as_many(
     # Not the very same: what a page asks depends on the states of the runs on it.
     for name, number in cost().items():
         assert number <= 1.25 * of_half[name], f"{name}: {of_half[name]}, then {number}"
+
+
+def test_a_page_reads_all_runs_of_a_tree_at_once(
+    visitor: Visitor, server: Server, records: Store
+) -> None:
+    calls = [Call(f"call-{n}", state=RunState.PUBLISHED) for n in range(150)]
+    parent = add_run(records, "shop.campaign", calls)
+
+    assert len(asked(visitor, server, f"/deferred/run/{parent}")) < 30

@@ -131,6 +131,17 @@ def test_a_run_of_which_nothing_is_known_is_not_found(visitor: Visitor, server: 
     assert "nothing is known of run nobody" in page
 
 
+def test_the_page_of_a_task_that_flower_has_forgotten_leads_to_its_record(
+    visitor: Visitor, records: Store
+) -> None:
+    parent = add_run(records, "shop.process_order", [])
+
+    response = visitor.get(f"/task/{parent}")
+
+    assert response.headers["location"] == f"/deferred/run/{parent}"
+    visitor.page("/task/nobody", status=404)
+
+
 def test_nothing_that_a_user_has_chosen_is_html(visitor: Visitor, records: Store) -> None:
     calls = [
         Call(f"failed{EVIL}", f"shop{EVIL}", RunState.FAILED, {f"a{EVIL}": EVIL}, {"t": EVIL}),
