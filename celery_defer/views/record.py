@@ -14,12 +14,12 @@ from celery_defer.views.rows import RunRecord, RunRow, RunTree
 from celery_defer.views.steps import steps_of
 
 
-def record(run_id: str, *, app: Any = None) -> RunRecord:
+def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecord:
     """Return all that is known of a run: what it has deferred, its steps, its parent and siblings.
 
     It is known for ``defer_result_expires`` after the run's end. Any process with the app may call
     this. Without *app* it is the app of the run in progress, else Celery's current app, else the
-    one app with a ``Defer``.
+    one app with a ``Defer``. With *most*, only so many calls of a run are read: the first ones.
 
     Raises NoRecordError if nothing is known of the run, or with ``defer_record = False``, and
     StoreError without a Redis.
@@ -31,21 +31,22 @@ def record(run_id: str, *, app: Any = None) -> RunRecord:
     row = _found(of, store, id)
     (history,) = store.histories([id])
     parent = rows_of(of, store, [row.parent]).get(row.parent) if row.parent else None
-    siblings = _defers(of, store, [row.parent])[row.parent] if row.parent else []
+    siblings = _defers(of, store, [row.parent], most)[row.parent] if row.parent else []
     return RunRecord(
         row,
         parent,
-        _defers(of, store, [id])[id],
+        _defers(of, store, [id], most)[id],
         [sibling for sibling in siblings if sibling.id != id],
         steps_of(of, store, row),
         wait_of(row, history),
     )
 
 
-def tree(run_id: str, *, app: Any = None) -> RunTree:
+def tree(run_id: str, *, app: Any = None, most: int | None = None) -> RunTree:
     """Return a run and all runs below it, with the calls that have none.
 
-    Raises what ``record`` raises.
+    With *most*, only so many calls of each run are read: the first ones. Raises what ``record``
+    raises.
 
     >>> print(*(f"{'  ' * depth}{run.task}" for depth, run in tree(result.id).rows()), sep="\\n")
     """
@@ -54,7 +55,7 @@ def tree(run_id: str, *, app: Any = None) -> RunTree:
     below: dict[RunId, list[RunRow]] = {}
     level = [top]
     while level:  # each level takes two or three round trips
-        defers = _defers(of, store, [row.id for row in level])
+        defers = _defers(of, store, [row.id for row in level], most)
         below |= {id: rows for id, rows in defers.items() if id not in below}
         level = [row for rows in defers.values() for row in rows if row.id not in below]
         level = list({row.id: row for row in level}.values())
@@ -74,30 +75,28 @@ def _found(app: Any, store: Store, id: RunId) -> RunRow:
     return row
 
 
-def _defers(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, list[RunRow]]:
-    """Return the calls of each run, in the order in which they were made."""
+def _defers(
+    app: Any, store: Store, ids: Sequence[RunId], most: int | None
+) -> dict[RunId, list[RunRow]]:
+    """Return the calls of each run, in the order in which they were made; the first *most*."""
     told = dict(zip(ids, map(told_of, store.histories(ids)), strict=True))
-    called = {id: [run_id(id, call) for call in told[id].get("c", ())] for id in ids}
+    called = {id: [run_id(id, call) for call in told[id].get("c", [])[:most]] for id in ids}
     unknown = [(id, "") for id in ids if not called[id]]
     linked = {id: results.children_of(meta) for id, meta in results.metas(app, unknown).items()}
-    children = {id: called[id] or linked.get(id, []) for id in ids}
+    children = {id: (called[id] or linked.get(id, []))[:most] for id in ids}
     rows = rows_of(app, store, [child for each in children.values() for child in each])
-    return {id: list(_calls(id, told[id], children[id], rows)) for id in ids}
+    calls = {id: _calls(id, children[id], rows, are_ours=bool(called[id])) for id in ids}
+    return {id: [*calls[id], *refusals_of(id, told[id])][:most] for id in ids}
 
 
 def _calls(
-    parent: RunId,
-    told: Mapping[str, Any],
-    children: Sequence[RunId],
-    rows: Mapping[RunId, RunRow],
+    parent: RunId, children: Sequence[RunId], rows: Mapping[RunId, RunRow], *, are_ours: bool
 ) -> Iterator[RunRow]:
-    names = {run_id(parent, call) for call in told.get("c", ())}
     for id in children:
         if id in rows:
             yield rows[id]
-        elif id not in names:  # else it waited for another end of its parent
+        elif not are_ours:  # else it waited for another end of its parent
             yield RunRow(id, "", RunState.UNKNOWN, parent=parent)
-    yield from refusals_of(parent, told)
 
 
 def _tree(row: RunRow, below: Mapping[RunId, list[RunRow]], above: frozenset[RunId]) -> RunTree:

@@ -22,7 +22,7 @@ from tests.views.flower.runs import Call, add_many, add_run
 __all__ = ["main"]
 
 RUNS = 10_000
-OF_ONE_PARENT = 1_000
+OF_ONE_PARENT = 10_000
 VISITS = 20
 LONGEST = 0.3
 

@@ -25,8 +25,8 @@ class RunPage(Page):
     template = "deferred/run.html"
 
     async def values(self, *path: str) -> dict[str, Any]:
-        record = await self.read(views.record, path[0])
-        tree = await self.read(views.tree, path[0])
+        record = await self.read(views.record, path[0], most=MOST + 1)
+        tree = await self.read(views.tree, path[0], most=self._first + MOST + 1)
         return {
             "record": record,
             "most": MOST,
@@ -48,7 +48,10 @@ class TaskPage(TaskView, Reader):  # type: ignore[misc]
     @authenticated
     async def get(self, task_id: str) -> None:
         try:
-            self.panel = {"record": await self.read(views.record, task_id), "most": MOST}
+            self.panel = {
+                "record": await self.read(views.record, task_id, most=MOST + 1),
+                "most": MOST,
+            }
         except PageError as error:
             self.panel = None if error.is_missing else {"error": str(error)}
         if self.panel and "record" in self.panel and not self._is_known(task_id):
