@@ -47,14 +47,15 @@ nitpick_ignore_regex = [
 # The words that people search for, where they are not the page's own: the search shows it first.
 SEARCH_WORDS = {
     "how-to/adopt": ["migrate", "migration", "link", "on_commit"],
-    "how-to/deployment": ["kubernetes", "docker", "systemd", "deploy"],
+    "how-to/capacity": ["capacity", "memory", "sizing", "how many workers"],
+    "how-to/deployment": ["kubernetes", "docker", "systemd", "deploy", "probe"],
     "how-to/events": ["event", "webhook"],
     "how-to/flower": ["flower", "dashboard"],
     "how-to/logging": ["logging", "structlog", "json logs"],
     "how-to/monitoring": ["prometheus", "grafana", "monitoring", "metrics", "alerts"],
     "how-to/opentelemetry": ["opentelemetry", "tracing", "spans"],
-    "how-to/production": ["production", "log lines", "memory"],
-    "how-to/security": ["security", "acl", "tls", "password"],
+    "how-to/production": ["production", "log lines"],
+    "how-to/security": ["security", "acl", "tls", "password", "pickle"],
     "how-to/sleep-and-retry": ["sleep", "retry", "backoff"],
     "how-to/testing": ["test", "pytest", "simulation"],
     "how-to/troubleshooting": ["troubleshooting", "debug", "stuck", "lost", "eviction", "pending"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from redis.exceptions import NoPermissionError
 from celery_defer import Defer, StoreError, abort, cancel, run_id, send_event
 from tests.deploy.files import DEPLOY, Program, kubernetes
 from tests.deploy.started import environment, started
-from tests.support.processes import wait_until
+from tests.support.processes import missing, wait_until
 from tests.support.redis import Server, free_port, programs, running
 
 ACL = DEPLOY / "redis.acl"
@@ -69,7 +70,12 @@ class Site:
 
 @pytest.fixture(scope="module")
 def acl_server() -> Iterator[Server]:
-    with running("--aclfile", str(ACL), program=programs()[0]) as server:
+    version = subprocess.run(
+        [programs()[0], "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    if re.search(r"v=[0-6]\.", version):
+        missing("no redis-server is installed that has Redis 7's rules for users")
+    with running("--aclfile", str(ACL)) as server:
         yield server
 
 
