@@ -7,7 +7,7 @@ from typing import Any
 from celery.app.task import Context
 from celery.backends.base import DisabledBackend
 
-from celery_defer import encoding, guard, subject
+from celery_defer import guard, subject
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
@@ -46,7 +46,7 @@ def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: st
     id = run_id(parent_id, defer_id)
     if _has_ended(app, id):  # its claim may have expired
         return False
-    task = _task_of(store, id)
+    task = history.task_of(store, id)
     facts = history.ended(extension_of(app).settings, id, task, RunState.ABORTED)
     claim = store.claim(id, NOBODY, keep, facts=facts)
     if cancel_run(app, store, id, only_parked=True):  # perhaps its claim had expired
@@ -70,15 +70,6 @@ def abort_from(parent: Scope, defer_id: str) -> bool:
     ):
         return abort_call(parent.app, parent.store, keep, parent.run.id, defer_id)
     return False
-
-
-def _task_of(store: Store, id: RunId) -> str:
-    """Return the task of a run; nothing if its history does not say."""
-    (known,) = store.histories([id])
-    if known is None:
-        return ""
-    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(known.about))) or {}
-    return str(about.get("t", ""))
 
 
 def _has_ended(app: Any, id: str) -> bool:

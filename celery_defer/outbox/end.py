@@ -46,7 +46,7 @@ def end_cancelled(app: Any, store: Store, id: RunId, body: bytes, keep: float) -
 
     Return its task.
     """
-    run = _read(id, body) or _read(id, store.recall(id, None, keep).ending) or _unknown(id)
+    run = _read(id, body) or _read(id, store.recall(id, None, keep).ending) or _unknown(store, id)
     report_revoked(app, _backend(app, run), _request(run), stores=_stores(run))
     signals.send_revoked(id, run.task, run.options, run.headers)
     return run.task
@@ -63,7 +63,7 @@ def end_lost(app: Any, store: Store, lease: Leased, reason: str, keep: float) ->
     # The store may have lost all that it had of the run.
     if not recalled.is_parked and (recalled.turn or not is_waiting(app, id)):
         return False
-    run = _read(id, lease.body) or _read(id, recalled.ending) or _unknown(id)
+    run = _read(id, lease.body) or _read(id, recalled.ending) or _unknown(store, id)
     error = RecordError(f"run {id} was parked, and cannot go on: {reason}")
     report_failed(app, _backend(app, run), _request(run), error, stores=_stores(run))
     settings = extension_of(app).settings
@@ -86,8 +86,9 @@ def _read(id: RunId, body: bytes) -> ParkedRun | None:
     return record if isinstance(record, ParkedRun) else None
 
 
-def _unknown(id: RunId) -> ParkedRun:
-    return ParkedRun(id, "", 0)
+def _unknown(store: Store, id: RunId) -> ParkedRun:
+    """Return a run that has lost its record; its history may say of which task it is."""
+    return ParkedRun(id, history.task_of(store, id), 0)
 
 
 def _backend(app: Any, run: ParkedRun) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from celery_defer import guard
+from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, Outcome
 from celery_defer.outbox import records
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Phase, Scope, fact_of_run, facts_of_calls, facts_without_run, told_by
 from celery_defer.settings import Settings
-from celery_defer.store import Fact, Leased, RunState
+from celery_defer.store import Fact, Leased, RunState, Store
 
 _ENDS = {Outcome.SUCCESS: RunState.SUCCEEDED, Outcome.FAILURE: RunState.FAILED}
 
@@ -96,6 +97,15 @@ def quarantined(settings: Settings, lease: Leased) -> list[Fact]:
 def ended(settings: Settings, id: RunId, task: str, state: RunState) -> list[Fact]:
     """Return what is to be known of a run that has ended without a worker."""
     return [Fact(id, task, state, settings.result_expires)] if settings.record and task else []
+
+
+def task_of(store: Store, id: RunId) -> str:
+    """Return the task of a run; nothing if its history does not say."""
+    (known,) = store.histories([id])
+    if known is None:
+        return ""
+    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(known.about))) or {}
+    return str(about.get("t", ""))
 
 
 # -- private ------------------------------------------------------------------------------

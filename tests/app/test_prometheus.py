@@ -13,7 +13,8 @@ from celery.signals import worker_ready
 from celery.utils.dispatch import Signal
 from prometheus_client import CollectorRegistry
 
-from celery_defer import StoreError, abort, defer, deferred, step
+from celery_defer import StoreError, abort, cancel, defer, deferred, step
+from celery_defer.outbox import cancel_run
 from celery_defer.prometheus import install
 from celery_defer.run import signals
 from tests.support.inside import WatchedStore, Worker, parent_of
@@ -144,6 +145,28 @@ def test_parked_runs_are_counted_by_task(
     assert not value("parked_runs", task="ship")
 
     worker.wake(60)
+
+    assert value("parked_runs", task="napping") == 0
+
+
+@pytest.mark.parametrize("end", ["cancel", "abort", "revoke", "lost"])
+def test_a_parked_run_that_ends_early_is_parked_no_more(
+    end: str, app: Celery, worker: Worker, store: WatchedStore, napping: Any, value: Any
+) -> None:
+    parent = worker.run(parent_of(app, lambda: defer("nap", napping).id))
+    worker.drain()
+    assert value("parked_runs", task="napping") == 1
+
+    if end == "cancel":
+        cancel(parent.result, app=app)
+    elif end == "abort":
+        abort(parent.id, "nap", app=app)
+    elif end == "revoke":
+        cancel_run(app, app._celery_defer.store, parent.result, only_parked=True)
+    else:
+        store.quarantine(parent.result, store._store._outbox[parent.result].token, "bad", 60)
+        store.stage(parent.result, "token", b"P\x01bad", worker.now, 60)
+        worker.later(1)
 
     assert value("parked_runs", task="napping") == 0
 

@@ -98,6 +98,7 @@ def test_a_scrape_of_a_worker_has_what_all_its_processes_count(client: Any, metr
     assert of(values, "runs_parked_total", task=TASK, kind="sleep") == 12
     assert of(values, "wake_lateness_seconds_count") == 12
     assert (of(values, "relay_looks_total", outcome="done") or 0) > 0
+    wait_until(lambda: of(scrape(metrics), "parked_runs", task=TASK) == 0, "all have gone on")
 
 
 def test_a_scrape_has_no_series_twice_and_the_gauges_too(metrics: str) -> None:

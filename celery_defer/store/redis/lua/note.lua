@@ -33,6 +33,9 @@ local function learn(prefix, id, raw, task, state, keep, attempt, deferred, star
     was, tries, times, size = string.char(letter), count, {a, b, c, d}, length
   end
   local is_late = (state == 'B' or state == 'P') and was ~= 'B' or state == 'X' and was ~= 'B'
+  if is_new and state ~= 'B' and state ~= 'P' then -- the old one has expired, perhaps while it was parked
+    redis.call('ZREM', list .. 'W:' .. task, id)
+  end
   if was == 'S' and state == 'S' and told ~= '' then -- another block with this id
     redis.call('APPEND', key, '\n' .. told)
   end
