@@ -1,6 +1,6 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
-from celery_defer.app import Defer, abort, cancel, deferring, wake
+from celery_defer.app import Defer, abort, cancel, deferring, restart, wake
 from celery_defer.contract import DeferredTask, deferred
 from celery_defer.errors import (
     ContractError,
@@ -15,6 +15,7 @@ from celery_defer.errors import (
     NotDeferredError,
     OptionError,
     PayloadError,
+    RestartError,
     ResultError,
     RetryAfter,
     SettingsError,
@@ -49,6 +50,7 @@ __all__ = [
     "Parent",
     "PayloadError",
     "Received",
+    "RestartError",
     "ResultError",
     "RetryAfter",
     "Run",
@@ -72,6 +74,7 @@ __all__ = [
     "deferred",
     "deferring",
     "record",
+    "restart",
     "run_id",
     "send_event",
     "set_tags",

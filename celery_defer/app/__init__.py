@@ -4,6 +4,8 @@ from celery_defer.app.block import deferring
 from celery_defer.app.control import abort, cancel, wake
 from celery_defer.app.extension import Defer
 from celery_defer.app.repair import drop_quarantined, retry, retry_quarantined
+from celery_defer.app.restart import plan_restart, restart
+from celery_defer.app.status import status
 
 __all__ = [
     "Defer",
@@ -11,7 +13,10 @@ __all__ = [
     "cancel",
     "deferring",
     "drop_quarantined",
+    "plan_restart",
+    "restart",
     "retry",
     "retry_quarantined",
+    "status",
     "wake",
 ]

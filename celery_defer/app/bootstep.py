@@ -94,6 +94,7 @@ class _Thread:
             _note_listeners(self._worker)
             self._revoked.look()
             count = self._relay.tick(self._clock())
+            self._extension.looked_at = self._clock()
         except Exception as error:  # nothing is lost
             self._note(error)
             signals.send_looked("failed")

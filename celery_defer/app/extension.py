@@ -42,6 +42,8 @@ class Defer:
         self.call_step: Callable[[str, Callable[[], Any]], Any] = _call
         #: Is called with the scope of a block that has ended or is published; tests may replace it.
         self.watch_block: Callable[[Any], None] = _ignore
+        #: When the relay of this process has looked at the outbox; None if it has none.
+        self.looked_at: float | None = None
         app._celery_defer = self
         add(app)
         app.steps["worker"].add(RelayStep)

@@ -1,6 +1,6 @@
 """Named payloads, sent from anywhere, that waiting runs receive."""
 
-from celery_defer.events.event import Event, Received, kept_for, received, typed, wanted
+from celery_defer.events.event import Event, Received, kept_for, received, typed, unique, wanted
 from celery_defer.events.send import send_event
 from celery_defer.events.woken import Woken
 
@@ -12,5 +12,6 @@ __all__ = [
     "received",
     "send_event",
     "typed",
+    "unique",
     "wanted",
 ]

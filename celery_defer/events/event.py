@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -93,6 +94,11 @@ def received(step: str, memo: Memo, kind: JsonType) -> Received[Any] | None:
         ) from error
     at = datetime.fromtimestamp(event["at"], timezone.utc)
     return Received(event["id"], event["name"], at, data)
+
+
+def unique(name: str, id: str) -> str:
+    """Return the id of an event in the store: one of another name may have the same id."""
+    return blake2b(to_json([name, id]), digest_size=16).hexdigest()
 
 
 def _kept(name: str, keep: object) -> float:

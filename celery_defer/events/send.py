@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any, TypeVar, overload
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from pydantic_core import to_json
 
 from celery_defer import guard
 from celery_defer.errors import EventError, StoreError
-from celery_defer.events.event import Event, checked, kept_for, listed, typed
+from celery_defer.events.event import Event, checked, kept_for, listed, typed, unique
 from celery_defer.events.woken import Woken
 from celery_defer.outbox import fan_out
 from celery_defer.run import Memo, extension_for
@@ -70,8 +69,6 @@ def _event(
 ) -> SentEvent:
     name, kind = typed(event)
     event_id = uuid4().hex if id is None else checked("id", id)
-    # An event of another name may have the same id.
-    unique = blake2b(to_json([name, event_id]), digest_size=16).hexdigest()
 
     def refused(error: Exception) -> EventError:  # a user's serializer may raise anything
         reason = f"its data is not JSON: {error}"
@@ -88,4 +85,10 @@ def _event(
         )
     head = to_json({"id": event_id, "name": name, "at": now}).decode()
     result = f'{head[:-1]},"data":{json}}}'
-    return SentEvent(unique, name, now, Memo(result, kind="wait_for_event").pack(), id is not None)
+    return SentEvent(
+        unique(name, event_id),
+        name,
+        now,
+        Memo(result, kind="wait_for_event").pack(),
+        id is not None,
+    )

@@ -1,5 +1,6 @@
 """The calls and runs to be published: committed, staged, published, settled, recovered."""
 
+from celery_defer.outbox.again import run_again
 from celery_defer.outbox.block import add_calls, close_block, end_block
 from celery_defer.outbox.calls import DeferHandle, call_of, defer, deferrable_in
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
@@ -13,7 +14,9 @@ from celery_defer.outbox.publish import deliver, publish, publish_durably
 from celery_defer.outbox.quarantine import drop_record, retry_record
 from celery_defer.outbox.records import DeferredCalls, pack, unpack
 from celery_defer.outbox.relay import Relay
+from celery_defer.outbox.restart import begin_again
 from celery_defer.outbox.stage import forget, has_succeeded, names_winner
+from celery_defer.outbox.unpublished import stored_state
 from celery_defer.outbox.wake import LEASE, wake
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "Relay",
     "abort_call",
     "add_calls",
+    "begin_again",
     "call_of",
     "cancel_run",
     "close_block",
@@ -47,6 +51,8 @@ __all__ = [
     "publish",
     "publish_durably",
     "retry_record",
+    "run_again",
+    "stored_state",
     "unpack",
     "wake",
 ]

@@ -15,7 +15,7 @@ from celery_defer.outbox import records
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.records import SPARE, DeferredCalls, Record
 from celery_defer.outbox.restart import begin_again
-from celery_defer.outbox.unpublished import has_started, store_refusal
+from celery_defer.outbox.unpublished import has_started, store_refusal, stored_state
 from celery_defer.store import Quarantined
 
 
@@ -49,7 +49,7 @@ def drop_record(extension: Any, id: RunId) -> Sequence[RunId]:
     if isinstance(record, DeferredCalls):
         for call in record.calls:
             run = run_id(record.parent, call.id)
-            if app.tasks.get(call.task, app).AsyncResult(run).state == PENDING:
+            if stored_state(app, run, call.task) == PENDING:
                 store_refusal(app, record, call, "it was dropped from quarantine")
                 ended.append(run)
     extension.store.discard(id)

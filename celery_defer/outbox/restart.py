@@ -28,7 +28,7 @@ def begin_again(
     extension: Any,
     run: ParkedRun,
     turn: int,
-    step: str = WHERE_IT_ENDED,
+    step: str | None = None,
     *,
     forgets: Sequence[str] = (),
     events: Sequence[str] = (),
@@ -37,10 +37,11 @@ def begin_again(
 
     Those steps may receive their *events* again. Raises RestartError if it is in another turn.
     """
+    at = step or WHERE_IT_ENDED
     options = {name: value for name, value in run.options.items() if name not in _COUNTED}
     run = replace(run, turn=turn + 1, options=options)
     restart = Restart(
-        turn, step, token_hex(4), records.pack(run), forgets, events, ending=ending_of(run)
+        turn, at, token_hex(4), records.pack(run), forgets, events, ending=ending_of(run)
     )
     keep = extension.settings.outbox_keeps
     if not extension.store.restart(run.id, restart, extension.clock() + _LEASE, keep):
@@ -48,7 +49,7 @@ def begin_again(
             f"run {run.id} cannot be restarted now: it is in progress or waits, or what it has "
             "deferred is still in the outbox: look at it with `show`, and try again"
         )
-    _report(extension.app, run, step)
+    _report(extension.app, run, at)
     extension.store.hasten(run.id, extension.clock())
 
 

@@ -7,6 +7,8 @@ from itertools import islice
 from typing import Any
 
 from celery.app.task import Context
+from celery.backends.base import DisabledBackend
+from celery.states import FAILURE, PENDING
 
 from celery_defer import guard, subject
 from celery_defer.errors import DeferError
@@ -39,12 +41,21 @@ def store_refusal(app: Any, record: DeferredCalls, call: Call, reason: str) -> N
     backend.mark_as_failure(request.id, error, request=request)
 
 
+def stored_state(app: Any, id: str, task: str) -> str:
+    """Return the state of a run in the result backend; PENDING if its task keeps no result."""
+    owner = app.tasks.get(task, app)
+    if isinstance(owner.backend, DisabledBackend):
+        return PENDING
+    return str(owner.AsyncResult(id).state)
+
+
 def has_started(app: Any, record: DeferredCalls, call: Call) -> bool:
     """Whether the run of a call has a state, other than that it was never published."""
-    result = app.tasks.get(call.task, app).AsyncResult(run_id(record.parent, call.id))
-    if result.state != "FAILURE":
-        return bool(result.state != "PENDING")
-    error = result.result
+    id = run_id(record.parent, call.id)
+    state = stored_state(app, id, call.task)
+    if state != FAILURE:
+        return state != PENDING
+    error = app.tasks.get(call.task, app).AsyncResult(id).result
     return not (isinstance(error, DeferError) and _NEVER in str(error))
 
 

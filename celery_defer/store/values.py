@@ -49,6 +49,19 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxRecord:
+    """A record of the outbox as it stands: when it is due, and how often it was leased.
+
+    The body of a very long one is left out.
+    """
+
+    id: RunId
+    due: float
+    tries: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Depth:
     """How much is in the outbox: *records*, of which some are *due*, and how many in quarantine.
 
@@ -59,6 +72,22 @@ class Depth:
     due: int
     late: float
     quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a person may want to know of a store; ``ahead`` is the caller's clock against its own.
+
+    ``last_due`` is in how many seconds the last record is due; ``bytes_per_run`` is the memory of a
+    parked run, None if there is none or it cannot be read.
+    """
+
+    version: str
+    persistence: str
+    policy: str
+    ahead: float = 0.0
+    last_due: float = 0.0
+    bytes_per_run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A run's record as plain rows, and who shows them: the command line, Flower."""
 
 from celery_defer.views.lists import counts, runs, waiting
+from celery_defer.views.outbox import outbox, quarantine
 from celery_defer.views.record import record, tree
 from celery_defer.views.rows import (
     OutboxRow,
@@ -23,6 +24,8 @@ __all__ = [
     "StepRow",
     "WaitRow",
     "counts",
+    "outbox",
+    "quarantine",
     "record",
     "runs",
     "tree",

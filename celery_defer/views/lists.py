@@ -159,7 +159,7 @@ def _of_parent(
 
 
 def _cursor(place: Place) -> str:
-    return f"{place.at:.6f}-{place.number}-{place.id}"
+    return f"{place.at!r}-{place.number}-{place.id}"
 
 
 def _place(cursor: str | None) -> Place | None:

@@ -102,7 +102,10 @@ def _read(backend: Any, ids: list[RunId]) -> dict[RunId, Meta]:
     if isinstance(backend, DisabledBackend):
         return {}
     if isinstance(backend, BaseKeyValueStoreBackend):
-        bodies = backend.mget([backend.get_key_for_task(id) for id in ids])
+        keys = [backend.get_key_for_task(id) for id in ids]
+        bodies = backend.mget(keys)
+        if isinstance(bodies, Mapping):  # memcached's, which leaves out what is not there
+            bodies = [bodies.get(key) for key in keys]
         read = {id: _decoded(backend, body) for id, body in zip(ids, bodies, strict=True) if body}
     else:
         read = {id: guard.attempt(partial(backend.get_task_meta, id)) for id in ids}

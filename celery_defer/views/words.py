@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from celery_defer.views.rows import WaitRow
+
 #: What stands for a value that is not known.
 NOTHING = "-"
 _ELLIPSIS = "…"
@@ -68,6 +70,16 @@ def pairs(values: Mapping[str, Any]) -> str:
         f"{name}={each if isinstance(each, str) else json(each)}" for name, each in values.items()
     )
     return line(", ".join(texts))
+
+
+def wait(row: WaitRow) -> str:
+    """Return what a run waits for: ``event order/paid (order_id=7)``, ``run 5b7c…``, ``sleep``."""
+    if row.event is not None:
+        match = f" ({pairs(row.match)})" if row.match else ""
+        return line(f"event {row.event}{match}")
+    if row.child is not None:
+        return f"run {row.child}"
+    return row.kind
 
 
 def cut(text: str, width: int) -> str:

@@ -22,6 +22,7 @@ from celery_defer import (
     deferred,
     deferring,
     record,
+    restart,
     run_id,
     send_event,
     set_tags,
@@ -29,6 +30,7 @@ from celery_defer import (
     wake,
 )
 from celery_defer.contract import Deferrable
+from celery_defer.run import Memo
 from celery_defer.store import Fact
 from celery_defer.testing import MemoryStore
 
@@ -60,6 +62,7 @@ def test_the_examples_of_a_docstring_run(name: str, monkeypatch: pytest.MonkeyPa
         "shop",
         broker="memory://",
         task_always_eager=True,
+        task_store_eager_result=True,
         task_eager_propagates=True,
         defer_strict=True,
     )
@@ -78,7 +81,7 @@ def _names(app: Celery) -> dict[str, Any]:
         for f in (
             *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted, RunState),
             *(abort, cancel, current_run, defer, deferred, deferring, send_event),
-            *(record, set_tags, tree, wake),
+            *(record, restart, set_tags, tree, wake),
         )
     }
 
@@ -89,14 +92,17 @@ def _names(app: Celery) -> dict[str, Any]:
     def remind(user_id: int) -> None: ...
 
     done = Fact(run_id("o-1", "done"), "shop.send_receipt", RunState.SUCCEEDED, 60, b"{}")
-    app._celery_defer.store.note([done])
+    about = b'{"t":"shop.send_receipt","a":[[],{"order_id":"o-1"}]}'
+    failed = Fact(run_id("o-1", "receipt"), "shop.send_receipt", RunState.FAILED, 60, about)
+    app._celery_defer.store.note([done, failed])
+    app._celery_defer.store.remember(failed.id, {"charge": Memo().pack()}, 60)
     own = {
         "result": SimpleNamespace(id=done.id),
         "conversation": SimpleNamespace(id="7"),
         "app": app,
         "order": OrderPlaced(id="o-1"),
         "run_id": run_id,
-        "handle": SimpleNamespace(id=run_id("o-1", "receipt")),
+        "handle": SimpleNamespace(id=failed.id),
     }
     return {**known, **own, "send_receipt": send_receipt, "remind": remind}
 

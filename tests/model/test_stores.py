@@ -248,6 +248,9 @@ class LockStep(RuleBasedStateMachine):
         assert [plain.waiting(), plain.waiting(1.5)] == [fast.waiting(), fast.waiting(1.5)]
         assert plain.next_due() == fast.next_due()
         assert plain.quarantined() == fast.quarantined()
+        # Those that are due at one time are in no order.
+        for store in self.both:
+            assert len(store.peek(2)) == min(store.waiting(), 2)
 
     def teardown(self) -> None:
         """What is left in the end expires, or is an index of what does."""

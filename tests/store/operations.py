@@ -32,6 +32,8 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "waiting": lambda store: store.waiting(),
     "depth": lambda store: store.depth(10),
     "risks": lambda store: store.risks(),
+    "peek": lambda store: store.peek(9),
+    "details": lambda store: store.details(),
     "claim": lambda store: store.claim(_RUN, "owner", KEEP),
     "turn": lambda store: store.turn(_RUN),
     "recall": lambda store: store.recall(_RUN, 10, KEEP),

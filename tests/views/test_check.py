@@ -236,9 +236,10 @@ def test_errors_fail_the_command(app: Celery, monkeypatch: pytest.MonkeyPatch) -
 def test_scripts_read_json(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     app.conf.task_always_eager = True
 
-    rows = json.loads(run(app, monkeypatch, "--json").output)
+    printed = json.loads(run(app, monkeypatch, "--json").output)
 
-    assert [Problem(**row) for row in rows] == check(app)
+    assert [Problem(**row) for row in printed["problems"]] == check(app)
+    assert printed["facts"] == {}
 
 
 class Order:

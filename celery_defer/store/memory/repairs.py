@@ -6,11 +6,17 @@ from dataclasses import replace
 
 from celery_defer.ids import RunId
 from celery_defer.store.memory.state import MemoryRecord, MemoryState
-from celery_defer.store.values import Restart
+from celery_defer.store.values import Details, OutboxRecord, Restart
 
 
 class MemoryRepairs(MemoryState):
     """Makes records due, takes them out of quarantine, and begins another turn of a run."""
+
+    def peek(self, limit: int) -> list[OutboxRecord]:
+        with self._lock:
+            first = sorted((record.due, id) for id, record in self._outbox.items())[:limit]
+            records = [(id, self._outbox[id]) for _, id in first]
+        return [OutboxRecord(id, each.due, each.tries, each.body) for id, each in records]
 
     def hasten(self, id: RunId, now: float) -> bool:
         with self._lock:
@@ -30,6 +36,9 @@ class MemoryRepairs(MemoryState):
             self._outbox[id] = MemoryRecord(token, body, due, expires=due + keep)
             self._ring()
             return True
+
+    def details(self) -> Details:
+        return Details("this process", "none", "noeviction")
 
     def discard(self, id: RunId) -> bool:
         with self._lock:

@@ -10,7 +10,9 @@ from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
 from celery_defer.store.values import (
     Depth,
+    Details,
     Leased,
+    OutboxRecord,
     Quarantined,
 )
 
@@ -96,6 +98,10 @@ class Outbox(Protocol):
         """Return how many records of the outbox are due by *until*."""
         ...
 
+    def peek(self, limit: int) -> list[OutboxRecord]:
+        """Return the *limit* records that are due first, and leave them as they are."""
+        ...
+
     def depth(self, now: float) -> Depth:
         """Return how much is in the outbox, without reading a record."""
         ...
@@ -106,4 +112,8 @@ class Outbox(Protocol):
 
     def risks(self) -> list[str]:
         """Return what may make the store lose a record, each with a remedy."""
+        ...
+
+    def details(self) -> Details:
+        """Return what a person may want to know of the store."""
         ...

@@ -7,7 +7,10 @@ from typing import Any
 
 from celery_defer.ids import RunId
 from celery_defer.store.redis.client import RedisClient, seconds
-from celery_defer.store.values import Restart
+from celery_defer.store.values import OutboxRecord, Restart
+
+# In bytes: of a longer body nobody needs to see what is in it.
+_LONGEST = 256 * 1024
 
 
 class RedisRepairs(RedisClient):
@@ -15,9 +18,19 @@ class RedisRepairs(RedisClient):
 
     def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
         super().__init__(client, prefix, clock)
+        self._peek = self._script("now", "record", "peek")
         self._hasten = self._script("now", "record", "write", "hasten")
         self._release = self._script("now", "record", "write", "release")
         self._restart = self._script("now", "record", "write", "keep", "restart")
+
+    def peek(self, limit: int) -> list[OutboxRecord]:
+        start, end = self._record(RunId("\0")).split("\0")
+        rows = self._peek([self._due], [limit, _LONGEST, start, end])
+        now = self._clock()
+        return [
+            OutboxRecord(RunId(id.decode(errors="replace")), now + float(wait), tries, body)
+            for id, wait, tries, body in rows
+        ]
 
     def hasten(self, id: RunId, now: float) -> bool:
         keys = [self._record(id), self._due, self._channel]

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from celery_defer.store.redis.details import RedisDetails
 from celery_defer.store.redis.events import RedisEvents
 from celery_defer.store.redis.history import RedisHistories
 from celery_defer.store.redis.outbox import RedisOutbox
@@ -29,7 +30,7 @@ _MANY = 2**16
 _DRIFT = 5.0
 
 
-class RedisStore(RedisOutbox, RedisRuns, RedisEvents, RedisHistories, RedisRepairs):
+class RedisStore(RedisOutbox, RedisRuns, RedisEvents, RedisHistories, RedisRepairs, RedisDetails):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag.
 
     The server's clock decides. *clock* is the one by which callers give times.

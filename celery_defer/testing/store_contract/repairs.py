@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from celery_defer.store import Claim, Leased, Quarantined, Restart, Store
+from celery_defer.ids import RunId
+from celery_defer.store import Claim, Leased, OutboxRecord, Quarantined, Restart, Store
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     NOBODY,
@@ -23,6 +24,21 @@ _RESTART = Restart(1, "wait", "again", b"again")
 
 class RepairContract:
     """Tests of ``hasten``, ``release``, ``discard`` and ``restart``."""
+
+    # -- peek -------------------------------------------------------------------------
+
+    def test_the_records_that_are_due_first_are_shown_and_stay_as_they_are(
+        self, store: Store
+    ) -> None:
+        for due in (30, 10, 20):
+            stage(store, f"run-{due}", due=due, body=b"%d" % due)
+        store.take(10, 15, 1)
+
+        assert store.peek(2) == [
+            OutboxRecord(RunId("run-10"), 15, 1, b"10"),
+            OutboxRecord(RunId("run-20"), 20, 0, b"20"),
+        ]
+        assert [record.tries for record in store.take(15, 99, 10)] == [2]
 
     # -- hasten -----------------------------------------------------------------------
 

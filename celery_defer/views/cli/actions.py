@@ -1,0 +1,73 @@
+"""``defer wake``, ``abort``, ``cancel`` and ``restart``: what a person does to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from celery_defer import app as control
+from celery_defer.views.cli import options
+from celery_defer.views.cli.command import Problem, command, confirm, extension_in
+from celery_defer.views.cli.group import defer
+from celery_defer.views.cli.screen import Screen
+
+
+@command(defer)
+@click.argument("run")
+def wake(ctx: Any, as_json: bool, run: str) -> None:
+    """End the wait of RUN now, as if its time was up."""
+    if not control.wake(run, app=extension_in(ctx).app):
+        raise Problem(f"run {run} does not wait: `show` says what became of it")
+    _say(ctx, as_json, f"run {run} goes on", woken=run)
+
+
+@command(defer)
+@click.argument("parent")
+@click.argument("id")
+@options.yes
+def abort(ctx: Any, as_json: bool, parent: str, id: str, yes: bool) -> None:
+    """Withdraw what the run PARENT has deferred as ID, if that has not started."""
+    app = extension_in(ctx).app
+    confirm(f"Abort {id!r} of run {parent}? It will never run.", yes=yes)
+    if not control.abort(parent, id, app=app):
+        raise Problem(f"{id!r} of run {parent} has started: `cancel` ends a run in progress")
+    _say(ctx, as_json, f"{id!r} of run {parent} is aborted", aborted=id, parent=parent)
+
+
+@command(defer)
+@click.argument("run")
+@click.option("--terminate", is_flag=True, help="Kill the process that runs it.")
+@options.yes
+def cancel(ctx: Any, as_json: bool, run: str, terminate: bool, yes: bool) -> None:
+    """End RUN as REVOKED: at once if it waits, else where its next step begins."""
+    app = extension_in(ctx).app
+    confirm(f"Cancel run {run}? It ends as REVOKED.", yes=yes)
+    has_ended = control.cancel(run, terminate=terminate, app=app)
+    text = "has ended" if has_ended else "ends with its next step, if it is in progress"
+    _say(ctx, as_json, f"run {run} {text}", cancelled=run, has_ended=has_ended)
+
+
+@command(defer)
+@click.argument("run")
+@click.option("--from", "from_step", metavar="STEP", help="Run this step and later ones again.")
+@options.yes
+def restart(ctx: Any, as_json: bool, run: str, from_step: str | None, yes: bool) -> None:
+    """Let RUN, which has failed or was cancelled, go on: where it ended, or from a step."""
+    app = extension_in(ctx).app
+    steps = control.plan_restart(run, from_step=from_step, app=app).repeat.steps
+    confirm(f"Restart run {run}? {_again(steps)}", yes=yes)
+    control.restart(run, from_step=from_step, app=app)
+    _say(ctx, as_json, f"run {run} goes on. {_again(steps)}", restarted=run, again=steps)
+
+
+def _again(steps: Sequence[str]) -> str:
+    if not steps:
+        return "No finished step is run again."
+    return f"These steps are run again: {', '.join(steps)}."
+
+
+def _say(context: Any, as_json: bool, text: str, **values: Any) -> None:
+    screen = Screen.of(context, as_json=as_json)
+    screen.json(values) if as_json else screen.line(text)

@@ -1,0 +1,45 @@
+"""The options that several commands have, and how their values are read."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import click
+
+from celery_defer import durations
+
+
+def length(text: str) -> float:
+    """Read a duration such as ``5m``, in seconds."""
+    seconds = durations.read(text)
+    if seconds is None or seconds < 0:
+        raise click.BadParameter(f"{text!r} is no duration: give text such as 90s, 5m, 1h30m or 7d")
+    return seconds
+
+
+def moment(text: str) -> datetime:
+    """Read a time: how long ago it was, or ISO 8601; without a time zone it is in UTC."""
+    seconds = durations.read(text)
+    if seconds is not None:
+        return datetime.now(timezone.utc) - timedelta(seconds=seconds)
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time: give 1h, 7d or 2030-01-31T12:00") from None
+    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+
+def tag(text: str) -> tuple[str, str]:
+    """Read a tag, as ``key=value``."""
+    key, sign, value = text.partition("=")
+    if not (key and sign):
+        raise click.BadParameter(f"{text!r} is no tag: give key=value")
+    return key, value
+
+
+limit = click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
+    help="How many at most.",
+)  # fmt: skip
+cursor = click.option("--cursor", help="Where the page before has ended: it prints this.")
+yes = click.option("--yes", is_flag=True, help="Do not ask.")

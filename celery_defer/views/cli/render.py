@@ -1,0 +1,173 @@
+"""Rows as tables, fields and lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from celery_defer.store import RunState
+from celery_defer.views import words
+from celery_defer.views.cli.table import Fields, Table, branches, joined
+from celery_defer.views.rows import (
+    OutboxRow,
+    QuarantineRow,
+    RunRecord,
+    RunRow,
+    RunTree,
+    StepRow,
+    WaitRow,
+)
+
+_REASON, _RESULT = 60, 40
+
+
+def runs(rows: Sequence[RunRow], now: datetime) -> Table:
+    """Return a list of runs, as it comes."""
+    return Table(
+        ("run", "task", "defer id", "state", "deferred", "took", "tags"),
+        [
+            (
+                row.id, row.task, row.defer_id or words.NOTHING, row.state.value,
+                words.ago(row.deferred_at or row.started_at, now), words.duration(row.duration),
+                words.pairs(row.tags),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def counts(of: Mapping[tuple[RunState, str], int]) -> Table:
+    """Return how many runs of each task are in each state that any run is in."""
+    states = [state for state in RunState if any(state is each for each, _ in of)]
+    tasks = sorted({task for _, task in of})
+    return Table(
+        ("task", *(state.value for state in states)),
+        [(task, *(str(of.get((state, task), "")) for state in states)) for task in tasks],
+    )
+
+
+def tree(of: RunTree) -> list[tuple[str, str, str]]:
+    """Return the lines of a tree, each divided before and after the state of its run."""
+    rows = list(of.rows())
+    starts = branches([depth for depth, _ in rows])
+    lines = []
+    for start, (_, row) in zip(starts, rows, strict=True):
+        name = f"{row.defer_id}: {row.task}" if row.defer_id else row.task
+        took = "" if row.duration is None else words.duration(row.duration)
+        why = words.cut(row.reason, _REASON) if row.reason else ""
+        lines.append((f"{start}{name}  ", row.state.value, f"  {joined((took, row.id, why))}"))
+    return lines
+
+
+def record(of: RunRecord, now: datetime) -> Iterator[tuple[str, Table | Fields]]:
+    """Yield the parts of a run's record, each with its title."""
+    yield "", _fields(of, now)
+    if of.steps:
+        yield "steps", _steps(of.steps)
+    if of.defers:
+        yield "defers", _calls(of.defers)
+    if of.siblings:
+        yield "siblings", _calls(of.siblings)
+
+
+def waiting(rows: Sequence[WaitRow], now: datetime) -> Table:
+    """Return what runs wait for."""
+    return Table(
+        ("run", "task", "step", "waits for", "since", "until"),
+        [
+            (
+                row.run.id, row.run.task, row.step, words.wait(row),
+                words.ago(row.since, now), words.ago(row.until, now),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def outbox(rows: Sequence[OutboxRow], now: datetime) -> Table:
+    """Return the records of the outbox."""
+    return Table(
+        ("record", "kind", "task", "due", "tries", "calls"),
+        [
+            (
+                row.id, row.kind, row.task, words.ago(row.due, now), str(row.tries),
+                words.cut(", ".join(row.calls), _REASON),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def quarantine(rows: Sequence[QuarantineRow]) -> Table:
+    """Return the records in quarantine, each with the reason."""
+    return Table(
+        ("record", "kind", "task", "reason"),
+        [(row.id, row.kind, row.task, row.reason) for row in rows],
+    )
+
+
+def _fields(of: RunRecord, now: datetime) -> Fields:
+    row = of.run
+    defer = f"{row.defer_id} of run {row.parent}" if row.defer_id else row.parent
+    parent = f" ({of.parent.task})" if of.parent else ""
+    return Fields(
+        [
+            ("run", row.id),
+            ("task", row.task),
+            ("state", row.state.value),
+            ("waits for", _waits_for(of.waits_for, now)),
+            ("reason", row.reason or ""),
+            ("deferred as", f"{defer}{parent}" if defer else ""),
+            ("root", row.root or ""),
+            ("tags", words.pairs(row.tags)),
+            ("payload", words.payload(row.payload, 500) if row.payload is not None else ""),
+            ("refused", words.cut(row.refused or "", 500)),
+            ("attempts", str(row.attempts) if row.attempts else ""),
+            ("deferred", _at(row.deferred_at, now)),
+            ("published", _at(row.published_at, now)),
+            ("started", _after(_at(row.started_at, now), row.latency, "after it was published")),
+            ("finished", _after(_at(row.finished_at, now), row.duration, "after it started")),
+        ]
+    )
+
+
+def _waits_for(row: WaitRow | None, now: datetime) -> str:
+    if row is None:
+        return ""
+    until = f", until {_at(row.until, now)}" if row.until else ""
+    return f"{words.wait(row)}, at step {row.step!r}{until}"
+
+
+def _at(at: datetime | None, now: datetime) -> str:
+    return f"{words.moment(at)} ({words.ago(at, now)})" if at else ""
+
+
+def _after(text: str, seconds: float | None, what: str) -> str:
+    return text if seconds is None else f"{text}, {words.duration(seconds)} {what}"
+
+
+def _steps(rows: Sequence[StepRow]) -> Table:
+    return Table(
+        ("step", "kind", "state", "tries", "took", "result"),
+        [
+            (
+                row.id, row.kind, row.state, str(row.tries), words.duration(row.duration),
+                words.payload(row.failure or row.result, _RESULT),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _calls(rows: Sequence[RunRow]) -> Table:
+    return Table(
+        ("defer id", "task", "state", "run", "latency", "took", "reason"),
+        [
+            (
+                row.defer_id or words.NOTHING, row.task, row.state.value, row.id,
+                words.duration(row.latency), words.duration(row.duration),
+                words.cut(row.reason or "", _REASON),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip

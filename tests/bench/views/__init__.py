@@ -1,0 +1,1 @@
+"""What is measured of the command line, over many runs."""

@@ -1,0 +1,145 @@
+"""What a person does to a run, from the shell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_defer import deferred, run_id, step
+from tests.support.inside import WatchedStore, Worker
+from tests.views.cli.conftest import Cli
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+@pytest.fixture
+def waiter(app: Celery) -> Any:
+    @app.task(name="waiter")
+    def waiter() -> Any:
+        event = step.wait_for_event("wait", "order/paid", timeout="7d")
+        return event and event.data
+
+    return waiter
+
+
+# -- wake -----------------------------------------------------------------------------
+
+
+def test_wake_ends_the_wait_of_a_run(cli: Cli, waiter: Any, worker: Worker) -> None:
+    run = worker.run(waiter)
+
+    result = cli("wake", run.id)
+
+    assert (result.exit_code, result.output) == (0, f"run {run.id} goes on\n")
+    worker.wake(0)
+    assert run.state == "SUCCESS"
+
+
+def test_a_run_that_does_not_wait_is_not_woken(cli: Cli) -> None:
+    result = cli("wake", "unknown")
+
+    assert result.exit_code == 1
+    assert result.output == ("Error: run unknown does not wait: `show` says what became of it\n")
+
+
+def test_an_error_of_the_package_is_one_line(cli: Cli, app: Celery, worker: Worker) -> None:
+    @deferred(app)
+    def child() -> None: ...
+
+    @app.task
+    def parent() -> None:
+        step.invoke("ask", child)
+
+    result = cli("wake", worker.run(parent).id)
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: step 'ask' of run ")
+    assert result.output.count("\n") == 1
+
+
+# -- cancel, abort ----------------------------------------------------------------------
+
+
+def test_cancel_ends_a_run_that_waits(cli: Cli, waiter: Any, worker: Worker) -> None:
+    run = worker.run(waiter)
+
+    result = cli("cancel", run.id, "--yes")
+
+    assert (result.exit_code, result.output) == (0, f"run {run.id} has ended\n")
+    assert run.state == "REVOKED"
+
+
+def test_abort_withdraws_a_call(cli: Cli, app: Celery) -> None:
+    result = cli("abort", "parent", "receipt", "--yes")
+
+    assert (result.exit_code, result.output) == (0, "'receipt' of run parent is aborted\n")
+    assert app.AsyncResult(run_id("parent", "receipt")).state == "ABORTED"
+
+
+def test_what_has_started_is_not_aborted(cli: Cli, app: Celery) -> None:
+    app.backend.store_result(run_id("parent", "receipt"), 1, "SUCCESS")
+
+    result = cli("abort", "parent", "receipt", "--yes")
+
+    assert result.exit_code == 1
+    assert "has started" in result.output
+
+
+@pytest.mark.parametrize(
+    "command", [("cancel", "run"), ("abort", "parent", "id"), ("quarantine", "drop", "record")]
+)
+def test_work_is_not_dropped_without_a_yes(
+    cli: Cli, store: WatchedStore, command: tuple[str, ...]
+) -> None:
+    store.asked.clear()
+
+    result = cli(*command)
+
+    assert result.exit_code == 2
+    assert "There is no terminal to ask on: give --yes." in result.output
+    assert store.asked == []
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        (("abort", "parent", "receipt", "--yes"), {"aborted": "receipt", "parent": "parent"}),
+        (("cancel", "unknown", "--yes"), {"cancelled": "unknown", "has_ended": False}),
+        (("send-event", "order/paid"), {"woken": 0, "is_repeat": False, "has_more": False}),
+    ],
+)
+def test_an_action_prints_json(
+    cli: Cli, command: tuple[str, ...], printed: dict[str, object]
+) -> None:
+    assert json.loads(cli(*command, "--json").output) == printed
+
+
+# -- send-event -------------------------------------------------------------------------
+
+
+def test_send_event_wakes_the_runs_that_wait(cli: Cli, waiter: Any, worker: Worker) -> None:
+    run = worker.run(waiter)
+
+    result = cli("send-event", "order/paid", '{"order_id": 7}')
+
+    assert (result.exit_code, result.output) == (0, "1 run woken\n")
+    worker.drain()
+    assert run.get() == {"order_id": 7}
+
+
+def test_an_event_with_an_id_counts_once(cli: Cli) -> None:
+    cli("send-event", "order/paid", "7", "--id", "once")
+
+    assert cli("send-event", "order/paid", "7", "--id", "once").output == (
+        "0 runs woken; it was sent before\n"
+    )
+
+
+def test_data_that_is_no_json_is_refused(cli: Cli) -> None:
+    result = cli("send-event", "order/paid", "{order_id: 7}")
+
+    assert result.exit_code == 2
+    assert """Give JSON, such as '{"order_id": 7}'.""" in result.output
