@@ -59,13 +59,15 @@ def client(redis_url: str, env: dict[str, str]) -> Iterator[Any]:
 
 
 @contextmanager
-def metered(env: dict[str, str], directory: Path | None) -> Iterator[tuple[str, LocalWorker]]:
+def metered(
+    env: dict[str, str], directory: Path | None, *options: str
+) -> Iterator[tuple[str, LocalWorker]]:
     """Start a worker with two processes, which share a directory if one is given."""
     port = free_port()
     own = {**env, "DEFER_TEST_METRICS": str(port)}
     if directory is not None:
         own["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-    worker = LocalWorker(env["DEFER_TEST_QUEUE"], "--concurrency", "2", app=APP, env=own)
+    worker = LocalWorker(env["DEFER_TEST_QUEUE"], "--concurrency", "2", *options, app=APP, env=own)
     try:
         worker.ready()
         url = f"http://127.0.0.1:{port}/metrics"
@@ -119,6 +121,18 @@ def test_a_worker_without_a_directory_warns_and_shows_what_its_relay_counts(
         wait_until(lambda: of(scrape(url), "relay_looks_total", outcome="done"), "it looks")
 
         assert "PROMETHEUS_MULTIPROC_DIR is not set" in worker.logs()
+
+
+def test_a_pool_of_one_process_needs_no_directory(client: Any, env: dict[str, str]) -> None:
+    own = {**env, "DEFER_TEST_QUEUE": f"threads-{uuid4().hex[:6]}"}
+    with metered(own, None, "--pool", "threads") as (url, worker):
+        client.send_task("metered.order", [2], queue=own["DEFER_TEST_QUEUE"]).get(timeout=20)
+
+        wait_until(
+            lambda: of(scrape(url), "calls_published_total", task=TASK, by="run") == 2,
+            "two calls are counted",
+        )
+        assert "PROMETHEUS_MULTIPROC_DIR" not in worker.logs()
 
 
 def test_flower_shows_the_gauges(env: dict[str, str]) -> None:
