@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, Outcome
@@ -92,6 +94,27 @@ def never_made(settings: Settings, lease: Leased) -> list[Fact]:
 def quarantined(settings: Settings, lease: Leased) -> list[Fact]:
     """Return what is to be known of calls whose record goes into quarantine."""
     return _of_record(settings, lease, RunState.QUARANTINED)
+
+
+def released(settings: Settings, record: DeferredCalls) -> list[Fact]:
+    """Return what is to be known of calls that are back from quarantine."""
+    return _of(settings, record, record.calls, RunState.BUFFERED, record.at)
+
+
+def given_up(settings: Settings, record: DeferredCalls, calls: Iterable[Call]) -> list[Fact]:
+    """Return what is to be known of calls that were dropped from quarantine."""
+    return _of(settings, record, calls, RunState.FAILED, record.at)
+
+
+def restarted(extension: Any, id: RunId, task: str, step: str) -> list[Fact]:
+    """Return what is to be known of a run that goes on at a step; what it has told stays."""
+    (known,) = extension.store.histories([id])
+    if known is None or not extension.settings.record:
+        return []
+    since = extension.clock()
+    wait = to_json({"w": {"step": step, "kind": "restart", "since": since, "until": 0}})
+    told = b"\n".join(part for part in (known.told, wait) if part)
+    return [Fact(id, task, RunState.WAITING, extension.settings.result_expires, told=told)]
 
 
 def ended(settings: Settings, id: RunId, task: str, state: RunState) -> list[Fact]:

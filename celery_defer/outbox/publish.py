@@ -136,13 +136,15 @@ def conclude(
     if delivery.dropped:
         report_dropped(app, record, delivery.dropped)
     if rest and refused:
-        _put_apart(store, lease, replace(record, calls=refused), keep)
+        _put_apart(store, lease, replace(record, verdict=outcome, calls=refused), keep)
     if rest:
         at = lease.left if record.unknown_at is None else record.unknown_at
         unknown_at = at if delivery.unknown and math.isfinite(at) else None
         judged = replace(record, verdict=outcome, calls=rest, unknown_at=unknown_at)
         store.postpone(lease.id, lease.token, now + pause, records.pack(judged), facts=facts)
-    elif refused:
+    elif refused:  # its parent's result may have expired when it is tried again
+        judged = replace(record, verdict=outcome, calls=refused)
+        store.postpone(lease.id, lease.token, now + pause, records.pack(judged))
         store.quarantine(lease.id, lease.token, refusal(refused), keep, facts=facts)
     elif delivery.sent and record.invocation:
         store.postpone(lease.id, lease.token, now + patience(lease.tries), facts=facts)

@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from celery.states import PENDING
-
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId, run_id
-from celery_defer.outbox import records
+from celery_defer.outbox import history, records
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.records import SPARE, DeferredCalls, Record
 from celery_defer.outbox.restart import begin_again
-from celery_defer.outbox.unpublished import has_started, store_refusal, stored_state
+from celery_defer.outbox.unpublished import has_started, store_refusal
 from celery_defer.store import Quarantined
 
 
@@ -31,29 +29,32 @@ def retry_record(extension: Any, id: RunId) -> None:
         begin_again(extension, record, extension.store.turn(id))
         extension.store.discard(id)
         return
-    body = records.pack(_to_publish(extension.app, record))
+    record = _to_publish(extension.app, record)
+    body = records.pack(record)
     token, keep = uuid4().hex, extension.settings.outbox_keeps + SPARE
     if not extension.store.release(id, token, body, extension.clock(), keep):
         raise RecordError(
             f"the outbox has a newer record of run {id}: try again when that one is published"
         )
+    if isinstance(record, DeferredCalls):
+        extension.store.note(history.released(extension.settings, record))
 
 
 def drop_record(extension: Any, id: RunId) -> Sequence[RunId]:
     """Remove a record from quarantine for good; return the ids of the runs that end so.
 
-    The runs of its calls that have no state end as FAILURE, so that nobody waits for them.
+    The runs of its calls that have not started end as FAILURE, so that nobody waits for them.
     """
     record, app = _readable(_entry(extension, id)), extension.app
-    ended = []
-    if isinstance(record, DeferredCalls):
-        for call in record.calls:
-            run = run_id(record.parent, call.id)
-            if stored_state(app, run, call.task) == PENDING:
-                store_refusal(app, record, call, "it was dropped from quarantine")
-                ended.append(run)
+    if not isinstance(record, DeferredCalls):
+        extension.store.discard(id)
+        return []
+    calls = [call for call in record.calls if not has_started(app, record, call)]
+    for call in calls:
+        store_refusal(app, record, call, "it was dropped from quarantine")
+    extension.store.note(history.given_up(extension.settings, record, calls))
     extension.store.discard(id)
-    return ended
+    return [run_id(record.parent, call.id) for call in calls]
 
 
 def _entry(extension: Any, id: RunId) -> Quarantined:

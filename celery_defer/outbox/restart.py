@@ -11,7 +11,7 @@ from celery.app.task import Context
 
 from celery_defer.errors import RestartError
 from celery_defer.model import WAITING
-from celery_defer.outbox import records
+from celery_defer.outbox import history, records
 from celery_defer.outbox.end import ending_of
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.store import Restart
@@ -50,6 +50,7 @@ def begin_again(
             "deferred is still in the outbox: look at it with `show`, and try again"
         )
     _report(extension.app, run, at)
+    extension.store.note(history.restarted(extension, run.id, run.task, at))
     extension.store.hasten(run.id, extension.clock())
 
 

@@ -11,11 +11,13 @@ from celery import Celery
 from celery_defer import (
     IdError,
     RestartError,
+    RunState,
     StoreError,
     cancel,
     current_run,
     defer,
     deferred,
+    record,
     restart,
     send_event,
     step,
@@ -193,6 +195,21 @@ def test_a_cancelled_run_goes_on(app: Celery, worker: Worker) -> None:
     go_on(worker)
 
     assert app.AsyncResult(id).get() == "done"
+
+
+def test_the_record_of_a_restarted_run_says_that_it_waits(
+    worker: Worker, shop: Shop, order: Any
+) -> None:
+    shop.broken = {"pack"}
+    id = order()
+    restart(id, from_step="charge")
+
+    known = record(id)
+    assert known.run.state is RunState.WAITING
+    assert known.waits_for is not None
+    assert (known.waits_for.kind, known.waits_for.step) == ("restart", "charge")
+    go_on(worker)
+    assert record(id).run.state is RunState.FAILED
 
 
 def test_a_run_without_steps_runs_again(app: Celery, worker: Worker, shop: Shop) -> None:

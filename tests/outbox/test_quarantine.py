@@ -11,10 +11,10 @@ from celery_defer import defer, deferred, step
 from celery_defer.app import drop_quarantined, retry, retry_quarantined
 from celery_defer.errors import DeferError, RecordError
 from celery_defer.ids import RunId, run_id
-from celery_defer.outbox import pack, unpack
+from celery_defer.outbox import history, pack, unpack
 from celery_defer.outbox.end import end_lost
 from celery_defer.outbox.records import FanOut
-from celery_defer.store import SentEvent
+from celery_defer.store import RunState, SentEvent
 from tests.support.inside import WatchedStore, Worker
 
 KEEP = 600.0
@@ -36,9 +36,10 @@ def put_aside(worker: Worker, store: WatchedStore, parent: Any) -> str:
     store.away = {"settle"}
     result = worker.run(parent)
     worker.published()  # and lost
-    [record] = store.records()
     store.away = set()
-    store.quarantine(record.parent, _token(store, record.parent), "cannot be published", KEEP)
+    [lease] = store.take(worker.now + 99, worker.now + 199, 10)
+    facts = history.quarantined(worker.app._celery_defer.settings, lease)
+    store.quarantine(lease.id, lease.token, "cannot be published", KEEP, facts=facts)
     return str(result.id)
 
 
@@ -51,6 +52,47 @@ def test_a_record_is_tried_again(
     assert ran == [1, 2]
     assert store.quarantined() == []
     assert store.waiting() == 0
+
+
+def test_the_records_of_the_runs_say_what_became_of_them(
+    worker: Worker, store: WatchedStore, put_aside: str
+) -> None:
+    assert _states(store, put_aside) == [RunState.QUARANTINED] * 2
+
+    retry_quarantined(put_aside)
+    assert _states(store, put_aside) == [RunState.BUFFERED] * 2
+    worker.later(0)
+    assert _states(store, put_aside) == [RunState.PUBLISHED] * 2
+
+
+def test_the_records_of_dropped_runs_say_so(
+    app: Celery, store: WatchedStore, put_aside: str
+) -> None:
+    app.backend.store_result(run_id(put_aside, "one"), 1, "SUCCESS")
+
+    drop_quarantined(put_aside)
+
+    assert _states(store, put_aside) == [RunState.QUARANTINED, RunState.FAILED]
+
+
+def test_what_is_refused_is_tried_again_after_its_parents_result_has_expired(
+    app: Celery, worker: Worker, store: WatchedStore, parent: Any, receipt: Any, ran: list[int]
+) -> None:
+    def route(name: str, *_: Any, **__: Any) -> None:
+        if name == receipt.name and is_broken:
+            raise ValueError("no route")
+
+    is_broken = True
+    app.conf.task_routes = (route,)
+    result = worker.run(parent)
+    assert len(store.quarantined()) == 1
+    app.backend.forget(result.id)
+    is_broken = False
+
+    retry_quarantined(result.id)
+    worker.wake(0)
+
+    assert ran == [1, 2]
 
 
 def test_a_run_that_has_started_is_not_published_again(
@@ -219,6 +261,11 @@ def _quarantine(store: WatchedStore, id: str, body: bytes) -> None:
 
 def _token(store: WatchedStore, id: str) -> str:
     return str(store._store._outbox[RunId(id)].token)
+
+
+def _states(store: WatchedStore, parent: str) -> list[RunState]:
+    histories = store.histories([run_id(parent, name) for name in ("one", "two")])
+    return [history.state for history in histories]
 
 
 def _records(store: WatchedStore) -> list[Any]:

@@ -65,6 +65,8 @@ class MemoryHistories(MemoryState):
     def _learn(self, fact: Fact, now: float) -> None:
         old = self._histories.get(fact.id)
         is_late = old and fact.state in _EARLY and old.state is not RunState.BUFFERED
+        if old and (old.state, fact.state) == (RunState.QUARANTINED, RunState.BUFFERED):
+            is_late = False  # it is tried again
         if is_late or (old and old.state is RunState.SUCCEEDED) or not (old or fact.about):
             return
         if fact.state is RunState.UNKNOWN:

@@ -32,7 +32,8 @@ local function learn(prefix, id, raw, task, state, keep, attempt, deferred, star
     local _, letter, count, a, b, c, d, length = struct.unpack(HISTORY, old)
     was, tries, times, size = string.char(letter), count, {a, b, c, d}, length
   end
-  local is_late = (state == 'B' or state == 'P') and was ~= 'B' or state == 'X' and was ~= 'B'
+  local is_early = state == 'B' or state == 'P' or state == 'X'
+  local is_late = is_early and was ~= 'B' and not (state == 'B' and was == 'Q') -- it is tried again
   if is_new and state ~= 'B' and state ~= 'P' then -- the old one has expired, perhaps while it was parked
     redis.call('ZREM', list .. 'W:' .. task, id)
   end
