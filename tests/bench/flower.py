@@ -53,6 +53,7 @@ def _pages(store: Store) -> Iterator[tuple[str, str]]:
     yield "runs, of a task", "/deferred?task=shop.send_receipt"
     yield "runs, tagged", "/deferred?tag=order%3D7"
     yield "waiting", "/deferred/waiting"
+    yield "outbox", "/deferred/outbox"
     yield "a run with 9 calls", f"/deferred/run/{parent}"
     yield "a deferred run", f"/deferred/run/{run_id(parent, 'receipt-3')}"
     yield f"a run with {OF_ONE_PARENT:,} calls", f"/deferred/run/{crowd}"

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from celery_defer.app import abort, cancel, wake
+from celery_defer.app import (
+    abort,
+    cancel,
+    drop_quarantined,
+    retry,
+    retry_quarantined,
+    wake,
+)
 from celery_defer.events import Woken, send_event
 from celery_defer.ids import run_id
 from celery_defer.views import words
@@ -55,6 +62,11 @@ def _sent(fields: Fields, woken: Woken) -> str:
     return f"Event {fields['name']!r} has woken {runs}{more}."
 
 
+def _dropped(fields: Fields, runs: Sequence[str]) -> str:
+    failed = f"; {words.plural(len(runs), 'run')} failed with it" if runs else ""
+    return f"Record {fields['id']} is dropped{failed}."
+
+
 #: By the last part of their address.
 ACTIONS: Mapping[str, Action] = {
     "wake": Action(
@@ -84,6 +96,32 @@ ACTIONS: Mapping[str, Action] = {
             else "The run has started: it can be cancelled."
         ),
         question="Withdraw this call? Its run will never start.",
+    ),
+    "retry": Action(
+        "Retry",
+        ("id",),
+        _call(retry),
+        lambda fields, is_there: (
+            f"Record {fields['id']} is due now."
+            if is_there
+            else f"Record {fields['id']} has left the outbox."
+        ),
+        back="deferred-outbox",
+    ),
+    "retry-quarantined": Action(
+        "Retry",
+        ("id",),
+        _call(retry_quarantined),
+        lambda fields, _: f"Record {fields['id']} is back in the outbox.",
+        back="deferred-outbox",
+    ),
+    "drop-quarantined": Action(
+        "Drop",
+        ("id",),
+        _call(drop_quarantined),
+        _dropped,
+        question="Drop this record? The calls in it are lost.",
+        back="deferred-outbox",
     ),
     "send-event": Action("Send", ("name", "data"), _send, _sent, back="deferred-waiting"),
 }

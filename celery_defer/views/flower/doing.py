@@ -16,6 +16,7 @@ class ActionPage(Page):
     """Performs an action; one that loses work asks first."""
 
     conflict = 409
+    trouble = "This has failed"
 
     @authenticated
     async def get(self, *_: str) -> None:

@@ -15,6 +15,9 @@ from celery_defer.views.flower.page import Page
 
 T = TypeVar("T")
 
+#: How many records of the outbox, and of the quarantine, a page shows.
+MOST = 100
+
 
 class ListPage(Page):
     """A page whose address says what is filtered, and from where on."""
@@ -72,6 +75,18 @@ class WaitingPage(ListPage):
             "page": page,
             "problem": problem,
             "is_first": self.cursor is None,
+        }
+
+
+class OutboxPage(Page):
+    template = "deferred/outbox.html"
+    place = "deferred-outbox"
+
+    async def values(self, *_: str) -> dict[str, Any]:
+        return {
+            "outbox": await self.read(views.outbox, limit=MOST),
+            "quarantine": await self.read(views.quarantine),
+            "most": MOST,
         }
 
 

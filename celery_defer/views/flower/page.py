@@ -82,6 +82,8 @@ class Page(Reader):
     template: ClassVar[str]
     #: The name of the list whose link is marked as the current page.
     place: ClassVar[str | None] = None
+    #: What the page says if it cannot say what it should.
+    trouble: ClassVar[str] = "This page cannot be shown"
 
     async def values(self, *path: str) -> dict[str, Any]:
         """Return what the template shows; raise PageError if that cannot be read."""
@@ -105,7 +107,9 @@ class Page(Reader):
     def show(self, error: PageError) -> None:
         """Render an error as a page."""
         self.set_status(error.status)
-        self.render("deferred/error.html", said=None, place=self.place, text=str(error))
+        self.render(
+            "deferred/error.html", said=None, place=self.place, title=self.trouble, text=str(error)
+        )
 
     def say(self, text: str) -> None:
         """Let the next page say what was done."""

@@ -9,7 +9,7 @@ from tornado.web import StaticFileHandler, url
 
 from celery_defer.views.flower.doing import ActionPage
 from celery_defer.views.flower.errors import UnknownFlowerError
-from celery_defer.views.flower.lists import RunsPage, WaitingPage
+from celery_defer.views.flower.lists import OutboxPage, RunsPage, WaitingPage
 from celery_defer.views.flower.loader import FOLDER
 from celery_defer.views.flower.run import RunPage, TaskPage
 from celery_defer.views.flower.tasks import Switch, TasksTable
@@ -17,6 +17,7 @@ from celery_defer.views.flower.tasks import Switch, TasksTable
 _OWN = (
     url(r"/deferred", RunsPage, name="deferred"),
     url(r"/deferred/waiting", WaitingPage, name="deferred-waiting"),
+    url(r"/deferred/outbox", OutboxPage, name="deferred-outbox"),
     url(r"/deferred/run/(.+)", RunPage, name="deferred-run"),
     url(r"/deferred/do/([\w-]+)", ActionPage, name="deferred-do"),
     url(r"/deferred/switch", Switch, name="deferred-switch"),

@@ -18,7 +18,7 @@ from tests.views.flower.runs import Call, add_run
 pytestmark = pytest.mark.worker
 
 ADA = ("ada", "secret")
-PATHS = ("", "/waiting", "/run/nobody")
+PATHS = ("", "/waiting", "/outbox", "/run/nobody")
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def test_all_addresses_begin_with_the_prefix(server: Server, parent: str) -> Non
         flower.visitor() as visitor,
     ):
         pages = [visitor.page(path) for path in ("/deferred", "/deferred/waiting", "/tasks")]
-        pages.append(visitor.page(child))
+        pages += [visitor.page("/deferred/outbox"), visitor.page(child)]
         addresses = re.findall(r'(?:href|action|src)="(/[^"]*)"', "".join(pages))
 
         assert {address.split("/")[1] for address in addresses} == {"ops"}

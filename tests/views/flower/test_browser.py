@@ -28,7 +28,7 @@ _WIDE, _NARROW = {"width": 1200, "height": 800}, {"width": 390, "height": 800}
 _AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 _RULES = "async (tags) => (await axe.run(document, {runOnly: tags})).violations"
 _OVERFLOWS = "document.documentElement.scrollWidth > window.innerWidth"
-_PAGES = ("runs", "failed", "wrong", "waiting", "order", "review", "error", "sure")
+_PAGES = ("runs", "failed", "wrong", "waiting", "outbox", "order", "review", "error", "sure")
 # The pages that the docs show, and how.
 _SHOWN = defaultdict(tuple, runs=("light",), order=("light",), review=("dark",))
 
@@ -84,6 +84,7 @@ def _addresses(order: RunId) -> dict[str, str]:
         "failed": "/deferred?state=failed",
         "wrong": "/deferred?since=long+ago",
         "waiting": "/deferred/waiting",
+        "outbox": "/deferred/outbox",
         "order": f"/deferred/run/{order}",
         "review": f"/deferred/run/{run_id(order, 'review')}",
         "error": "/deferred/run/nobody",

@@ -14,7 +14,7 @@ from tests.views.flower.runs import Call, add_run
 pytestmark = pytest.mark.worker
 
 
-@pytest.mark.parametrize("path", ["", "/waiting", "/run/nobody"])
+@pytest.mark.parametrize("path", ["", "/waiting", "/outbox", "/run/nobody"])
 def test_without_redis_a_page_says_so_and_flower_runs_on(
     path: str, visitor: Visitor, server: Server
 ) -> None:

@@ -153,7 +153,7 @@ def test_nothing_that_a_user_has_chosen_is_html(visitor: Visitor, records: Store
 
     pages = [
         *(visitor.page(f"/deferred/run/{run}") for run in runs),
-        *(visitor.page(f"/deferred{path}") for path in ("", "/waiting")),
+        *(visitor.page(f"/deferred{path}") for path in ("", "/waiting", "/outbox")),
         visitor.page(f"/deferred?task={EVIL}&tag=a={EVIL}&parent={EVIL}"),
         visitor.page(f"/deferred?since={EVIL}"),
         visitor.page(f"/deferred/waiting?event={EVIL}&task={EVIL}"),
@@ -170,7 +170,7 @@ def test_a_page_needs_no_script_and_no_style_of_its_own(visitor: Visitor, record
     """So a Content-Security-Policy may forbid those that stand in a page."""
     parent = add_run(records, "shop.process_order", [Call("receipt")])
 
-    for path in ("", "/waiting", f"/run/{parent}"):
+    for path in ("", "/waiting", "/outbox", f"/run/{parent}"):
         page = visitor.page(f"/deferred{path}")
         assert page.count("<script ") == page.count("<script src=")
         assert " style=" not in page
