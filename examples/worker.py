@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import exceptions
 
-__all__ = ["Worker", "WorkerError", "running_worker"]
+__all__ = ["COMMAND", "ROOT", "Worker", "WorkerError", "running_worker", "started"]
 
 COMMAND = [sys.executable, "-m", "celery"]
 # Two processes; events for Flower; no chatter with workers that do not exist.
@@ -52,7 +52,9 @@ def running_worker(app: Any, module: str, **environment: str) -> Iterator[Worker
 
     Where the worker fails, or a result does not come, the WorkerError shows the end of its log.
     """
-    with _started(module, f"{app.main}@example", environment) as worker:
+    name = f"{app.main}@example"
+    command = [*COMMAND, "-A", module, "worker", *OPTIONS, f"--hostname={name}"]
+    with started(name, command, environment) as worker:
         try:
             _wait_until_ready(app, worker)
             yield worker
@@ -61,10 +63,11 @@ def running_worker(app: Any, module: str, **environment: str) -> Iterator[Worker
 
 
 @contextmanager
-def _started(module: str, name: str, environment: Mapping[str, str]) -> Iterator[Worker]:
+def started(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Worker]:
+    """Start a process with a log of its own, and stop it after."""
     with tempfile.NamedTemporaryFile(prefix="celery-defer-example-", suffix=".log") as log:
         process = subprocess.Popen(
-            [*COMMAND, "-A", module, "worker", *OPTIONS, f"--hostname={name}"],
+            command,
             cwd=ROOT,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,

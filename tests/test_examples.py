@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from click.testing import CliRunner
@@ -23,6 +23,7 @@ from examples.shop import demo
 from examples.shop.app import Order, Sale
 from examples.shop.check import CALLS, Outcome, Records, Run, Sent, Total, check_totals, pages
 from examples.shop.orders import read_orders
+from tests.support.processes import wait_until
 from tests.support.redis import running
 
 ROOT = Path(__file__).parents[1]
@@ -196,7 +197,9 @@ def test_a_demo_in_the_background_of_a_shell_is_interrupted_too(mark: str) -> No
 
 
 @pytest.mark.worker
-def test_a_demo_that_is_kept_tells_of_flower_and_a_shell_and_ends_well(mark: str) -> None:
+def test_a_demo_that_is_kept_leads_from_an_order_to_the_event_that_its_review_waits_for(
+    mark: str,
+) -> None:
     with subprocess.Popen(
         [*DEMO, "--keep"],
         cwd=ROOT,
@@ -206,17 +209,32 @@ def test_a_demo_that_is_kept_tells_of_flower_and_a_shell_and_ends_well(mark: str
         encoding="utf-8",
     ) as process:
         assert process.stdout is not None
-        lines: Iterator[str] = iter(process.stdout)
-        flower = next(line for line in lines if line.rstrip().endswith("flower"))
-        shell = next(line for line in lines if " -i -c " in line)
+        lines = [line.strip() for line in iter(process.stdout.readline, "For a shell:\n")]
+        [page] = [line for line in lines if line.startswith("http")]
+        commands = [line for line in lines if " -m celery -A examples.shop.app defer " in line]
+
+        tree, waiting, event = map(_typed, commands)
+        wait_until(lambda: "WAITING" not in httpx.get(page).text, "its page shows the review's end")
+        after = _typed(commands[0])
 
         process.send_signal(signal.SIGINT)
-
         process.stdout.read()
     assert process.returncode == 0
-    assert "celery -A examples.shop.app" in flower
-    assert "SHOP_REDIS_URL=redis" in shell
+    assert tree.count("succeeded") == 4
+    assert "ask_for_review" in tree
+    assert "parcel/delivered" in waiting
+    assert "1" in event
+    assert after.count("succeeded") == 5
     assert left(mark) == set()
+
+
+def _typed(command: str) -> str:
+    """Run what the demo has printed, as a person who copies it; return what it says."""
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.worker

@@ -11,7 +11,7 @@ from typing import Annotated
 from celery import Celery
 from pydantic import AwareDatetime, BaseModel, Field
 
-from celery_defer import Defer, defer, deferred
+from celery_defer import Defer, defer, deferred, set_tags, step
 from examples.shop.services import MailServerDownError, Services
 
 REDIS_URL = os.environ.get("SHOP_REDIS_URL", "redis://localhost:6379/0")
@@ -37,6 +37,7 @@ class Order(BaseModel):
     email: str
     currency: str
     lines: list[Line]
+    wants_review: bool = False
 
     @property
     def total(self) -> Decimal:
@@ -81,12 +82,24 @@ def purge_cache(pages: list[str]) -> None:
     services.drop_from_cache(pages)
 
 
+@deferred(app, acks_late=True, reject_on_worker_lost=True)  # as a run that waits should have
+def ask_for_review(order_id: str, email: str) -> str:
+    delivery = step.wait_for_event(
+        "delivery", "parcel/delivered", timeout="14d", match={"order_id": order_id}
+    )
+    if delivery is None:
+        return "not delivered"
+    step.run("mail", services.mail, email, f"Order {order_id} has arrived. How do you like it?")
+    return "asked"
+
+
 # -- the order: any Celery task can defer; nothing is added to it ---------------------
 
 
 @app.task(pydantic=True)
 def process_order(order: Order) -> str:
     """Take an order; what it defers is published once it has succeeded, and only then."""
+    set_tags({"order": order.id})  # by which all that follows is found
     defer(
         "analytics",
         record_sale,
@@ -104,6 +117,8 @@ def process_order(order: Order) -> str:
         lines=order.lines,
     )
     defer("cache", purge_cache, pages=[f"/products/{line.sku}" for line in order.lines])
+    if order.wants_review:
+        defer("review", ask_for_review, order_id=order.id, email=order.email)
 
     for line in order.lines:
         # May raise OutOfStockError: then the order fails, and nothing above is published.

@@ -7,8 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,8 @@ from kombu.utils.url import maybe_sanitize_url
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from celery_defer import run_id
+from examples.flower import running_flower
 from examples.program import program
 from examples.shop.app import Order, Sale, app, process_order
 from examples.shop.check import Outcome, Records, Sent, Total, check_totals, outcome, pages
@@ -30,6 +33,7 @@ DOWN_AT_FIRST = "vestmannaeyjar.example"  # a mail server, and a customer has hi
 REFUSED = 2  # connections, before it comes back
 ORDERS_A_SECOND = 40  # so that a run can start when it is published
 STALLED_AFTER = 30.0  # seconds in which no order has ended
+CONFIG = str(Path(__file__).with_name("flowerconfig.py"))
 
 console = Console(markup=False, emoji=False, highlight=False)
 
@@ -122,22 +126,57 @@ def _judge(wrong: Sequence[str], worker: Worker) -> None:
 
 
 def _stay(url: str, worker: Worker) -> None:
-    with suppress(KeyboardInterrupt):
-        click.echo(_invitation(url, worker))
+    """Start Flower, leave an order that waits for an event, and say how to look at it."""
+    with suppress(KeyboardInterrupt), _flower(url) as address:
+        click.echo(_invitation(url, worker, address, _waiting_order(worker)))
         while True:
             worker.check()
             time.sleep(0.5)
 
 
-def _invitation(url: str, worker: Worker) -> str:
+def _flower(url: str) -> AbstractContextManager[str | None]:
+    if not importlib.util.find_spec("flower"):
+        return nullcontext()
+    return running_flower("examples.shop.app", CONFIG, SHOP_REDIS_URL=url)
+
+
+def _waiting_order(worker: Worker) -> str:
+    """Place an order whose review waits until the parcel is delivered; return its run's id."""
+    order = read_orders()[0].model_copy(update={"id": "demo", "wants_review": True})
+    sent = process_order.delay(order.model_dump(mode="json"))
+    review: Any = app.AsyncResult(run_id(sent.id, "review"))
+    while review.state != "WAITING":
+        worker.check()
+        time.sleep(0.02)
+    return str(sent.id)
+
+
+def _invitation(url: str, worker: Worker, flower: str | None, order: str) -> str:
     python = os.path.relpath(sys.executable)
     setting = f"SHOP_REDIS_URL={url}"
-    install = "" if importlib.util.find_spec("flower") else f"{python} -m pip install flower && "
+    celery = f"{setting} {python} -m celery -A examples.shop.app"
+    page = (
+        f"{flower}/deferred/run/{order}"
+        if flower
+        else f"it is not installed: {python} -m pip install flower"
+    )
     return f"""
 The worker stays up until you press Ctrl-C; its log is {worker.log}
-For Flower, on http://localhost:5555 (it shows what happens from its start on):
+One more order is placed. What it has deferred, and what became of each:
 
-  {install}{setting} {python} -m celery -A examples.shop.app --broker={url} flower
+  {celery} defer tree {order}
+
+Its run "review" waits until the parcel is delivered:
+
+  {celery} defer waiting
+
+This event wakes it; it then mails the customer, and ends:
+
+  {celery} defer send-event parcel/delivered '{{"order_id": "demo"}}'
+
+The same in Flower:
+
+  {page}
 
 For a shell:
 
