@@ -62,6 +62,9 @@ bench: $(VENV)/.test
 bench-steps: $(VENV)/.test
 	$(BIN)/python -m tests.bench.steps $(ARGS)
 
+bench-views: $(VENV)/.test
+	$(BIN)/python -m tests.bench.views $(ARGS)
+
 bench-flower: $(VENV)/.test
 	$(BIN)/python -m tests.bench.flower
 

@@ -74,7 +74,7 @@ class WaitRow:
 
     run: RunRow  #: The run that waits.
     step: str  #: The id of the step.
-    kind: str  #: ``"sleep"``, ``"event"``, ``"run"`` (one that was invoked) or ``"retry"``.
+    kind: str  #: ``"sleep"``, ``"event"``, ``"run"`` (invoked), ``"retry"`` or ``"restart"``.
     since: datetime | None = None  #: When the wait began, in UTC.
     until: datetime | None = None  #: When it is over at the latest, in UTC.
     event: str | None = None  #: The name of the event.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -138,6 +139,26 @@ def test_a_step_that_has_failed_for_good_is_tried_again(app: Celery, worker: Wor
     go_on(worker)
 
     assert app.AsyncResult(id).get() == "done"
+
+
+def test_a_failure_that_the_body_caught_is_tried_again(
+    app: Celery, worker: Worker, shop: Shop
+) -> None:
+    @deferred(app)
+    def work() -> None:
+        with suppress(ConnectionError):
+            step.run("optional", shop.do, "optional")
+        step.run("charge", shop.do, "charge")
+        shop.do("work")
+
+    shop.broken = {"optional", "work"}
+    id = _run(app, worker, work)
+    shop.broken = set()
+
+    restart(id)
+    go_on(worker)
+
+    assert shop.done == ["charge", "optional", "work"]
 
 
 def test_a_sleep_is_slept_again(app: Celery, worker: Worker, shop: Shop) -> None:

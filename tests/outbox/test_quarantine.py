@@ -11,7 +11,7 @@ from celery_defer import defer, deferred, step
 from celery_defer.app import drop_quarantined, retry, retry_quarantined
 from celery_defer.errors import DeferError, RecordError
 from celery_defer.ids import RunId, run_id
-from celery_defer.outbox import history, pack, unpack
+from celery_defer.outbox import ParkedRun, begin_again, history, pack, unpack
 from celery_defer.outbox.end import end_lost
 from celery_defer.outbox.records import FanOut
 from celery_defer.store import RunState, SentEvent
@@ -205,6 +205,20 @@ def test_a_parked_run_goes_on_where_it_waited(
     assert app.AsyncResult(result.id).get() == "awake"
     assert calls == [1]
     assert store.quarantined() == []
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_that_goes_on_is_in_no_chord(app: Celery, worker: Worker) -> None:
+    @app.task(name="member")
+    def member() -> None: ...
+
+    options = {"chord": {"task": "member"}, "group_id": "group", "priority": 3}
+    begin_again(app._celery_defer, ParkedRun(RunId("run"), "member", 0, options=options), 0)
+
+    [message] = worker.later(0)
+    assert message.headers["group"] is None
+    assert message.payload[2]["chord"] is None
+    assert message.properties["priority"] == 3
 
 
 def test_the_call_of_an_invoked_run_is_not_tried_again(
