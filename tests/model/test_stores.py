@@ -15,11 +15,16 @@ from redis import Redis
 
 from celery_defer.ids import RunId
 from celery_defer.store import (
+    LISTED,
     NO_SHAPE,
+    Fact,
+    History,
+    Lists,
     MemoryStore,
     Parking,
     Rest,
     Restart,
+    RunState,
     SentEvent,
     Store,
     Subscription,
@@ -29,8 +34,10 @@ from tests.support.standing import StandingStore
 
 _KEEP = 600.0
 _PREFIX = "lock-step:"
+_RUNS = [RunId("one"), RunId("two"), RunId("{three}:outbox")]
+_TASKS = ("charge", "F:charge")
 
-ids = st.sampled_from([RunId("one"), RunId("two"), RunId("{three}:outbox")])
+ids = st.sampled_from(_RUNS)
 tokens = st.sampled_from(["first", "second", "second.1"])
 bodies = st.sampled_from([b"{}", b'{"a":1}', "ä 'quoted'\n".encode()])
 # Whole and broken seconds of today's size, where a double has few digits to spare.
@@ -82,6 +89,26 @@ restarts = st.builds(
 rests = st.builds(Rest, ids, tokens, bodies, st.just(_KEEP))
 
 
+facts = st.builds(
+    lambda id, **fields: Fact(id, _TASKS[len(id) % 2], **fields),  # noqa: A006
+    id=ids,
+    state=st.sampled_from([state for state in RunState if state is not RunState.UNKNOWN]),
+    keep=st.just(_KEEP),
+    about=st.sampled_from([b"", b"about", bytes(range(256))]),
+    told=st.sampled_from([b"", b"told"]),
+    attempt=st.integers(0, 3),
+    deferred=st.sampled_from([None, 1.5]),
+    started=st.sampled_from([None, 0.5]),
+    tags=st.sampled_from([(), ("a=1",)]),
+)
+
+
+def _without_times(history: History) -> tuple[object, ...]:
+    times = (history.deferred, history.published, history.started, history.finished)
+    known = [bool(time) for time in times]
+    return (history.state, history.attempts, history.about, history.told, known)
+
+
 def digest_of(name: str, shape: str, value: str) -> str:
     """What stands for the values of an event: its name alone, or nothing if it lacks a value."""
     if shape == NO_SHAPE:
@@ -107,6 +134,26 @@ class LockStep(RuleBasedStateMachine):
             store.stage(id, token, body, due, _KEEP, replaces=replaces) for store in self.both
         )
         assert plain == fast
+
+    @rule(facts=st.lists(facts, min_size=1, max_size=3))
+    def note(self, facts: list[Fact]) -> None:
+        for store in self.both:
+            store.note(facts)
+
+    @invariant()
+    def have_equal_histories(self) -> None:
+        plain, fast = (
+            [known and _without_times(known) for known in store.histories(_RUNS)]
+            for store in self.both
+        )
+        assert plain == fast
+        counted = [store.counts(_TASKS, LISTED) for store in self.both]
+        assert counted[0] == counted[1]
+        for lists in (Lists(_TASKS), Lists(_TASKS, (RunState.FAILED,)), Lists(tag="a=1")):
+            listed = [
+                sorted(place.id for place in store.listed(lists, limit=9)) for store in self.both
+            ]
+            assert listed[0] == listed[1]
 
     @rule(id=ids, token=st.none() | tokens)
     def settle(self, id: RunId, token: str | None) -> None:

@@ -10,10 +10,15 @@ __all__ = ["StandingStore"]
 
 
 class StandingStore(RedisStore):
-    """For the server and for the caller it is always the same time: 0."""
+    """For the server and for the caller it is always the same time: 0. In histories it goes on."""
 
     def __init__(self, client: Redis, prefix: str = "defer:") -> None:
         super().__init__(client, prefix, clock=lambda: 0.0)
 
     def _source(self, part: str) -> str:
-        return "local now = 0\n" if part == "now" else super()._source(part)
+        if part == "now":
+            return "local now = 0\n"
+        source = super()._source(part)
+        if part == "note":  # histories have times of their own
+            return super()._source("now").replace("now", "real") + source.replace("now", "real")
+        return source

@@ -64,6 +64,8 @@ class MemoryHistories(MemoryState):
 
     def _learn(self, fact: Fact, now: float) -> None:
         old = self._histories.get(fact.id)
+        if old and fact.told and old.state is fact.state is RunState.SUCCEEDED:
+            self._histories[fact.id] = replace(old, told=old.told + b"\n" + fact.told)
         is_late = old and fact.state in _EARLY and old.state is not RunState.BUFFERED
         if old and (old.state, fact.state) == (RunState.QUARANTINED, RunState.BUFFERED):
             is_late = False  # it is tried again
@@ -73,7 +75,8 @@ class MemoryHistories(MemoryState):
             for kept in (self._histories, self._began, self._entered, self._tasks):
                 kept.pop(fact.id, None)
             return
-        place = Place(now, len(self._began) + len(self._entered), fact.id)
+        self._facts += 1
+        place = Place(now, self._facts, fact.id)
         self._tasks[fact.id] = fact.task
         self._began.setdefault(fact.id, place)
         self._histories[fact.id] = _after(old or History(fact.id, fact.state), fact, now)

@@ -87,6 +87,7 @@ class MemoryState:
     _began: dict[RunId, Place] = field(default_factory=dict)
     _entered: dict[RunId, Place] = field(default_factory=dict)
     _tagged: dict[tuple[str, RunId], Place] = field(default_factory=dict)
+    _facts: int = 0
     _parks: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 

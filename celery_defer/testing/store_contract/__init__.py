@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.testing.store_contract.events import EventContract
+from celery_defer.testing.store_contract.histories import HistoryContract
 from celery_defer.testing.store_contract.outbox import OutboxContract
 from celery_defer.testing.store_contract.parking import ParkingContract
 from celery_defer.testing.store_contract.repairs import RepairContract
@@ -21,6 +22,7 @@ class StoreContract(
     WakeContract,
     EventContract,
     RepairContract,
+    HistoryContract,
 ):
     """Tests of what the store protocol promises.
 

@@ -10,6 +10,7 @@ from celery_defer.store import (
     NO_SHAPE,
     Arrival,
     Emitted,
+    Fact,
     Parking,
     SentEvent,
     Store,
@@ -44,10 +45,11 @@ def park(
     wait: Subscription | None = None,
     early: Sequence[SentEvent] | None = (),
     body: bytes = b"body",
+    facts: Sequence[Fact] = (),
 ) -> Arrival:
     """Park a run, until an event or a time."""
     parking = Parking(turn, step, note, token, body, due, wait, early)
-    return store.park(RunId(id), parking, now, KEEP)
+    return store.park(RunId(id), parking, now, KEEP, facts=facts)
 
 
 def wait_for(

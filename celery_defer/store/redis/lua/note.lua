@@ -15,7 +15,6 @@ local function refresh(list, keep) -- a list of runs, which lives a tenth longer
   return is_old
 end
 local function enlist(list, id, keep, trims)
-  number = number + 1
   redis.call('ZADD', list, string.format('%.6f', now + number / 1e6), id)
   if refresh(list, keep) and trims then
     local old = redis.call('ZCOUNT', list, '-inf', now - keep)
@@ -25,6 +24,7 @@ local function enlist(list, id, keep, trims)
   end
 end
 local function learn(prefix, id, raw, task, state, keep, attempt, deferred, started, about, told, ...)
+  number = number + 1
   local key, list = prefix .. '{' .. id .. '}:history', prefix .. 'runs:'
   local old = redis.call('GETRANGE', key, 0, HISTORY_HEAD - 1)
   local is_new, was, tries, times, size = old == '', nil, 0, {0, 0, 0, 0}, #about
@@ -59,8 +59,12 @@ local function learn(prefix, id, raw, task, state, keep, attempt, deferred, star
   if is_new then
     redis.call('SET', key, head .. about .. told, 'EX', keep)
     local log = prefix .. 'log:' .. task
-    local oldest = math.floor((now - keep) * 1000)
-    redis.call('XADD', log, 'MINID', '~', oldest, '*', raw == '' and 'i' or 'u', raw == '' and id or raw)
+    local oldest = math.max(math.floor((now - keep) * 1000), 0)
+    local field, value = raw == '' and 'i' or 'u', raw == '' and id or raw
+    local place = string.format('%d-%d', now * 1000, now * 1e6 % 1000 * 1000 + number)
+    if redis.pcall('XADD', log, 'MINID', '~', oldest, place, field, value).err then -- time went back
+      redis.call('XADD', log, '*', field, value)
+    end
     if refresh(log, keep) then
       enlist(prefix .. 'tasks', task, keep, true)
     end
