@@ -14,6 +14,7 @@ from celery_defer import (
     RestartError,
     RunState,
     StoreError,
+    abort,
     cancel,
     current_run,
     defer,
@@ -216,6 +217,24 @@ def test_a_cancelled_run_goes_on(app: Celery, worker: Worker) -> None:
     go_on(worker)
 
     assert app.AsyncResult(id).get() == "done"
+
+
+def test_an_aborted_run_starts_after_all(app: Celery, worker: Worker, shop: Shop) -> None:
+    @deferred(app)
+    def work(order_id: int) -> None:
+        shop.do(f"work {order_id}")
+
+    @app.task
+    def parent() -> None:
+        defer("work", work, order_id=7)
+
+    result = worker.run(parent)
+    assert abort(result.id, "work")
+
+    restart(run_id(result.id, "work"))
+    worker.wake(0)  # its first message too
+
+    assert shop.done == ["work 7"]
 
 
 def test_the_record_of_a_restarted_run_says_that_it_waits(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -157,13 +158,36 @@ def test_a_terminal_shows_tables_in_colours(worker: LocalWorker, client: Client)
     assert "\x1b[32msucceeded" in printed
 
 
-def _on_a_terminal(worker: LocalWorker, *words: str, answer: str = "") -> str:
-    """Run a command on a terminal, give it an answer, and return what it shows."""
+def test_watch_ends_with_ctrl_c(worker: LocalWorker, client: Client) -> None:
+    client.result(client.play(["do", "one"]))
+
     ours, its = pty.openpty()
+    process = _start(worker, its, "watch", "--interval", "0.1")
+    shown = b""
+    while b"steps.plain" not in shown:
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):
+        while os.read(ours, 4096):
+            pass
+
+    assert process.wait(30) == 0
+    os.close(ours)
+
+
+def _start(worker: LocalWorker, its: int, *words: str) -> subprocess.Popen[bytes]:
+    """Run a command on a terminal, of which *its* is the command's side."""
     command = [sys.executable, "-m", "celery", "-A", APP, "defer", *words]
     env = {**worker.env, "TERM": "xterm-256color", "COLUMNS": "200"}
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=its, stdout=its, stderr=its)
     os.close(its)
+    return process
+
+
+def _on_a_terminal(worker: LocalWorker, *words: str, answer: str = "") -> str:
+    """Run a command on a terminal, give it an answer, and return what it shows."""
+    ours, its = pty.openpty()
+    process = _start(worker, its, *words)
     os.write(ours, f"{answer}\n".encode())
     shown = b""
     with suppress(OSError):  # its side is closed

@@ -89,9 +89,10 @@ class Screen:
         from rich.console import Console  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
+        console = Console()
         for start, word, end in rows:
             cells = words.line(start), (word, STYLES.get(word, "")), words.line(end)
-            Console().print(Text.assemble(*cells), soft_wrap=True, highlight=False)
+            console.print(Text.assemble(*cells), soft_wrap=True, highlight=False)
 
 
 def plain(value: Any) -> Any:

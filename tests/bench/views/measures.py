@@ -143,13 +143,15 @@ def _plant(store: Store, count: int) -> str:
     """Record a tree of so many runs; return the id of its root."""
     root = RunId(str(uuid4()))
     names = [f"call-{number}" for number in range(10)]
-    facts, level = list[Fact](), [(root, None, "root")]
-    while len(facts) < count:
-        below = []
-        for id, parent, name in level[: count - len(facts)]:
-            facts.append(_fact(id, "bench.task", RunState.SUCCEEDED, name, parent, names))
-            below += [(run_id(id, child), id, child) for child in names]
-        level = below
+    rows: list[tuple[RunId, RunId | None, str]] = [(root, None, "root")]
+    parents = 0
+    while len(rows) < count:
+        rows += [(run_id(rows[parents][0], name), rows[parents][0], name) for name in names]
+        parents += 1
+    facts = [
+        _fact(id, "bench.task", RunState.SUCCEEDED, name, parent, names if place < parents else ())
+        for place, (id, parent, name) in enumerate(rows)
+    ]
     for start in range(0, len(facts), _BATCH):
         store.note(facts[start : start + _BATCH])
     return root

@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from celery_defer import Defer
+from celery_defer.store import MemoryStore
 from tests.views.cli.conftest import Cli
 
 COMMANDS: Sequence[Sequence[str]] = [
@@ -75,6 +76,21 @@ class TestWithoutDefer:
 
         assert result.exit_code == 2
         assert "this app has no Defer(app)" in result.output
+
+
+class TestWithTheBrokerAway:
+    @pytest.fixture
+    def app(self) -> Celery:
+        app = Celery("unit", broker="redis://127.0.0.1:1/0", set_as_current=False)
+        Defer(app).store = MemoryStore()
+        return app
+
+    def test_a_live_check_says_so_in_a_line(self, cli: Cli) -> None:
+        result = cli("check", "--live")
+
+        assert result.exit_code == 3
+        assert result.output.startswith("Error: ")
+        assert result.output.count("\n") == 1
 
 
 def test_each_command_is_asked() -> None:
