@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -16,6 +17,9 @@ from celery_defer.settings import Settings
 from celery_defer.store import Fact, RunState
 
 logger = guard.logger(__name__)
+
+#: The list of calls of what is no task of the app.
+NO_TASK = "?"
 
 # A longer payload is not in a record.
 _MOST_PAYLOAD = 16 * 1024
@@ -73,9 +77,12 @@ def facts_without_run(run: Scope) -> list[Fact]:
     """Return what is to be known of the run's calls that were skipped or aborted."""
     calls = run.buffer.without_run()[:100] if run.has_deferred else []
     id, root = run.run.id, run.run.root_id
-    return facts_of_calls(
+    facts = facts_of_calls(
         run.settings, calls, RunState.SKIPPED, parent=id, root=root, now=run.now()
     )
+    # What was to be deferred may be no task, and its text any text.
+    tasks = run.app.tasks
+    return [fact if fact.task in tasks else replace(fact, task=NO_TASK) for fact in facts]
 
 
 def told_by(run: Scope, calls: Sequence[Call], wait: Mapping[str, Any] | None = None) -> bytes:
