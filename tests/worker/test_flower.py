@@ -47,7 +47,11 @@ class Flower(support.Flower):
 
 @pytest.fixture(scope="module")
 def env(redis_url: str) -> dict[str, str]:
-    config = {"defer_key_prefix": "flower:", "worker_send_task_events": True}
+    config = {
+        "defer_key_prefix": "flower:",
+        "result_extended": True,  # so that any run can be restarted
+        "worker_send_task_events": True,
+    }
     return {
         "CELERY_BROKER_URL": redis_url,
         "CELERY_RESULT_BACKEND": redis_url,
@@ -213,6 +217,19 @@ def test_a_parked_run_is_cancelled_by_a_button_that_asks_first(
 
     client.becomes(run, "REVOKED")
     assert "The run has ended as REVOKED." in visitor.page(page)
+
+
+def test_a_failed_run_is_restarted_by_a_button(client: Client, visitor: Visitor) -> None:
+    run = client.play(["hold"], ["fail"])
+    client.redis.rpush(f"go:{run}", "go")
+    client.becomes(run, "FAILURE")
+    page = f"/deferred/run/{run}"
+
+    asked = visitor.press(page, "restart")
+    visitor.submit(visitor.form(asked.text, "restart"))
+
+    assert "The run goes on where it ended." in visitor.page(page)
+    wait_until(lambda: int(client.redis.get(f"held:{run}") or 0) == 2, "its body runs again")
 
 
 def test_an_event_is_sent_by_a_form(client: Client, visitor: Visitor) -> None:

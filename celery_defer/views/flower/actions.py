@@ -11,6 +11,7 @@ from celery_defer.app import (
     abort,
     cancel,
     drop_quarantined,
+    restart,
     retry,
     retry_quarantined,
     wake,
@@ -67,6 +68,11 @@ def _dropped(fields: Fields, runs: Sequence[str]) -> str:
     return f"Record {fields['id']} is dropped{failed}."
 
 
+def _restarted(_: Fields, steps: Sequence[str]) -> str:
+    again = f" Run again: {', '.join(steps)}." if steps else ""
+    return f"The run goes on where it ended.{again}"
+
+
 #: By the last part of their address.
 ACTIONS: Mapping[str, Action] = {
     "wake": Action(
@@ -96,6 +102,13 @@ ACTIONS: Mapping[str, Action] = {
             else "The run has started: it can be cancelled."
         ),
         question="Withdraw this call? Its run will never start.",
+    ),
+    "restart": Action(
+        "Restart",
+        ("id",),
+        _call(restart),
+        _restarted,
+        question="Restart this run? It goes on where it ended; its finished steps are kept.",
     ),
     "retry": Action(
         "Retry",

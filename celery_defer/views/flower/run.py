@@ -73,6 +73,8 @@ def _buttons(record: RunRecord) -> Iterator[tuple[str, str, dict[str, str]]]:
         yield "abort", "Abort", {"parent": run.parent, "defer_id": run.defer_id}
     elif run.state in (RunState.PUBLISHED, RunState.RUNNING, RunState.WAITING):
         yield "cancel", "Cancel", {"id": run.id}
+    elif run.state is RunState.FAILED or (run.state is RunState.ABORTED and run.started_at):
+        yield "restart", "Restart", {"id": run.id}
 
 
 def _tree(tree: RunTree, record: RunRecord, first: int) -> dict[str, Any]:

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from celery import Celery
 
+from celery_defer import Defer
 from celery_defer.ids import run_id
 from celery_defer.store import RunState, Store
 from tests.support.flower import Flower, Visitor
+from tests.support.processes import ROOT
 from tests.support.redis import Server
+from tests.support.redis import running as running_redis
 from tests.views.flower.conftest import SHOP, env_of
 from tests.views.flower.runs import Call, add_run
 
@@ -121,3 +125,29 @@ def test_all_addresses_begin_with_the_prefix(server: Server, parent: str) -> Non
         visitor.page("/deferred/static/deferred.css")
         pressed = visitor.press(child, "abort", sure="yes")
         assert pressed.headers["location"] == f"/ops{child}"
+
+
+def test_a_redis_user_who_only_reads_sees_all_pages_and_changes_nothing() -> None:
+    with running_redis("--aclfile", str(ROOT / "examples/deploy/redis.acl")) as server:
+        worker, reader = (
+            server.url.replace("//", f"//{user}:secret@") for user in ("worker", "flower")
+        )
+        app = Celery("client", broker=worker, backend=worker, set_as_current=False)
+        store = Defer(app).store
+        assert store
+        parent = add_run(store, "shop.process_order", [Call("receipt", state=RunState.PUBLISHED)])
+        store.remember(run_id(parent, "receipt"), {"charge": b"a memo"}, 60)
+        env = {"CELERY_BROKER_URL": reader, "CELERY_RESULT_BACKEND": reader}
+
+        with (
+            Flower(SHOP, env={**env, "FLOWER_UNAUTHENTICATED_API": "true"}) as flower,
+            flower.visitor() as visitor,
+        ):
+            child = f"/deferred/run/{run_id(parent, 'receipt')}"
+            for path in ("/deferred", "/deferred/waiting", "/deferred/outbox", child):
+                visitor.page(path)
+            response = visitor.press(child, "abort", sure="yes")
+
+    assert response.status_code == 503
+    assert "This has failed" in response.text
+    assert "secret" not in response.text
