@@ -10,7 +10,7 @@ Each line that ends in a comment beginning with `refused` is an error, and no ot
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from celery import Celery, Task, shared_task
@@ -30,9 +30,11 @@ from celery_defer import (
     defer,
     deferred,
     deferring,
+    restart,
     run_id,
     send_event,
     step,
+    wake,
 )
 
 app = Celery("shop")
@@ -235,6 +237,10 @@ def with_steps() -> None:
 
     assert_type(cancel("o-1"), bool)
     cancel(7)  # refused
+    assert_type(wake("o-1"), bool)
+    wake(7)  # refused
+    assert_type(restart("o-1", from_step="charge"), Sequence[str])
+    restart("o-1", "charge")  # refused
 
 
 def on_commit(hook: Callable[[], object], using: str | None = None) -> None: ...
