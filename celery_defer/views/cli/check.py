@@ -29,7 +29,8 @@ def check(ctx: Any, as_json: bool, fail_level: str, live: bool, timeout: float) 
     app, screen = defer_in(ctx).app, Screen.of(ctx, as_json=as_json)
     problems = find_problems(app)
     has_store = not any(
-        problem.subject == "store" and problem.level == "error" for problem in problems
+        problem.level == "error" and problem.subject in ("store", "settings")
+        for problem in problems
     )
     system = look(app, timeout=timeout) if live and has_store else Live({}, [])
     problems += system.problems

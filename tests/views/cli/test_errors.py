@@ -78,6 +78,15 @@ class TestWithoutDefer:
         assert "this app has no Defer(app)" in result.output
 
 
+def test_a_live_check_names_a_bad_setting(cli: Cli, app: Celery) -> None:
+    app.conf.defer_gracee = 3
+
+    result = cli("check", "--live")
+
+    assert result.exit_code == 1
+    assert "error: settings: setting defer_gracee does not exist" in result.output
+
+
 class TestWithTheBrokerAway:
     @pytest.fixture
     def app(self) -> Celery:
