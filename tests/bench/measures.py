@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from tests.bench.figures import Figure, at_least, at_most
-from tests.bench.memory import bytes_of_record
+from tests.bench.history import bytes_of_record
 from tests.bench.site import Site
 from tests.bench.worker import Worker
 from tests.support.proxy import Proxy
