@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
@@ -93,7 +94,8 @@ def told_by(run: Scope, calls: Sequence[Call], wait: Mapping[str, Any] | None = 
     if not run.settings.record:
         return b""
     skipped = run.buffer.skipped if run.has_deferred else []
-    ids = dict.fromkeys(call.id for call in sorted([*calls, *skipped], key=lambda call: call.at))
+    made = sorted([*calls, *skipped], key=_made_at)
+    ids = dict.fromkeys(call.id for call in made)
     told: dict[str, Any] = {"c": list(ids)} if ids else {}
     if again := [call for call in skipped if call.id in run.buffer.calls]:
         told["k"] = [
@@ -126,6 +128,10 @@ def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> by
     return encoding.shorten(whole if payload is None else b'%b,"a":%b}' % (whole[:-1], payload))
 
 
+def _made_at(call: Call) -> float:
+    return call.at
+
+
 def listed(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the lists that a run with these tags is in."""
     return tuple(f"{key}={value}" for key, value in tags.items())
@@ -144,6 +150,8 @@ def shown(arguments: Any) -> Any:
 
 def _about_run(run: Scope) -> bytes:
     """Return what a run is; for a deferred run, in case nobody else has said so."""
+    if run.header is None and not run.tags and run.run.root_id == run.run.id:
+        return _about_task(run.run.task)
     about: dict[str, Any] = {"t": run.run.task}
     if run.run.parent:
         about |= {"d": run.run.parent.defer_id, "p": run.run.parent.id}
@@ -154,6 +162,11 @@ def _about_run(run: Scope) -> bytes:
     if run.tags:
         about["g"] = run.tags
     return encoding.shorten(to_json(about))
+
+
+@lru_cache(maxsize=1024)
+def _about_task(task: str) -> bytes:
+    return to_json({"t": task})
 
 
 def _payload(settings: Settings, task: str, payload: bytes) -> bytes | None:

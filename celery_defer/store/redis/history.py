@@ -26,8 +26,9 @@ class RedisHistories(RedisClient):
         self._note = self._script("now", "note", "tell")
 
     def facts(self, facts: Sequence[Fact]) -> Commands | None:
-        rows = [self._fact(fact) for fact in facts]
-        return Commands(self._server, self._database, rows) if self._server and rows else None
+        if not facts or not self._server:
+            return None
+        return Commands(self._server, self._database, [self._fact_args(facts)])
 
     def note(self, facts: Sequence[Fact]) -> None:
         self._note([], self._fact_args(facts))

@@ -38,7 +38,7 @@ def commit(
         *listed(sends),
         *listed(result.rows),
         facts.database if facts else "",
-        *listed(facts.rows if facts else ()),
+        *(facts.rows[0] if facts else (0,)),
     ]
     stored: bytes | None = _script_of(client)(keys, args)
     return stored

@@ -1,7 +1,9 @@
 -- Comes before other scripts and after now.lua, for which it defines a function.
--- Writes facts about runs into their histories: ARGV[at] is their number, then each is the number of
--- its words and the words that `learn` takes. Returns where ARGV goes on. A fact that cannot be
--- written does not fail the script.
+-- Writes facts about runs into their histories: ARGV[at] is their number; if there are any, then comes
+-- the prefix of all keys, and the facts, each packed in one string, for many words take longer to send:
+--   state, attempt, seconds to keep, seconds since it was deferred and started (or -1), the lengths of id,
+--   raw id, task, about and told; then these texts, and the tags, with a byte 0 in between.
+-- Returns where ARGV goes on. A fact that cannot be written does not fail the script.
 -- A history is one string: version, state, attempts, when deferred, published, started and finished, the
 -- length of *about*, then *about* (what the run is) and *told* (what it has done). A run is in the log of
 -- its task, and in the list of its state, unless most runs are in that: published (P), succeeded (S).
@@ -23,7 +25,14 @@ local function enlist(list, id, keep, trims)
     end
   end
 end
-local function learn(prefix, id, raw, task, state, keep, attempt, deferred, started, about, told, ...)
+local function learn(prefix, fact)
+  local state, attempt, keep, deferred, started, ids, raws, tasks, abouts, tolds, at =
+    struct.unpack('<c1HI4ddHBHI4I4', fact)
+  local function text(length)
+    at = at + length
+    return fact:sub(at - length, at - 1)
+  end
+  local id, raw, task, about, told = text(ids), text(raws), text(tasks), text(abouts), text(tolds)
   number = number + 1
   local key, list = prefix .. '{' .. id .. '}:history', prefix .. 'runs:'
   local old = redis.call('GETRANGE', key, 0, HISTORY_HEAD - 1)
@@ -48,13 +57,13 @@ local function learn(prefix, id, raw, task, state, keep, attempt, deferred, star
   if state == 'X' then
     return redis.call('DEL', key)
   end
-  times[1] = deferred ~= '' and times[1] == 0 and now - deferred or times[1]
+  times[1] = deferred >= 0 and times[1] == 0 and now - deferred or times[1]
   times[2] = state == 'P' and now or times[2]
-  if started ~= '' and times[3] == 0 then
+  if started >= 0 and times[3] == 0 then
     times[3] = now - started
   end
   times[4] = not OPEN[state] and now or 0
-  tries = math.max(tries, tonumber(attempt))
+  tries = math.max(tries, attempt)
   local head = struct.pack(HISTORY, 1, state:byte(), tries, times[1], times[2], times[3], times[4], size)
   if is_new then
     redis.call('SET', key, head .. about .. told, 'EX', keep)
@@ -80,16 +89,14 @@ local function learn(prefix, id, raw, task, state, keep, attempt, deferred, star
   if LISTED:find(state) then
     enlist(list .. state .. ':' .. task, id, keep, state ~= 'W')
   end
-  for _, tag in ipairs({...}) do
+  for tag in fact:sub(at):gmatch('%Z+') do
     enlist(prefix .. 'tag:' .. tag, id, keep, true)
   end
 end
 local function note(at)
   local count = tonumber(ARGV[at] or 0)
-  at = at + 1
-  for _ = 1, count do
-    pcall(learn, unpack(ARGV, at + 1, at + ARGV[at]))
-    at = at + ARGV[at] + 1
+  for i = at + 2, at + 1 + count do
+    pcall(learn, ARGV[at + 1], ARGV[i])
   end
-  return at
+  return at + 1 + (count > 0 and count + 1 or 0)
 end
