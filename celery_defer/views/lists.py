@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from celery_defer.errors import OptionError
 from celery_defer.ids import RunId
 from celery_defer.store import LISTED, History, Lists, Place, RunState, Store
-from celery_defer.views.history import reader, rows_of, wait_of
+from celery_defer.views.history import reader, rows_of, told_of, wait_of
 from celery_defer.views.record import record
 from celery_defer.views.rows import Page, RunRow, WaitRow
 
@@ -77,9 +77,8 @@ def waiting(
     lists = Lists((task,) if task else tuple(store.tasks()), (RunState.WAITING,))
     found = (
         (place, wait)
-        for place, row, history in _scan(of, store, lists, None, cursor)
+        for place, row, history in _scan(of, store, lists, None, cursor, event=event)
         if (wait := wait_of(row, history)) is not None or row is None
-        if wait is None or event in (None, wait.event)
     )
     return _page(found, limit)
 
@@ -110,15 +109,25 @@ def _page(found: Iterator[tuple[Place, T | None]], limit: int) -> Page[T]:
 
 
 def _scan(
-    app: Any, store: Store, lists: Lists, since: datetime | None, cursor: str | None
+    app: Any,
+    store: Store,
+    lists: Lists,
+    since: datetime | None,
+    cursor: str | None,
+    *,
+    event: str | None = None,
 ) -> Iterator[tuple[Place, RunRow | None, History | None]]:
-    """Yield the runs of lists with their histories; at last a place alone, if there are more."""
+    """Yield the runs of lists with their histories; at last a place alone, if there are more.
+
+    With *event* only those that wait for it: results are not read for the others.
+    """
     before, start, seen = _place(cursor), since.timestamp() if since else 0.0, 0
     while seen < _MOST:
         places = store.listed(lists, since=start, before=before, limit=_CHUNK)
         ids = [place.id for place in places]
         histories = dict(zip(ids, store.histories(ids), strict=True))
-        rows = rows_of(app, store, [id for id in ids if histories[id]])
+        wanted = [id for id in ids if histories[id] and _waits_for(event, histories[id])]
+        rows = rows_of(app, store, wanted)
         yield from (
             (place, rows[place.id], histories[place.id]) for place in places if place.id in rows
         )
@@ -127,6 +136,10 @@ def _scan(
         before, seen = places[-1], seen + len(places)
     if before is not None:
         yield before, None, None
+
+
+def _waits_for(event: str | None, history: History | None) -> bool:
+    return event is None or told_of(history).get("w", {}).get("event") == event
 
 
 def _lists_of(state: RunState | None) -> tuple[RunState, ...]:

@@ -23,6 +23,7 @@ __all__ = ["main"]
 
 RUNS = 10_000
 OF_ONE_PARENT = 10_000
+PARKED = 5_000
 VISITS = 20
 LONGEST = 0.3
 
@@ -48,11 +49,15 @@ def _pages(store: Store) -> Iterator[tuple[str, str]]:
     [parent, *_] = add_many(store, RUNS, {"order": "7"})
     calls = [Call(f"call-{n}", state=RunState.PUBLISHED) for n in range(OF_ONE_PARENT)]
     crowd = add_run(store, "shop.campaign", calls)
+    parked = [Call(f"call-{n}", "shop.follow_up", RunState.WAITING) for n in range(PARKED)]
+    add_run(store, "shop.follow_ups", parked)
     yield "runs", "/deferred"
     yield "runs, failed", "/deferred?state=failed"
     yield "runs, of a task", "/deferred?task=shop.send_receipt"
     yield "runs, tagged", "/deferred?tag=order%3D7"
     yield "waiting", "/deferred/waiting"
+    yield "waiting, for an event", "/deferred/waiting?event=parcel/delivered"
+    yield "waiting, for another", "/deferred/waiting?event=parcel/lost"
     yield "outbox", "/deferred/outbox"
     yield "a run with 9 calls", f"/deferred/run/{parent}"
     yield "a deferred run", f"/deferred/run/{run_id(parent, 'receipt-3')}"
