@@ -139,6 +139,7 @@ def _claim(run: Scope, store: Store, owner: str) -> Claim:
             run.settings.claim_expires,
             settles=settles,
             facts=fact_of_run(run, RunState.RUNNING),
+            is_retry=bool(run.request.get("retries")),
         )
     return _resume(run, store, run.wake, owner)
 
@@ -146,7 +147,13 @@ def _claim(run: Scope, store: Store, owner: str) -> Claim:
 def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str) -> Claim:
     keep, report = run.settings.run_keeps, started_commands(run)
     resumed = store.resume(
-        run.run.id, wake.turn, owner, keep, report, facts=fact_of_run(run, RunState.RUNNING)
+        run.run.id,
+        wake.turn,
+        owner,
+        keep,
+        report,
+        facts=fact_of_run(run, RunState.RUNNING),
+        is_retry=bool(run.request.get("retries")),
     )
     if resumed.recalled.turn < wake.turn:  # the store has lost the run: its next step raises
         return Claim(owner, is_mine=True)
@@ -184,8 +191,8 @@ def _returned(run: Scope) -> None:
         run.drop()
         return
     # Without calls too, a commit stores the result in one round trip, where Celery needs two. A
-    # run that was claimed has had one more.
-    if has_calls or run.is_claimed or clears:
+    # run that was claimed has had one more; one with calls that were skipped writes them with it.
+    if has_calls or run.has_deferred or run.is_claimed or clears:
         with guard.logged(
             logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task
         ):

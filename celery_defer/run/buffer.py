@@ -20,11 +20,14 @@ class Buffer:
     aborted: set[str] = field(default_factory=set)
     #: Ids of calls published at once in earlier turns; the body makes them again in this one.
     republished: set[str] = field(default_factory=set)
+    #: The ids of calls in the order in which the body came to them.
+    order: dict[str, int] = field(default_factory=dict)
 
     def add(self, call: Call) -> bool:
         """Add a call; return False if its id is in use."""
         if call.id in self.aborted and call.state is CallState.BUFFERED:
             call = call.to(CallState.ABORTED)
+        self.come_to(call)
         is_added = self.calls.setdefault(call.id, call) is call
         if is_added and (changes := changes_of(self)):
             changes.made[call.id] = call
@@ -32,9 +35,15 @@ class Buffer:
 
     def skip(self, call: Call) -> None:
         """Add a call that was refused."""
+        self.come_to(call)
         self.skipped.append(call)
         if changes := changes_of(self):
             changes.skipped.append(call)
+
+    def come_to(self, *calls: Call) -> None:
+        """Note that the body has come to these calls, or to the finished step that made them."""
+        for call in calls:
+            self.order.setdefault(call.id, len(self.order))
 
     def waiting(self) -> list[Call]:
         """Return the calls to be published when the run ends as they ask."""

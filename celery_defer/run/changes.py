@@ -23,6 +23,8 @@ class Changes:
         #: Calls made before, as they were.
         self.aborted: dict[str, Call] = {}
         self.skipped: list[Call] = []
+        #: The tags that it has set; None for one that it has removed.
+        self.tags: dict[str, str | None] = {}
         #: When it began, in seconds since 1970, and by a clock that only goes forward.
         self.began = self.opened = 0.0
         self.is_over = False
@@ -43,6 +45,7 @@ class Changes:
             outer.made |= self.made
             outer.aborted |= {id: call for id, call in self.aborted.items() if id not in outer.made}
             outer.skipped += self.skipped
+            outer.tags |= self.tags
 
     @property
     def is_void(self) -> bool:

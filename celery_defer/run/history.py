@@ -94,7 +94,8 @@ def told_by(run: Scope, calls: Sequence[Call], wait: Mapping[str, Any] | None = 
     if not run.settings.record:
         return b""
     skipped = run.buffer.skipped if run.has_deferred else []
-    made = sorted([*calls, *skipped], key=_made_at)
+    order = run.buffer.order if run.has_deferred else {}
+    made = sorted([*calls, *skipped], key=lambda call: (order.get(call.id, -1), call.at))
     ids = dict.fromkeys(call.id for call in made)
     told: dict[str, Any] = {"c": list(ids)} if ids else {}
     if again := [call for call in skipped if call.id in run.buffer.calls]:
@@ -126,10 +127,6 @@ def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> by
     payload = _payload(settings, call.task, call.payload)
     whole = to_json(about)
     return encoding.shorten(whole if payload is None else b'%b,"a":%b}' % (whole[:-1], payload))
-
-
-def _made_at(call: Call) -> float:
-    return call.at
 
 
 def listed(tags: Mapping[str, str]) -> tuple[str, ...]:

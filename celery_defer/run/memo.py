@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,6 +45,8 @@ class Memo:
     #: When the step's function was called, in seconds since 1970, and how many it took.
     began: float = 0.0
     took: float = 0.0
+    #: The tags that it set for its run; None for one that it removed.
+    tags: Mapping[str, str | None] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Return the memo as JSON."""
@@ -58,6 +61,8 @@ class Memo:
             fields["skipped"] = [_with_state(call) for call in self.skipped]
         if self.aborted:
             fields["aborted"] = self.aborted
+        if self.tags:
+            fields["tags"] = self.tags
         if self.began:
             fields |= {"began": round(self.began, 3), "took": round(self.took, 6)}
         return to_json(fields)

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery_defer import guard
 from celery_defer.errors import TagError
+from celery_defer.run.changes import changes_of
 from celery_defer.run.scope import Scope, current
 from celery_defer.text import safe_repr
 
@@ -52,6 +53,9 @@ def _set(run: Scope, key: str, value: str | None) -> None:
         if run.settings.strict:
             raise
         logger.warning("run %s (%s): %s", run.run.id, run.run.task, problem)
+        return
+    if changes := changes_of(run.buffer):  # in the function of a step
+        changes.tags[key] = value
 
 
 def _check(key: Any, value: Any) -> None:

@@ -104,4 +104,5 @@ def _memo(step: Step, changes: Changes, **outcome: Any) -> Memo:
         aborted=tuple(changes.aborted),
         began=changes.began,
         took=monotonic() - changes.opened,
+        tags=changes.tags,
     )

@@ -62,6 +62,8 @@ def begin(id: str, kind: str) -> Step:
     key = replay.key(id)
     memo = replay.memo(key)
     _check_kind(run, key, kind, memo or replay.note(key))
+    if memo is not None:
+        _repeat(run, memo)
     return Step(run, replay, key, kind, memo)
 
 
@@ -86,6 +88,14 @@ def _check_kind(run: Scope, key: str, kind: str, before: Memo | Note | None) -> 
             "the run came to it before: give the new step an id of its own",
             key,
         )
+
+
+def _repeat(run: Scope, memo: Memo) -> None:
+    """Do what the finished step did to its run; its calls are there already."""
+    run.buffer.come_to(*memo.calls, *memo.skipped)
+    if memo.tags:
+        tags = {**run.tags, **memo.tags}
+        run.tags = {key: value for key, value in tags.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +160,7 @@ class Step:
         self.check_waits()
         detours = self._detours()
         self.keep_pending()
-        note = Note(
-            wait.tries, self.replay.attempt, self.replay.turn, detours, self.kind,
-            self.scope.now(), wait.until,
-        )  # fmt: skip
+        note = Note(wait.tries, self.replay.attempt, self.replay.turn, detours, self.kind)
         return self.learn(park(self.scope, self.key, wait, note))
 
     def _detours(self) -> int:

@@ -33,17 +33,32 @@ class Note:
     turn: int = 0
     detours: int = 0
     kind: str = ""
-    #: Since when and until when the run waits, in seconds since 1970.
+
+    def pack(self) -> bytes:
+        return to_json([self.tries, self.attempt, self.turn, self.detours, self.kind])
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Note:
+        return cls(*from_json(body)[:5])  # a later version may write more
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Since when and until when a step waits, in seconds since 1970; 0 if that is not known.
+
+    It is stored beside the step's note, of which an earlier version of the package reads no more
+    than there is.
+    """
+
     since: float = 0.0
     until: float = 0.0
 
     def pack(self) -> bytes:
-        times = [round(self.since, 3), round(self.until, 3)]
-        return to_json([self.tries, self.attempt, self.turn, self.detours, self.kind, *times])
+        return to_json([round(self.since, 3), round(self.until, 3)])
 
     @classmethod
-    def unpack(cls, body: bytes) -> Note:
-        return cls(*from_json(body)[:7])  # a later version may write more
+    def unpack(cls, body: bytes | None) -> Span:
+        return cls(*from_json(body)[:2]) if body else cls()
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from celery_defer.errors import RestartError
 from celery_defer.events import unique
 from celery_defer.run import Memo
-from celery_defer.steps.replay import Note
+from celery_defer.steps.replay import Span
 from celery_defer.store import Recalled
 
 # The first character of the key of what is no step: what the body has done, and has caught.
@@ -57,9 +57,9 @@ def _is_none(key: str) -> bool:
 
 def _began(recalled: Recalled, memos: Mapping[str, Memo]) -> Iterator[tuple[str, float]]:
     """Yield when each step began; a step that has parked has begun before that."""
-    notes = {key: Note.unpack(body) for key, body in recalled.waits.items()}
-    for key in dict.fromkeys([*memos, *notes]):  # of one millisecond, what waits came last
-        times = [notes[key].since] if key in notes else []
+    spans = {key: Span.unpack(recalled.spans.get(key)) for key in recalled.waits}
+    for key in dict.fromkeys([*memos, *spans]):  # of one millisecond, what waits came last
+        times = [spans[key].since] if key in spans else []
         times += [memos[key].began] if key in memos and memos[key].began else []
         yield key, min(times, default=0.0)
 

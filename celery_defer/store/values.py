@@ -165,7 +165,8 @@ class Recalled:
 
     ``turn`` counts how often the run has parked, ``since`` is when its steps were first recalled,
     and ``waits`` has the note of each step that parked the run. ``is_parked`` says that nobody has
-    begun that turn; ``ending`` is what the run has stored as it parked.
+    begun that turn; ``ending`` is what the run has stored as it parked, and ``spans`` what each
+    step has.
     """
 
     turn: int
@@ -175,6 +176,7 @@ class Recalled:
     is_cancelled: bool = False
     is_parked: bool = False
     ending: bytes = b""
+    spans: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,8 @@ class Parking:
 
     ``body`` is its record, to be published at ``due`` or for an event. ``early`` has, by time, the
     matching events that were sent before the shape was known; None if the caller has not looked.
-    ``ending`` is what is to be known of the run if its record is lost.
+    ``ending`` is what is to be known of the run if its record is lost, and ``span`` since when and
+    until when the step waits; a store keeps it as it is.
     """
 
     turn: int
@@ -207,6 +210,7 @@ class Parking:
     subscription: Subscription | None = None
     early: Sequence[SentEvent] | None = None
     ending: bytes = b""
+    span: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Engine:
 
     def __init__(self, app: Any, time: float, limit: Callable[[], int]) -> None:
         self.time = time
-        self.store = SimulatedStore(on_event=self._tick)
+        self.store = SimulatedStore(on_event=self._tick, clock=self._clock)
         self.runs = Runs(app, self.store)
         self.worker = SimulatedWorker(self.runs, self._clock)
         self.queue = Queue(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from celery_defer.errors import NoRecordError
@@ -86,7 +86,7 @@ def _defers(
     children = {id: (called[id] or linked.get(id, []))[:most] for id in ids}
     rows = rows_of(app, store, [child for each in children.values() for child in each])
     calls = {id: _calls(id, children[id], rows, are_ours=bool(called[id])) for id in ids}
-    return {id: [*calls[id], *refusals_of(id, told[id])][:most] for id in ids}
+    return {id: _in_order(calls[id], refusals_of(id, told[id]))[:most] for id in ids}
 
 
 def _calls(
@@ -97,6 +97,19 @@ def _calls(
             yield rows[id]
         elif not are_ours:  # else it waited for another end of its parent
             yield RunRow(id, "", RunState.UNKNOWN, parent=parent)
+
+
+def _in_order(calls: Iterable[RunRow], refusals: Iterable[RunRow]) -> list[RunRow]:
+    """Return the calls of a run with those put in that were refused because of their id."""
+    rows = list(calls)
+    for refusal in refusals:
+        later = (n for n, row in enumerate(rows) if _is_before(refusal, row))
+        rows.insert(next(later, len(rows)), refusal)
+    return rows
+
+
+def _is_before(one: RunRow, other: RunRow) -> bool:
+    return bool(one.deferred_at and other.deferred_at and one.deferred_at < other.deferred_at)
 
 
 def _tree(row: RunRow, below: Mapping[RunId, list[RunRow]], above: frozenset[RunId]) -> RunTree:

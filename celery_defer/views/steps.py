@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from celery_defer import guard
 from celery_defer.current import extension_of
 from celery_defer.run import Memo
-from celery_defer.steps import Note
+from celery_defer.steps import Note, Span
 from celery_defer.store import Recalled, RunState, Store
 from celery_defer.views.history import moment
 from celery_defer.views.rows import RunRow, StepRow
@@ -36,23 +36,23 @@ def _rows(recalled: Recalled, run: RunRow, *, shows: bool) -> Iterator[StepRow]:
         body, note_body = recalled.memos.get(key), recalled.waits.get(key)
         memo = guard.attempt(partial(Memo.unpack, body)) if body else None
         note = guard.attempt(partial(Note.unpack, note_body)) if note_body else None
-        yield _row(key, memo, note, run, recalled, shows=shows)
+        span = guard.attempt(partial(Span.unpack, recalled.spans.get(key))) or Span()
+        is_current = note is not None and note.turn == recalled.turn - 1
+        is_waiting = is_current and run.state is RunState.WAITING
+        yield _row(key, memo, note, span, is_waiting=is_waiting, shows=shows)
 
 
 def _row(
-    key: str, memo: Memo | None, note: Note | None, run: RunRow, recalled: Recalled, *, shows: bool
+    key: str, memo: Memo | None, note: Note | None, span: Span, *, is_waiting: bool, shows: bool
 ) -> StepRow:
     kind = (memo and memo.kind) or (note and note.kind) or "run"
-    began = moment((memo and memo.began) or (note and note.since) or 0.0)
+    began = moment((memo and memo.began) or span.since)
     tries = (note.tries if note else 0) + (kind == "run" and memo is not None)
-    is_current = note is not None and note.turn == recalled.turn - 1
-    if memo is None and is_current and run.state is RunState.WAITING:
+    if memo is None and is_waiting:
         return StepRow(key, kind, "waiting", max(tries, 1), began)
     if memo is None:  # a sleep leaves no memo
-        return StepRow(
-            key, kind, "finished", max(tries, 1), began, moment((note and note.until) or 0)
-        )
-    ended = memo.began + memo.took if memo.began else _arrived(memo, note)
+        return StepRow(key, kind, "finished", max(tries, 1), began, moment(span.until))
+    ended = memo.began + memo.took if memo.began else _arrived(memo, span)
     if memo.failure:
         text = memo.failure.text
         return StepRow(key, kind, "failed", max(tries, 1), began, moment(ended), failure=text)
@@ -60,12 +60,14 @@ def _row(
     return StepRow(key, kind, "finished", max(tries, 1), began, moment(ended), result)
 
 
-def _arrived(memo: Memo, note: Note | None) -> float:
-    """Return when a wait has ended: with its event, or when its time was up."""
+def _arrived(memo: Memo, span: Span) -> float:
+    """Return when a wait has ended: with its event or its run, or when its time was up."""
+    if memo.kind == "invoke":  # its link was made when its end was seen
+        return memo.calls[0].at if memo.calls else 0.0
     result: Any = guard.attempt(lambda: from_json(memo.result))
     if isinstance(result, Mapping) and isinstance(result.get("at"), int | float):
-        return max(float(result["at"]), note.since if note else 0.0)
-    return note.until if note else 0.0
+        return max(float(result["at"]), span.since)
+    return span.until
 
 
 def _began(row: StepRow) -> datetime:

@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 from celery import Celery
+from pydantic_core import from_json
 
 from celery_defer import StepError, step
 from celery_defer.run import Memo
@@ -38,6 +39,10 @@ def test_a_memo_is_read_from_the_first_that_was_written() -> None:
     assert note == Note(2)
     assert replay.memo("b") is None
     assert replay.note("a") is None
+
+
+def test_the_release_before_reads_a_note() -> None:
+    assert from_json(Note(1, 2, 3, 4, "sleep").pack()) == [1, 2, 3, 4, "sleep"]  # and no more
 
 
 def test_a_body_that_waits_elsewhere_each_time_fails_and_says_so(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from time import time
 from typing import Any
 
 from celery_defer.commands import Commands
@@ -60,7 +59,7 @@ class MemoryHistories(MemoryState):
 
     def _note(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
-            self._learn(fact, time())
+            self._learn(fact, self.clock())
 
     def _learn(self, fact: Fact, now: float) -> None:
         old = self._histories.get(fact.id)

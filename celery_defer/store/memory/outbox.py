@@ -13,7 +13,7 @@ from celery_defer.store.memory.events import MemoryEvents
 from celery_defer.store.memory.repairs import MemoryRepairs
 from celery_defer.store.memory.runs import MemorySteps
 from celery_defer.store.memory.state import MemoryRecord
-from celery_defer.store.owner import is_of_other_task
+from celery_defer.store.owner import is_of_one_message, is_of_other_task
 from celery_defer.store.values import MOST_BYTES, Claim, Depth, Leased, Quarantined
 
 
@@ -109,6 +109,7 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
         *,
         settles: bool = False,
         facts: Sequence[Fact] = (),
+        is_retry: bool = False,
     ) -> Claim:
         with self._lock:
             if id in self._runs and self._runs[id].turn:
@@ -118,6 +119,6 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
             first = self._owners.setdefault(id, owner)
             if settles and first == owner:
                 self._outbox.pop(id, None)
-            if first == owner:
+            if first == owner or (is_retry and is_of_one_message(first, owner)):
                 self._note(facts)
             return Claim(first, first == owner)

@@ -53,6 +53,7 @@ class MemoryRepairs(MemoryState):
             for step in restart.forgets:
                 run.memos.pop(step, None)
                 run.waits.pop(step, None)
+                run.spans.pop(step, None)
             run.ending = restart.ending
             run.received -= set(restart.events)
             run.cursors.clear()

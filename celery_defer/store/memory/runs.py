@@ -9,6 +9,7 @@ from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
 from celery_defer.store.memory.history import MemoryHistories
 from celery_defer.store.memory.state import MemoryAlarm, MemoryRecord, MemoryRun
+from celery_defer.store.owner import is_of_one_message
 from celery_defer.store.values import (
     DRIFT,
     NO_SHAPE,
@@ -45,6 +46,7 @@ class MemorySteps(MemoryHistories):
         report: Commands | None = None,
         *,
         facts: Sequence[Fact] = (),
+        is_retry: bool = False,
     ) -> Resumed:
         with self._lock:
             run = self._runs[id]
@@ -54,6 +56,8 @@ class MemorySteps(MemoryHistories):
                 return Resumed(Claim("", is_mine=False), Recalled(run.turn, 0.0))
             run.owner = run.owner or owner
             if run.owner != owner:
+                if is_retry and is_of_one_message(run.owner, owner):
+                    self._note(facts)
                 return Resumed(Claim(run.owner, is_mine=False), Recalled(turn, 0.0))
             self._note(facts)
             return Resumed(Claim(owner, is_mine=True), run.recalled())
@@ -98,6 +102,7 @@ class MemorySteps(MemoryHistories):
                 return Arrival(Verdict.ARRIVED, memo=run.memos[parking.step])
             run.turn, run.owner = run.turn + 1, None
             run.waits[parking.step] = parking.note
+            run.spans[parking.step] = parking.span
             run.ending = parking.ending or run.ending
             self._outbox[id] = MemoryRecord(
                 parking.token,

@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from time import time
 
 from celery_defer.ids import RunId
 from celery_defer.store.history import History, Place
@@ -40,6 +41,7 @@ class MemoryRun:
     ending: bytes = b""
     memos: dict[str, bytes] = field(default_factory=dict)
     waits: dict[str, bytes] = field(default_factory=dict)
+    spans: dict[str, bytes] = field(default_factory=dict)
     received: set[str] = field(default_factory=set)
     #: By the digest of a wait: until when the run has received all events.
     cursors: dict[str, float] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class MemoryRun:
             is_cancelled=self.is_cancelled,
             is_parked=self.is_parked,
             ending=self.ending,
+            spans=dict(self.spans),
         )
 
     @property
@@ -88,6 +91,8 @@ class MemoryState:
     _entered: dict[RunId, Place] = field(default_factory=dict)
     _tagged: dict[tuple[str, RunId], Place] = field(default_factory=dict)
     _facts: int = 0
+    #: Says at what time a history is told something.
+    clock: Callable[[], float] = field(default=time, kw_only=True)
     _parks: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 

@@ -31,12 +31,14 @@ class Runs(Protocol):
         *,
         settles: bool = False,
         facts: Sequence[Fact] = (),
+        is_retry: bool = False,
     ) -> Claim:
         """Make *owner* the owner of the run if it has none; return the owner it has then.
 
         Called again by the same owner, as after a lost reply, it returns the same. An owner of
         another task does not count: whoever may send messages can give one any id. A run that has
-        parked cannot be claimed. With *settles*, the record of the claimed run is removed.
+        parked cannot be claimed. With *settles*, the record of the claimed run is removed. *facts*
+        are of the owner; with *is_retry* also of another delivery of its message.
         """
         ...
 
@@ -57,12 +59,14 @@ class Runs(Protocol):
         report: Commands | None = None,
         *,
         facts: Sequence[Fact] = (),
+        is_retry: bool = False,
     ) -> Resumed:
         """Claim one turn of the run; if *owner* gets it, recall its steps.
 
         Then *report* is executed, too, if the store reaches it. Others get the turn that the run is
         in, and no steps. The owner returned is empty if that is another turn: the run has gone on,
         or is forgotten. When the turn has an owner, the record of the parked run is removed.
+        *facts* are as for ``claim``.
         """
         ...
 

@@ -21,6 +21,8 @@ from celery_defer.store.values import MOST_BYTES, Leased
 
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FACT = Struct("<cHIddHBHII")
+# What is counted in two bytes.
+_MOST_ATTEMPTS = 0xFFFF
 _LUA = files("celery_defer.store.redis") / "lua"
 
 
@@ -109,7 +111,7 @@ def _packed(fact: Fact) -> bytes:
     """Return a fact as note.lua takes it."""
     id, task, raw = fact.id.encode(), fact.task.encode(), _raw(fact.id)
     head = _FACT.pack(
-        CODES[fact.state].encode(), fact.attempt, seconds(fact.keep),
+        CODES[fact.state].encode(), min(fact.attempt, _MOST_ATTEMPTS), seconds(fact.keep),
         -1.0 if fact.deferred is None else max(fact.deferred, 0.0),
         -1.0 if fact.started is None else max(fact.started, 0.0),
         len(id), len(raw), len(task), len(fact.about), len(fact.told),

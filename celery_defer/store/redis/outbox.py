@@ -107,8 +107,10 @@ class RedisOutbox(RedisClient):
         *,
         settles: bool = False,
         facts: Sequence[Fact] = (),
+        is_retry: bool = False,
     ) -> Claim:
         keys = [self._owner(id), self._run(id)]
         keys += [self._record(id), self._due] if settles else []
-        first, is_mine = self._claim(keys, [owner, seconds(keep), id, *self._fact_args(facts)])
+        args = [owner, seconds(keep), id, int(is_retry), *self._fact_args(facts)]
+        first, is_mine = self._claim(keys, args)
         return Claim(first.decode(), bool(is_mine))

@@ -47,7 +47,7 @@ class RedisRepairs(RedisClient):
         keys = [self._run(id), self._record(id), self._due, self._channel]
         args: list[Any] = [id, restart.turn, restart.step, restart.token, restart.body]
         args += [self._from_now(due), seconds(keep), restart.ending]
-        steps = [f"{kind}:{step}" for step in restart.forgets for kind in "mw"]
+        steps = [f"{kind}:{step}" for step in restart.forgets for kind in "mwt"]
         events = [f"e:{event}" for event in restart.events]
         args += [len(steps) + len(events), *steps, *events]
         return bool(self._restart(keys, args))

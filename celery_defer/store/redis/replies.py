@@ -20,7 +20,7 @@ from celery_defer.store.values import (
 def recalled(rows: Iterable[bytes]) -> Recalled:
     fields = iter(rows)
     state: dict[bytes, bytes] = {}
-    parts: dict[bytes, dict[str, bytes]] = {b"m:": {}, b"w:": {}}
+    parts: dict[bytes, dict[str, bytes]] = {b"m:": {}, b"w:": {}, b"t:": {}}
     for name, value in zip(fields, fields, strict=True):
         parts.get(name[:2], {})[name[2:].decode()] = value
         state[name] = value
@@ -29,6 +29,7 @@ def recalled(rows: Iterable[bytes]) -> Recalled:
         since=float(state.get(b"since", 0)),
         memos=parts[b"m:"],
         waits=parts[b"w:"],
+        spans=parts[b"t:"],
         is_cancelled=b"cancelled" in state,
         is_parked=b"turn" in state and b"owner" not in state,
         ending=state.get(b"end", b""),

@@ -56,9 +56,10 @@ class RedisRuns(RedisClient):
         report: Commands | None = None,
         *,
         facts: Sequence[Fact] = (),
+        is_retry: bool = False,
     ) -> Resumed:
         keys = [self._run(id), *self._record_keys(id)]
-        args = [turn, owner, seconds(keep), id]
+        args = [turn, owner, seconds(keep), id, int(is_retry)]
         args += [*self._fact_args(facts), *self._report_args(report)]
         holder, is_mine, rows, has_reported = self._resume(keys, args)
         claim = Claim(holder.decode(), bool(is_mine))
@@ -92,6 +93,7 @@ class RedisRuns(RedisClient):
         keys = [self._run(id), self._owner(id), *self._record_keys(id), self._channel]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
         args += [parking.body, self._from_now(parking.due), seconds(keep), _SOON, parking.ending]
+        args += [parking.span]
         if event := parking.subscription:
             keys += [self._events(event.digest), self._shapes(event.name)]
             args += [event.digest, number(event.digest), event.shape, event.since]

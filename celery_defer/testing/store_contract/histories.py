@@ -165,6 +165,25 @@ class HistoryContract:
             RunState.RUNNING, RunState.QUARANTINED,
         ]  # fmt: skip
 
+    def test_facts_of_a_retry_are_written_and_not_of_another_message(self, store: Store) -> None:
+        first, facts = [fact(RunState.RUNNING, attempt=1)], [fact(RunState.RUNNING, attempt=2)]
+        store.claim(RUN, "task.one.a", KEEP, facts=first)
+        store.claim(RUN, "task.one.b", KEEP, facts=facts)
+        store.claim(RUN, "task.two.a", KEEP, facts=facts, is_retry=True)
+        found = [history(store)]
+        store.claim(RUN, "task.one.c", KEEP, facts=facts, is_retry=True)
+        found.append(history(store))
+        park(store)
+        store.resume(RUN, 1, "task.one.d", KEEP)
+        facts = [fact(RunState.RUNNING, attempt=3)]
+        store.resume(RUN, 1, "task.two.e", KEEP, facts=facts, is_retry=True)
+        store.resume(RUN, 1, "task.one.f", KEEP, facts=facts)
+        found.append(history(store))
+        store.resume(RUN, 1, "task.one.g", KEEP, facts=facts, is_retry=True)
+        found.append(history(store))
+
+        assert [each.attempts for each in found if each] == [1, 2, 2, 3]
+
     def test_facts_are_not_written_if_nothing_is_done(self, store: Store) -> None:
         store.stage(RUN, "token", b"body", 9, KEEP)
         facts = [fact(RunState.RUNNING)]

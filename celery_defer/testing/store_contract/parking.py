@@ -43,13 +43,14 @@ class ParkingContract:
         assert store.recall(RUN, 10, KEEP).turn == 1
         assert [record.token for record in store.take(15, 99, 10)] == ["token"]
 
-    def test_each_step_that_has_parked_has_a_note(self, store: Store) -> None:
-        park(store, step="one", note=b"1")
-        park(store, turn=1, step="two", note=b"2")
-        park(store, turn=2, step="one", note=b"3")
+    def test_each_step_that_has_parked_has_a_note_and_a_span(self, store: Store) -> None:
+        park(store, step="one", note=b"1", span=b"a")
+        park(store, turn=1, step="two", note=b"2", span=b"b")
+        park(store, turn=2, step="one", note=b"3", span=b"c")
 
         recalled = store.recall(RUN, 10, KEEP)
         assert (recalled.turn, recalled.waits) == (3, {"one": b"3", "two": b"2"})
+        assert recalled.spans == {"one": b"c", "two": b"b"}
 
     def test_a_run_that_parks_again_has_one_record(self, store: Store) -> None:
         park(store, due=15)

@@ -104,7 +104,7 @@ class RunContract:
     def test_the_first_to_resume_a_turn_owns_it(self, store: Store) -> None:
         store.recall(RUN, 10, KEEP)
         park(store)
-        recalled = Recalled(turn=1, since=10, waits={"wait": b"note"})
+        recalled = Recalled(turn=1, since=10, waits={"wait": b"note"}, spans={"wait": b"span"})
         assert store.recall(RUN, 10, KEEP) == replace(recalled, is_parked=True)
 
         first = Resumed(Claim("first", is_mine=True), recalled)

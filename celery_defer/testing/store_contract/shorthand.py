@@ -46,9 +46,10 @@ def park(
     early: Sequence[SentEvent] | None = (),
     body: bytes = b"body",
     facts: Sequence[Fact] = (),
+    span: bytes = b"span",
 ) -> Arrival:
     """Park a run, until an event or a time."""
-    parking = Parking(turn, step, note, token, body, due, wait, early)
+    parking = Parking(turn, step, note, token, body, due, wait, early, span=span)
     return store.park(RunId(id), parking, now, KEEP, facts=facts)
 
 

@@ -1,5 +1,5 @@
 -- KEYS: the run, its record, the index of due times, the index of waits
--- ARGV: turn, owner, seconds to keep, run id, then facts for `note` and commands to execute if the caller gets the turn
+-- ARGV: turn, owner, seconds to keep, run id, 1 if this is a retry, then facts for `note` and commands to execute if the caller gets the turn
 -- Gives the turn to its first owner. The record, which was for the case that no wake-up arrives, is
 -- removed then; also if the store has lost the run's steps.
 -- Returns {owner of the turn, 1 if that is the caller, the run's hash, 1 if the commands were
@@ -19,7 +19,10 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[3]) -- the parked run was to be kept longer
 local owner = redis.call('HGET', KEYS[1], 'owner')
 if owner ~= ARGV[2] then
+  if ARGV[5] == '1' and owner:match('^.*%.') == ARGV[2]:match('^.*%.') then -- of the message that got it
+    note(6)
+  end
   return {owner, 0, {'turn', turn, 'owner', owner}, 0}
 end
 local hash = redis.call('HGETALL', KEYS[1])
-return {owner, 1, hash, execute(note(5))}
+return {owner, 1, hash, execute(note(6))}

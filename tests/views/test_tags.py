@@ -1,0 +1,136 @@
+"""Tags of a run, as its record and the lists show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_defer import TagError, defer, deferred, set_tags, step
+from celery_defer.testing import Simulation
+from celery_defer.views import record, runs
+from tests.support.inside import parent_of
+
+
+@pytest.fixture
+def waiting(app: Celery) -> Any:
+    """A deferred task that waits, and sets a tag before and after it."""
+
+    @deferred
+    @app.task(name="waiting")
+    def waiting() -> None:
+        set_tags({"before": "1"})
+        step.run("one", lambda: set_tags({"in-step": "1"}))
+        step.sleep("nap", 60)
+        set_tags({"after": "1"})
+        defer("below", inner)
+
+    @deferred
+    @app.task(name="inner")
+    def inner() -> None:
+        pass
+
+    return waiting
+
+
+def tags_of(run: str) -> dict[str, dict[str, str]]:
+    found = record(run)
+    return {
+        "own": dict(found.run.tags),
+        **{str(row.defer_id): dict(row.tags) for row in found.defers},
+    }
+
+
+def test_tags_are_handed_down_and_one_call_may_replace_or_drop_some(
+    app: Celery, sim: Simulation, ship: Any
+) -> None:
+    def body() -> None:
+        defer("early", ship, n=1)
+        set_tags({"order": "7", "shop": "x"})
+        defer("all", ship, n=1)
+        defer("other", ship.with_options(tags={"order": "8"}), n=1)
+        defer("fewer", ship.with_options(tags={"order": None}), n=1)
+        set_tags({"shop": None})
+        defer("late", ship, n=1)
+
+    parent = sim.run(parent_of(app, body))
+    sim.drain()
+
+    assert tags_of(parent.id) == {
+        "own": {"order": "7"},
+        "early": {},
+        "all": {"order": "7", "shop": "x"},
+        "other": {"order": "8", "shop": "x"},
+        "fewer": {"shop": "x"},
+        "late": {"order": "7"},
+    }
+
+
+def test_a_run_that_waits_keeps_its_tags_and_those_of_its_parent(
+    app: Celery, sim: Simulation, waiting: Any
+) -> None:
+    def body() -> None:
+        set_tags({"order": "7"})
+        defer("waits", waiting)
+
+    parent = sim.run(parent_of(app, body))
+    sim.drain()
+    [child] = record(parent.id).defers
+    parked = tags_of(child.id)["own"]
+    sim.advance("1h")
+
+    assert parked == {"order": "7", "before": "1", "in-step": "1"}
+    [below] = record(child.id).defers
+    assert below.tags == {"order": "7", "before": "1", "in-step": "1", "after": "1"}
+    assert record(child.id).run.tags == below.tags
+
+
+def test_a_run_without_deferred_calls_is_found_by_its_tag_when_it_waits(
+    app: Celery, sim: Simulation
+) -> None:
+    def body() -> None:
+        set_tags({"order": "7"})
+        step.sleep("nap", 60)
+
+    parent = sim.run(parent_of(app, body))
+
+    assert [row.id for row in runs(tag=("order", "7")).rows] == [parent.id]
+    sim.advance("1h")
+    assert [(row.id, row.tags) for row in runs(tag=("order", "7")).rows] == [
+        (parent.id, {"order": "7"})
+    ]
+
+
+def test_runs_are_found_by_a_tag(app: Celery, sim: Simulation, ship: Any) -> None:
+    def body() -> None:
+        set_tags({"order": "7"})
+        defer("mine", ship, n=1)
+        defer("other", ship.with_options(tags={"order": "8"}), n=1)
+
+    parent = sim.run(parent_of(app, body))
+    sim.drain()
+
+    found = runs(tag=("order", "7")).rows
+    assert {row.defer_id for row in found} == {None, "mine"}
+    assert [row.defer_id for row in runs(tag=("order", "8")).rows] == ["other"]
+    assert [row.defer_id for row in runs(tag=("order", "7"), task="ship").rows] == ["mine"]
+    assert [row.defer_id for row in runs(tag=("order", "7"), parent=parent.id).rows] == ["mine"]
+    assert runs(tag=("order", "9")).rows == []
+
+
+@pytest.mark.parametrize(
+    "bad", [{"a=b": "1"}, {"": "1"}, {"a": ""}, {"a": 1}, {"a": "x" * 129}, {"a": "x\n"}]
+)
+def test_a_bad_tag_is_left_out_or_refused(
+    app: Celery, sim: Simulation, ship: Any, bad: Any
+) -> None:
+    def body() -> None:
+        set_tags(bad)
+        defer("a", ship, n=1)
+
+    assert tags_of(sim.run(parent_of(app, body)).id) == {"own": {}, "a": {}}
+    app.conf.defer_strict = True
+    del app._celery_defer.settings
+    run = sim.run(parent_of(app, body))
+    assert isinstance(run.exception, TagError)
