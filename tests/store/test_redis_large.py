@@ -8,8 +8,8 @@ import pytest
 from redis import Redis
 
 from celery_defer.ids import RunId
-from celery_defer.store import Leased, RedisStore
-from celery_defer.testing.store_contract.shorthand import KEEP
+from celery_defer.store import Fact, Leased, RedisStore, RunState
+from celery_defer.testing.store_contract.shorthand import KEEP, RUN
 
 MEGABYTE = 2**20
 
@@ -36,3 +36,20 @@ def time_of(redis: Redis, command: str) -> float:
     """Return for how many seconds a command holds up the server, on average."""
     stats: Any = redis.info("commandstats")
     return float(stats.get(f"cmdstat_{command}", {}).get("usec_per_call", 0)) / 1e6
+
+
+@pytest.mark.parametrize("token", ["token", "other"])
+def test_many_facts_are_written_in_parts_and_only_if_it_is_done(
+    store: RedisStore, redis: Redis, token: str
+) -> None:
+    ids = [RunId(f"run-{n}") for n in range(1_750)]
+    facts = [Fact(id, "ship", RunState.BUFFERED, KEEP, b"{}") for id in ids]
+    store.stage(RUN, "token", b"body", 10, KEEP, facts=facts)
+    scripts: Any = redis.info("commandstats")
+    published = [Fact(id, "ship", RunState.PUBLISHED, KEEP) for id in ids]
+
+    store.settle(RUN, token, facts=published)
+
+    state = RunState.PUBLISHED if token == "token" else RunState.BUFFERED
+    assert {each and each.state for each in store.histories(ids)} == {state}
+    assert scripts["cmdstat_evalsha"]["calls"] >= 4

@@ -13,6 +13,7 @@ from struct import Struct
 from time import sleep
 from typing import Any
 
+from celery_defer import guard
 from celery_defer.commands import Commands, database_of, listed, server_of
 from celery_defer.ids import RunId
 from celery_defer.store.history import CODES, Fact
@@ -20,6 +21,8 @@ from celery_defer.store.redis.script import Script
 from celery_defer.store.values import MOST_BYTES, Leased
 
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What one script writes; a thousand take a server up to 50 ms.
+_MOST_FACTS = 500
 _FACT = Struct("<cHIddHBHII")
 # What is counted in two bytes.
 _MOST_ATTEMPTS = 0xFFFF
@@ -40,6 +43,7 @@ class RedisClient:
         self._channel = f"{prefix}nudge"
         connection = client.connection_pool.connection_kwargs
         self._server, self._database = server_of(connection), database_of(connection)
+        self._note = self._script("now", "note", "tell")
 
     def _script(self, *parts: str) -> Script:
         """Register the script that consists of these files, in this order."""
@@ -63,6 +67,23 @@ class RedisClient:
         database = "" if report.database == self._database else report.database
         count, *words = listed(report.rows)
         return [count, database, *words]
+
+    def _write(
+        self, script: Script, keys: Sequence[Any], args: Sequence[Any], facts: Sequence[Fact]
+    ) -> bool:
+        """Execute a script that writes *facts* too; return whether it has.
+
+        Where they are many, those that do not go with it are written after it, and their loss is
+        no error.
+        """
+        is_done = bool(script(keys, [*args, *self._fact_args(facts[:_MOST_FACTS])]))
+        if is_done:
+            guard.attempt(lambda: self._note_all(facts[_MOST_FACTS:]))
+        return is_done
+
+    def _note_all(self, facts: Sequence[Fact]) -> None:
+        for start in range(0, len(facts), _MOST_FACTS):
+            self._note([], self._fact_args(facts[start : start + _MOST_FACTS]))
 
     def _fact_args(self, facts: Sequence[Fact]) -> list[Any]:
         """Return the arguments with which a script writes *facts*."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,17 +21,13 @@ _STATES = {code: state for state, code in CODES.items()}
 class RedisHistories(RedisClient):
     """Keeps a history as one string, a log of each task's runs, and lists by state and tag."""
 
-    def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
-        super().__init__(client, prefix, clock)
-        self._note = self._script("now", "note", "tell")
-
     def facts(self, facts: Sequence[Fact]) -> Commands | None:
         if not facts or not self._server:
             return None
         return Commands(self._server, self._database, [self._fact_args(facts)])
 
     def note(self, facts: Sequence[Fact]) -> None:
-        self._note([], self._fact_args(facts))
+        self._note_all(facts)
 
     def histories(self, ids: Sequence[RunId]) -> list[History | None]:
         bodies: list[Any] = self._client.mget(map(self._history, ids)) if ids else []

@@ -38,10 +38,10 @@ class RedisOutbox(RedisClient):
         *, replaces: bool = True, facts: Sequence[Fact] = (),
     ) -> bool:  # fmt: skip
         args = [id, token, body, self._from_now(due), seconds(keep), int(replaces)]
-        return bool(self._stage(self._record_keys(id), [*args, *self._fact_args(facts)]))
+        return self._write(self._stage, self._record_keys(id), args, facts)
 
     def settle(self, id: RunId, token: str | None, *, facts: Sequence[Fact] = ()) -> None:
-        self._settle(self._record_keys(id), [id, token or "", *self._fact_args(facts)])
+        self._write(self._settle, self._record_keys(id), [id, token or ""], facts)
 
     def expect(self, runs: Sequence[tuple[RunId, str, float]]) -> None:
         keys = [self._due, *(self._record(id) for id, _, _ in runs)]
@@ -63,15 +63,16 @@ class RedisOutbox(RedisClient):
         *,
         facts: Sequence[Fact] = (),
     ) -> None:
-        args = [id, token, self._from_now(due), body or b"", *self._fact_args(facts)]
-        self._postpone([self._record(id), self._due], args)
+        args = [id, token, self._from_now(due), body or b""]
+        self._write(self._postpone, [self._record(id), self._due], args, facts)
 
     def quarantine(
         self, id: RunId, token: str, reason: str, keep: float, *, facts: Sequence[Fact] = ()
     ) -> None:
         # The body, which may have any bytes, follows the first byte 0.
-        args = [id, token, reason.replace("\0", ""), seconds(keep), *self._fact_args(facts)]
-        self._quarantine([*self._record_keys(id), self._quarantined], args)
+        args = [id, token, reason.replace("\0", ""), seconds(keep)]
+        keys = [*self._record_keys(id), self._quarantined]
+        self._write(self._quarantine, keys, args, facts)
 
     def _has_text(self, id: bytes, token: bytes, *_: object) -> bool:
         """Whether an id in the index is text; put into quarantine what is not of this package."""

@@ -1,6 +1,6 @@
 -- KEYS: the record, the index of due times
 -- ARGV: run id, token, seconds until due, a new body or nothing, then facts for `note`
--- Returns nothing; a record that is gone, or was staged since, stays as it is.
+-- Returns 1 if that is done; a record that is gone, or was staged since, stays as it is.
 local record = read(KEYS[1])
 if record.token == ARGV[2] and record.token ~= '' then
   local due = record.over or now + ARGV[3] -- over: the wait ended during the lease
@@ -13,4 +13,5 @@ if record.token == ARGV[2] and record.token ~= '' then
     change(KEYS[1], record)
   end
   note(5)
+  return 1
 end

@@ -1,6 +1,6 @@
 -- KEYS: the record, the index of due times, the index of waits, the quarantine
 -- ARGV: run id, token, reason, seconds to keep, then facts for `note`
--- Returns nothing.
+-- Returns 1 if that is done.
 local record = read(KEYS[1])
 if record.token == ARGV[2] and not record.is_later then
   local body = body_of(KEYS[1], record)
@@ -10,4 +10,5 @@ if record.token == ARGV[2] and not record.is_later then
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[3] .. '\0' .. body)
   keep(KEYS[4], ARGV[4]) -- other records may have to stay longer
   note(5)
+  return 1
 end
