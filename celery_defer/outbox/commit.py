@@ -202,6 +202,8 @@ def commit(run: Scope) -> None:
     """Prepare the run's calls for the result that Celery stores next."""
     published = [call for call in run.journal.calls() if _is_published(call)] if run.journal else []
     record = stage.record_of(run, None if run.is_judged else Outcome.SUCCESS)
+    if run.is_redelivered:
+        stage.forget_calls(run, record.calls)
     links = [call for call in record.calls if Outcome.SUCCESS.starts(call.options.when)]
     pending = run.ending.commit = Commit(run, record, [*published, *links])
     if _may_go_with_result(run, record):

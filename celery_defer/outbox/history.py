@@ -14,7 +14,7 @@ from celery_defer.outbox import records
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import Phase, Scope, fact_of_run, facts_of_calls, facts_without_run, told_by
 from celery_defer.settings import Settings
-from celery_defer.store import Fact, Leased, RunState, Store
+from celery_defer.store import Fact, History, Leased, RunState, Store
 
 _ENDS = {Outcome.SUCCESS: RunState.SUCCEEDED, Outcome.FAILURE: RunState.FAILED}
 
@@ -91,6 +91,19 @@ def never_made(settings: Settings, lease: Leased) -> list[Fact]:
     return _of_record(settings, lease, RunState.UNKNOWN)
 
 
+def not_made(run: Scope, store: Store, calls: Iterable[Call] = ()) -> list[Fact]:
+    """Return what forgets the calls that an earlier attempt has staged, and this one not made."""
+    if not run.settings.record:
+        return []
+    (known,) = store.histories([run.run.id])
+    told: Any = guard.attempt(lambda: encoding.loads(known.told)) if known and known.told else {}
+    made = {call.id for call in calls}
+    ids = [run_id(run.run.id, id) for id in (told or {}).get("c", ()) if id not in made]
+    staged = [each for each in store.histories(ids) if each and each.state is RunState.BUFFERED]
+    keep = run.settings.result_expires
+    return [Fact(each.id, _task_in(each), RunState.UNKNOWN, keep) for each in staged]
+
+
 def quarantined(settings: Settings, lease: Leased) -> list[Fact]:
     """Return what is to be known of calls whose record goes into quarantine."""
     return _of_record(settings, lease, RunState.QUARANTINED)
@@ -125,13 +138,15 @@ def ended(settings: Settings, id: RunId, task: str, state: RunState) -> list[Fac
 def task_of(store: Store, id: RunId) -> str:
     """Return the task of a run; nothing if its history does not say."""
     (known,) = store.histories([id])
-    if known is None:
-        return ""
-    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(known.about))) or {}
-    return str(about.get("t", ""))
+    return _task_in(known) if known else ""
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _task_in(known: History) -> str:
+    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(known.about))) or {}
+    return str(about.get("t", ""))
 
 
 def _of_record(settings: Settings, lease: Leased, state: RunState) -> list[Fact]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
 from celery_defer import guard
 from celery_defer.current import extension_of
-from celery_defer.model import Outcome
+from celery_defer.model import Call, Outcome
 from celery_defer.outbox import history, records
 from celery_defer.outbox.records import SPARE, DeferredCalls
 from celery_defer.run import Scope, server_of_results, winner_of
@@ -61,7 +62,16 @@ def forget(parent: Scope) -> bool:
         return False
     with guard.logged(logger, "run %s: the record of an earlier attempt stays", parent.run.id):
         parent.store.settle(parent.run.id, None)
+    if parent.is_redelivered:  # an attempt that was retried has staged nothing
+        forget_calls(parent)
     return True
+
+
+def forget_calls(parent: Scope, calls: Iterable[Call] = ()) -> None:
+    """Let the histories forget what a crashed attempt has staged, but for *calls*."""
+    with guard.logged(logger, "run %s: its record has calls that were not made", parent.run.id):
+        if parent.store is not None and (facts := history.not_made(parent, parent.store, calls)):
+            parent.store.note(facts)
 
 
 def has_succeeded(parent: Scope) -> bool:
