@@ -14,6 +14,7 @@ from celery_defer import Defer
 from celery_defer.testing import Simulation
 from tests.support.inside import WatchedStore, Worker, ship_of
 from tests.support.log_lines import Watch
+from tests.support.one_redis import close_apps
 from tests.support.redis import Server, running
 
 
@@ -48,10 +49,11 @@ def running_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def server(running_server: Server) -> Server:
+def server(running_server: Server) -> Iterator[Server]:
     """A Redis of the module's own, which is empty."""
     running_server.client().flushall()
-    return running_server
+    yield running_server
+    close_apps()
 
 
 @pytest.fixture
