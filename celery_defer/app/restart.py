@@ -24,8 +24,8 @@ def restart(run_id: str, *, from_step: str | None = None, app: Any = None) -> Se
     """Let a run that has failed, or was cancelled or aborted, go on; return what runs again.
 
     Those are the ids of its steps from *from_step* on; the ones that began earlier return their
-    memos. Without *from_step* it goes on where it ended: all steps that have finished are kept. It
-    has the id and the arguments that it had.
+    memos. Without *from_step* it goes on where it ended: all steps that have finished are kept, and
+    a wait in which it was cancelled begins anew. It has the id and the arguments that it had.
 
     Raises RestartError if the run is in progress or has succeeded, has no such step, or nobody
     knows its arguments; IdError for a bad id, and StoreError if the app has no Redis, or it does
@@ -61,7 +61,7 @@ def plan_restart(run_id: str, *, from_step: str | None = None, app: Any = None) 
         run = run_again(extension, id)
         _check_ended(extension.app, run, history.state if history else RunState.UNKNOWN)
         recalled = store.recall(id, None, _SHORTLY)
-        return Plan(run, recalled.turn, repeat(id, recalled, from_step))
+        return Plan(run, recalled.turn, repeat(id, recalled, from_step, extension.clock()))
 
 
 def _check_ended(app: Any, run: ParkedRun, state: RunState) -> None:

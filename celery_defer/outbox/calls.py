@@ -182,7 +182,7 @@ def _skipped(
     target = name_of(task)
     call = Call(
         ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason,
-        refused=refused,
+        refused=refused, tags=parent.tags,
     )  # fmt: skip
     about = subject.of(ids.run_id(parent.run.id, call.id), parent.run.id, call.id)
     logger.warning(

@@ -30,8 +30,10 @@ class Repeat:
     events: Sequence[str]
 
 
-def repeat(run: str, recalled: Recalled, from_step: str | None) -> Repeat:
-    """Return what is run again from a step on; without one, the last step if it has failed.
+def repeat(run: str, recalled: Recalled, from_step: str | None, now: float) -> Repeat:
+    """Return what is run again from a step on.
+
+    Without one, it is the last step, if that has failed, or if its wait was not over.
 
     Raises RestartError if the run has no such step.
     """
@@ -39,7 +41,8 @@ def repeat(run: str, recalled: Recalled, from_step: str | None) -> Repeat:
     began = dict(sorted(_began(recalled, memos), key=lambda step: step[1]))
     steps = list(began)
     if from_step is None:
-        first = len(steps) - _ends_in_failure(steps, memos)
+        is_open = _ends_in_failure(steps, memos) or _waits_on(steps, memos, recalled, now)
+        first = len(steps) - is_open
     elif from_step in began:
         first = steps.index(from_step)
     else:
@@ -67,6 +70,15 @@ def _began(recalled: Recalled, memos: Mapping[str, Memo]) -> Iterator[tuple[str,
 def _ends_in_failure(steps: Sequence[str], memos: Mapping[str, Memo]) -> bool:
     last = memos.get(steps[-1]) if steps else None
     return last is not None and last.failure is not None
+
+
+def _waits_on(
+    steps: Sequence[str], memos: Mapping[str, Memo], recalled: Recalled, now: float
+) -> bool:
+    """Whether the run was cancelled in the wait of its last step."""
+    if not steps or steps[-1] in memos:
+        return False
+    return Span.unpack(recalled.spans.get(steps[-1])).until > now
 
 
 def _event_of(memo: Memo | None) -> str | None:

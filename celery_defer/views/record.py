@@ -66,6 +66,8 @@ def tree(run_id: str, *, app: Any = None, most: int | None = None) -> RunTree:
 
 
 def _found(app: Any, store: Store, id: RunId) -> RunRow:
+    if not id:
+        raise NoRecordError("an empty text is not the id of a run: give result.id, say")
     row = rows_of(app, store, [id]).get(id)
     if row is None:
         raise NoRecordError(

@@ -202,7 +202,7 @@ def test_an_event_counts_again_for_a_wait_that_is_repeated(
     assert app.AsyncResult(id).get() == [7, "work"]
 
 
-def test_a_cancelled_run_goes_on(app: Celery, worker: Worker) -> None:
+def test_a_run_that_was_cancelled_in_a_wait_waits_again(app: Celery, worker: Worker) -> None:
     @deferred(app)
     def work() -> str:
         step.sleep("nap", 60)
@@ -212,9 +212,10 @@ def test_a_cancelled_run_goes_on(app: Celery, worker: Worker) -> None:
     cancel(id)
     assert app.AsyncResult(id).state == "REVOKED"
 
-    restart(id)
-    assert app.AsyncResult(id).state == "WAITING"
+    assert restart(id) == ["nap"]
     go_on(worker)
+    assert app.AsyncResult(id).state == "WAITING"
+    worker.wake(60)
 
     assert app.AsyncResult(id).get() == "done"
 

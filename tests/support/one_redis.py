@@ -16,7 +16,7 @@ from celery._state import _set_task_join_will_block
 from celery.signals import task_success
 from kombu import Producer
 
-from celery_defer import Defer
+from celery_defer import Defer, guard
 from tests.support.inside import Worker
 from tests.support.redis import Server
 
@@ -80,7 +80,7 @@ def close_apps() -> None:
         if hasattr(app.backend, "client"):
             app.backend.result_consumer.stop()  # it has a connection of its own
             app.backend.client.connection_pool.disconnect()
-        store: Any = app._celery_defer.store
+        store: Any = guard.attempt(lambda app=app: app._celery_defer.store)
         if hasattr(store, "_client"):
             store._client.connection_pool.disconnect()
     with warnings.catch_warnings():

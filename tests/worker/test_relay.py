@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -132,8 +133,8 @@ def test_the_command_line_shows_what_is_put_aside(callers: list[Caller], outbox:
     _, listed = callers[0].worker.container.exec_run(command + "quarantine")
     _, counted = callers[0].worker.container.exec_run(command + "outbox")
 
-    assert b"shown  the record cannot be read" in listed
-    assert b"0 waiting, 0 of them due now, 1 in quarantine" in counted
+    assert re.search(rb"shown +unknown +the record cannot be read", listed)
+    assert b"1 in quarantine" in counted
 
 
 def test_a_record_without_a_body_is_put_aside_and_shown(

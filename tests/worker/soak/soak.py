@@ -46,6 +46,7 @@ _AWAITED = 60
 # Keys that stay for a while: of who waits for an event, none may be left.
 _OF_A_RUN = (":owner", ":outbox", ":run")
 _OF_EVENTS = ("came:", "shapes:", "event-id:")
+_OF_RECORDS = ("log:", "runs:", "tag:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,15 @@ def _open(client: Redis, runs: Mapping[str, str]) -> Iterator[str]:
             yield id
 
 
+def _without_end(client: Redis, key: bytes) -> Iterator[str]:
+    """A key that is left; the record of a run may be, as long as it expires."""
+    name = key.decode().removeprefix(PREFIX)
+    if not (name.endswith(":history") or name.startswith(_OF_RECORDS) or name == "tasks"):
+        yield f"a key is left: {key!r}"
+    elif client.ttl(key) == -1:
+        yield f"a key of a record never expires: {key!r}"
+
+
 def _left_behind(client: Redis, runs: Mapping[str, str]) -> Iterator[str]:
     store = RedisStore(client, PREFIX)
     yield from (f"in quarantine: {entry.id}: {entry.reason}" for entry in store.quarantined())
@@ -233,7 +243,7 @@ def _left_behind(client: Redis, runs: Mapping[str, str]) -> Iterator[str]:
     for key in client.scan_iter(f"{PREFIX}*"):
         name = key.decode().removeprefix(PREFIX)
         if not name.endswith(_OF_A_RUN) and not name.startswith(_OF_EVENTS) and name != "due":
-            yield f"a key is left: {key!r}"
+            yield from _without_end(client, key)
         elif name != "due" and client.ttl(key) <= 0:  # type: ignore[operator]
             yield f"a key never expires: {key!r}"
     abandoned = store.waiting()
