@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from celery_defer.ids import RunId
-from celery_defer.store import Lists, RedisStore, Restart, RunState
+from celery_defer.store import Fact, Lists, RedisStore, Restart, RunState
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     emit,
@@ -51,7 +51,7 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "hasten": lambda store: store.hasten(_RUN, 9),
     "restart": lambda store: store.restart(_RUN, Restart(0, "wait", "token", b"body"), 9, KEEP),
     "histories": lambda store: store.histories([_RUN]),
-    "note": lambda store: store.note([]),
+    "note": lambda store: store.note([Fact(_RUN, "task", RunState.RUNNING, KEEP, b"{}")]),
     "tasks": lambda store: store.tasks(),
     "listed": lambda store: store.listed(Lists(("task",)), limit=9),
     "counts": lambda store: store.counts(["task"], [RunState.RUNNING]),

@@ -77,8 +77,7 @@ def close_apps() -> None:
         return
     while _apps:
         app = _apps.pop()
-        if hasattr(app.backend, "client"):
-            app.backend.result_consumer.stop()  # it has a connection of its own
+        if hasattr(getattr(app.backend, "client", None), "connection_pool"):
             app.backend.client.connection_pool.disconnect()
         store: Any = guard.attempt(lambda app=app: app._celery_defer.store)
         if hasattr(store, "_client"):

@@ -154,7 +154,7 @@ def test_no_key_of_a_record_outlives_the_results(server: Server, place: str) -> 
     assert {row.state for row in record(parent.id, app=app).defers} == {
         RunState.SUCCEEDED, RunState.SKIPPED, RunState.ABORTED,
     }  # fmt: skip
-    assert len(runs(app=app, tag=("order", "7")).rows) == 4
+    assert len(runs(app=app, tag=("order", "7")).rows) == 5
 
     assert {kind.partition(":")[0] for kind in keys(server)} >= {"log", "runs", "tag", "tasks"}
 

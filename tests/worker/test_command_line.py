@@ -120,6 +120,8 @@ def test_a_cancelled_run_has_ended_and_can_be_restarted(client: Client, defer: D
     assert defer("cancel", run, "--yes").stdout == f"run {run} has ended\n"
     client.becomes(run, "REVOKED")
     assert defer("restart", run, "--yes").returncode == 0
+    client.waits(run)  # its wait was not over
+    assert defer("wake", run).returncode == 0
     client.result(run)
     assert client.redis.get(f"step-one:{run}") == "1"
 

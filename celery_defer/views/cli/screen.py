@@ -118,14 +118,10 @@ def rendered(block: Table | Fields) -> Any:
     is_table = isinstance(block, Table)
     drawn = RichTable(box=None, show_header=is_table, header_style="bold", pad_edge=False)
     for name in block.columns if isinstance(block, Table) else ("", ""):
-        # An id is what the next command needs: it stays in one piece.
-        drawn.add_column(name, overflow="fold", no_wrap=name in _IDS)
+        drawn.add_column(name, overflow="fold")
     for row in block.clean():
         drawn.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
     return drawn
-
-
-_IDS = ("run", "id", "record", "parent")
 
 
 def has_rich() -> bool:
