@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import warnings
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,9 +82,12 @@ def close_apps() -> None:
         store: Any = guard.attempt(lambda app=app: app._celery_defer.store)
         if hasattr(store, "_client"):
             store._client.connection_pool.disconnect()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
+    # A result of Celery's asks its server for a last time, which may have ended with its module.
+    report, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
         gc.collect()
+    finally:
+        sys.unraisablehook = report
 
 
 @contextmanager
