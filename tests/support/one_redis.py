@@ -16,7 +16,7 @@ from celery._state import _set_task_join_will_block
 from celery.signals import task_success
 from kombu import Producer
 
-from celery_defer import Defer, guard
+from celery_defer import Defer
 from tests.support.inside import Worker
 from tests.support.redis import Server
 
@@ -69,19 +69,13 @@ def app_on(server: Server, *, broker: str = "", backend: str = "", **settings: A
 
 
 def close_apps() -> None:
-    """Close what the apps have opened, and collect it here.
+    """Collect what the apps have opened.
 
     Celery and redis-py leave connections in cycles; where Python collects one, another test fails.
     """
     if not _apps:
         return
-    while _apps:
-        app = _apps.pop()
-        if hasattr(getattr(app.backend, "client", None), "connection_pool"):
-            app.backend.client.connection_pool.disconnect()
-        store: Any = guard.attempt(lambda app=app: app._celery_defer.store)
-        if hasattr(store, "_client"):
-            store._client.connection_pool.disconnect()
+    _apps.clear()
     # A result of Celery's asks its server for a last time, which may have ended with its module.
     report, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
