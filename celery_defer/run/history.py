@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from time import monotonic
 from typing import Any
@@ -77,13 +76,15 @@ def fact_of_run(run: Scope, state: RunState, *, told: bytes = b"", wait: float =
 def facts_without_run(run: Scope) -> list[Fact]:
     """Return what is to be known of the run's calls that were skipped or aborted."""
     calls = run.buffer.without_run()[:100] if run.has_deferred else []
+    if not calls:
+        return []
     id, root = run.run.id, run.run.root_id
     facts = facts_of_calls(
         run.settings, calls, RunState.SKIPPED, parent=id, root=root, now=run.now()
     )
     # What was to be deferred may be no task, and its text any text.
     tasks = run.app.tasks
-    return [fact if fact.task in tasks else replace(fact, task=NO_TASK) for fact in facts]
+    return [fact if fact.task in tasks else fact._replace(task=NO_TASK) for fact in facts]
 
 
 def told_by(run: Scope, calls: Sequence[Call], wait: Mapping[str, Any] | None = None) -> bytes:

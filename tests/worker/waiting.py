@@ -100,21 +100,35 @@ class Watched:
 
 @contextmanager
 def watched(app: Celery) -> Iterator[Watched]:
-    """Read events as Flower does: celery.events.EventReceiver feeds celery.events.state.State."""
+    """Read events as Flower does: celery.events.EventReceiver feeds celery.events.state.State.
+
+    Redis sends only what comes after a subscription, which is made late; so an event of our own
+    has to arrive first.
+    """
     view, stopping, ready = Watched(), Event(), Event()
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["type"] == "is-anybody-there":
+            ready.set()
+        else:
+            view.on_event(event)
+
+    def has_arrived(dispatcher: Any) -> bool:
+        dispatcher.send("is-anybody-there")
+        return ready.wait(0.05)
 
     def read() -> None:
         with app.connection_for_read() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": view.on_event})
+            receiver = app.events.Receiver(connection, handlers={"*": on_event})
             with receiver.consumer_context() as (own, _, _):
-                ready.set()
                 while not stopping.is_set():
                     _drain(own)
 
     reader = Thread(target=read, name="reads events")
     reader.start()
     try:
-        assert ready.wait(10)
+        with app.events.default_dispatcher() as dispatcher:
+            wait_until(lambda: has_arrived(dispatcher), "events arrive")
         yield view
     finally:
         stopping.set()
