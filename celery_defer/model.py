@@ -186,7 +186,7 @@ class Call:
     reason: str | None = None
     #: The step of the parent that waits for the run's end.
     step: str | None = None
-    #: The arguments of a call that was refused, as text.
+    #: The arguments of a call that was refused, as JSON if they have it, else as Python shows them.
     refused: str | None = None
     #: The context of the trace in which it was made, as a message carries it.
     trace: Mapping[str, str] | None = None

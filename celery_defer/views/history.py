@@ -60,7 +60,7 @@ def refusals_of(parent: RunId, told: Mapping[str, Any]) -> list[RunRow]:
     return [
         RunRow(
             run_id(parent, defer_id), task, RunState.SKIPPED, defer_id=defer_id, parent=parent,
-            reason=reason, refused=refused, deferred_at=moment(at),
+            reason=reason, refused=results.refused_of(refused), deferred_at=moment(at),
         )
         for defer_id, task, at, reason, refused in told.get("k", ())
     ]  # fmt: skip
@@ -103,7 +103,7 @@ def _row(history: History) -> RunRow:
         root=RunId(about.get("r") or parent or history.id),
         payload=_payload(about.get("a")),
         reason=about.get("e"),
-        refused=about.get("x"),
+        refused=results.refused_of(about.get("x")),
         tags=told_of(history).get("g") or about.get("g") or {},
         attempts=history.attempts,
         deferred_at=moment(history.deferred),

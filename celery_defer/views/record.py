@@ -7,10 +7,10 @@ from typing import Any
 
 from celery_defer.errors import NoRecordError
 from celery_defer.ids import RunId, run_id
-from celery_defer.store import RunState, Store
+from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
 from celery_defer.views.history import reader, refusals_of, rows_of, told_of, wait_of
-from celery_defer.views.rows import RunRecord, RunRow, RunTree
+from celery_defer.views.rows import RunRecord, RunRow, RunTree, WaitRow
 from celery_defer.views.steps import steps_of
 
 
@@ -29,16 +29,18 @@ def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecor
     of, store = reader(app)
     id = RunId(run_id)
     row = _found(of, store, id)
-    (history,) = store.histories([id])
+    ids = [id, row.parent] if row.parent else [id]
+    histories = _histories(store, ids)
+    defers = _defers(of, store, histories, most)
     parent = rows_of(of, store, [row.parent]).get(row.parent) if row.parent else None
-    siblings = _defers(of, store, [row.parent], most)[row.parent] if row.parent else []
+    siblings = defers[row.parent] if row.parent else []
     return RunRecord(
         row,
         parent,
-        _defers(of, store, [id], most)[id],
+        defers[id],
         [sibling for sibling in siblings if sibling.id != id],
         steps_of(of, store, row),
-        wait_of(row, history),
+        wait_of(row, histories[id]),
     )
 
 
@@ -53,13 +55,16 @@ def tree(run_id: str, *, app: Any = None, most: int | None = None) -> RunTree:
     of, store = reader(app)
     top = _found(of, store, RunId(run_id))
     below: dict[RunId, list[RunRow]] = {}
+    waits: dict[RunId, WaitRow | None] = {}
     level = [top]
     while level:  # each level takes two or three round trips
-        defers = _defers(of, store, [row.id for row in level], most)
+        histories = _histories(store, [row.id for row in level])
+        waits |= {row.id: wait_of(row, histories[row.id]) for row in level}
+        defers = _defers(of, store, histories, most)
         below |= {id: rows for id, rows in defers.items() if id not in below}
         level = [row for rows in defers.values() for row in rows if row.id not in below]
         level = list({row.id: row for row in level}.values())
-    return _tree(top, below, frozenset())
+    return _tree(top, below, waits, frozenset())
 
 
 # -- private ------------------------------------------------------------------------------
@@ -77,11 +82,16 @@ def _found(app: Any, store: Store, id: RunId) -> RunRow:
     return row
 
 
+def _histories(store: Store, ids: Sequence[RunId]) -> dict[RunId, History | None]:
+    return dict(zip(ids, store.histories(ids), strict=True))
+
+
 def _defers(
-    app: Any, store: Store, ids: Sequence[RunId], most: int | None
+    app: Any, store: Store, histories: Mapping[RunId, History | None], most: int | None
 ) -> dict[RunId, list[RunRow]]:
     """Return the calls of each run, in the order in which they were made; the first *most*."""
-    told = dict(zip(ids, map(told_of, store.histories(ids)), strict=True))
+    ids = list(histories)
+    told = {id: told_of(history) for id, history in histories.items()}
     called = {id: [run_id(id, call) for call in told[id].get("c", [])[:most]] for id in ids}
     unknown = [(id, "") for id in ids if not called[id]]
     linked = {id: results.children_of(meta) for id, meta in results.metas(app, unknown).items()}
@@ -114,8 +124,13 @@ def _is_before(one: RunRow, other: RunRow) -> bool:
     return bool(one.deferred_at and other.deferred_at and one.deferred_at < other.deferred_at)
 
 
-def _tree(row: RunRow, below: Mapping[RunId, list[RunRow]], above: frozenset[RunId]) -> RunTree:
+def _tree(
+    row: RunRow,
+    below: Mapping[RunId, list[RunRow]],
+    waits: Mapping[RunId, WaitRow | None],
+    above: frozenset[RunId],
+) -> RunTree:
     if row.id in above or row.state is RunState.SKIPPED:
         return RunTree(row)
-    children = below.get(row.id, ())
-    return RunTree(row, [_tree(child, below, above | {row.id}) for child in children])
+    children = [_tree(child, below, waits, above | {row.id}) for child in below.get(row.id, ())]
+    return RunTree(row, children, waits.get(row.id))

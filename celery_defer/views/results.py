@@ -9,6 +9,7 @@ from typing import Any
 
 from celery.backends.base import BaseKeyValueStoreBackend, DisabledBackend
 from celery.utils.time import maybe_iso8601
+from pydantic_core import from_json
 
 from celery_defer import guard
 from celery_defer.ids import RunId
@@ -70,6 +71,12 @@ def reason_of(meta: Meta) -> str | None:
     return result.get("reason")
 
 
+def refused_of(text: str | None) -> Any:
+    """Return the payload of a skipped call, as JSON values if it was stored as JSON."""
+    values = guard.attempt(lambda: from_json(text or ""))
+    return values if isinstance(values, dict) else text
+
+
 def row_of(id: RunId, meta: Meta) -> RunRow | None:
     """Return what a result alone says of a run; None if there is none."""
     state = state_of(meta)
@@ -85,7 +92,7 @@ def row_of(id: RunId, meta: Meta) -> RunRow | None:
         defer_id=result.get("defer_id"),
         parent=RunId(meta["parent_id"]) if meta.get("parent_id") else None,
         reason=reason_of(meta),
-        refused=result.get("payload"),
+        refused=refused_of(result.get("payload")),
         finished_at=None if state.is_open else finished_of(meta),
     )
 

@@ -30,7 +30,9 @@ class RunRow:
     #: ``"args"``; None if it is hidden, too large (16 KiB), or not known.
     payload: Any = None
     reason: str | None = None  #: Why it was skipped, or has failed.
-    refused: str | None = None  #: The payload of a skipped call, as text.
+    #: The payload of a skipped call, in the form of ``payload``; as text where it has no JSON, or
+    #: more than 1,024 characters.
+    refused: Any = None
     tags: Mapping[str, str] = field(default_factory=dict)  #: Its own, and those handed down to it.
     attempts: int = 0  #: How often Celery has started it, without its wake-ups.
     deferred_at: datetime | None = None  #: When ``defer`` was called.
@@ -101,12 +103,18 @@ class RunTree:
 
     run: RunRow  #: The run at the top.
     children: Sequence[RunTree] = ()  #: The trees of the runs that it has deferred, in order.
+    waits_for: WaitRow | None = None  #: What it waits for; None if it is not parked.
 
-    def rows(self, depth: int = 0) -> Iterator[tuple[int, RunRow]]:
+    def rows(self) -> Iterator[tuple[int, RunRow]]:
         """Yield each run with its depth, a run before those that it has deferred."""
-        yield depth, self.run
+        for depth, tree in self.trees():
+            yield depth, tree.run
+
+    def trees(self, depth: int = 0) -> Iterator[tuple[int, RunTree]]:
+        """Yield this tree and those below it, each with its depth, in the order of ``rows``."""
+        yield depth, self
         for child in self.children:
-            yield from child.rows(depth + 1)
+            yield from child.trees(depth + 1)
 
 
 @dataclass(frozen=True, slots=True)

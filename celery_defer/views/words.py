@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from itertools import pairwise
 from typing import Any
 
 from pydantic_core import to_json
@@ -14,7 +15,10 @@ from celery_defer.views.rows import WaitRow
 NOTHING = "-"
 _ELLIPSIS = "…"
 
-# The two largest units of a duration are shown, from a minute on.
+# What a run waits for that waits for no event and no other run.
+_KINDS = {"sleep": "a time", "retry": "the next try of its step", "restart": "its restart"}
+
+# The two largest units of a duration are shown, from a minute on; the second one is rounded.
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -43,20 +47,24 @@ def moment(at: datetime | None) -> str:
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """Return how long before or after *now* a time is: ``5 min ago``, ``in 2 h``."""
+    """Return how long before or after *now* a time is: ``5 min 3 s ago``, ``in 6 d 23 h``."""
     if at is None:
         return NOTHING
     seconds = round((now - at).total_seconds())
     if seconds == 0:
         return "now"
-    return f"{_largest(seconds)} ago" if seconds > 0 else f"in {_largest(-seconds)}"
+    return f"{_in_units(seconds)} ago" if seconds > 0 else f"in {_in_units(-seconds)}"
 
 
 def payload(value: Any, width: int = 60) -> str:
     """Return JSON values on one line of at most *width* characters."""
-    if value is None:
-        return NOTHING
-    return cut(value if isinstance(value, str) else json(value), width)
+    return NOTHING if value is None else text(value, width)
+
+
+def text(value: Any, width: int | None = None) -> str:
+    """Return a text as it is, other JSON values as JSON; "" for None; with *width*, one line."""
+    whole = "" if value is None else value if isinstance(value, str) else json(value)
+    return whole if width is None else cut(whole, width)
 
 
 def json(value: Any) -> str:
@@ -73,24 +81,32 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 
 def wait(row: WaitRow) -> str:
-    """Return what a run waits for: ``event order/paid (order_id=7)``, ``run 5b7c…``, ``sleep``."""
+    """Return what a run waits for: ``event order/paid (order_id=7)``, ``run 5b7c…``, ``a time``."""
     if row.event is not None:
         match = f" ({pairs(row.match)})" if row.match else ""
         return line(f"event {row.event}{match}")
     if row.child is not None:
         return f"run {row.child}"
-    return row.kind
+    return _KINDS.get(row.kind, row.kind)
 
 
-def cut(text: str, width: int) -> str:
-    """Return *text* on one line of at most *width* characters."""
-    text = line(text)
-    return text if len(text) <= width else text[: width - 1] + _ELLIPSIS
+def waits(row: WaitRow | None, now: datetime) -> str:
+    """Return a wait in short: ``waits for event order/paid, 6 d 23 h left``; "" for no wait."""
+    if row is None:
+        return ""
+    what = f"event {row.event}" if row.event is not None else wait(row)
+    return line(f"waits for {what}{_left(row.until, now)}")
 
 
-def line(text: str) -> str:
-    """Return *text* on one line, without characters that a terminal would act on."""
-    return "".join(each if each.isprintable() else " " for each in text)
+def cut(value: str, width: int) -> str:
+    """Return a text on one line of at most *width* characters."""
+    value = line(value)
+    return value if len(value) <= width else value[: width - 1] + _ELLIPSIS
+
+
+def line(value: str) -> str:
+    """Return a text on one line, without characters that a terminal would act on."""
+    return "".join(each if each.isprintable() else " " for each in value)
 
 
 def plural(count: int, noun: str) -> str:
@@ -98,15 +114,26 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def _left(until: datetime | None, now: datetime) -> str:
+    if until is None:
+        return ""
+    seconds = round((until - now).total_seconds())
+    return f", {_in_units(seconds)} left" if seconds > 0 else ", due now"
+
+
 def _in_units(seconds: int) -> str:
-    for position, (unit, size) in enumerate(_UNITS):
+    seconds = _rounded(seconds)
+    for (unit, size), (lower, lower_size) in pairwise(_UNITS):
         if seconds >= size:
             count, rest = divmod(seconds, size)
-            lower, lower_size = _UNITS[min(position + 1, len(_UNITS) - 1)]
-            lower_count = rest // lower_size if lower != unit else 0
+            lower_count = rest // lower_size
             return f"{count} {unit} {lower_count} {lower}" if lower_count else f"{count} {unit}"
-    return "0 s"
+    return f"{seconds} s"
 
 
-def _largest(seconds: int) -> str:
-    return " ".join(_in_units(seconds).split()[:2])
+def _rounded(seconds: int) -> int:
+    """Return a duration as a whole number of its second largest unit."""
+    for (_, size), (_, lower_size) in pairwise(_UNITS):
+        if seconds >= size:
+            return round(seconds / lower_size) * lower_size
+    return seconds

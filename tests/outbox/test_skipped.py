@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from datetime import date
 from typing import Any
 
 import pytest
@@ -284,23 +286,55 @@ def test_an_id_whose_call_was_skipped_may_be_used_for_a_good_one(
     assert ran == [7]
 
 
-def test_what_was_refused_is_recorded_as_text(run: Any, receipt: Any, app: Celery) -> None:
+def test_what_was_refused_is_recorded_as_json_if_it_can_be(
+    run: Any, receipt: Any, app: Celery
+) -> None:
+    day = date(2026, 11, 20)
+
     def parent() -> None:
-        defer("named", receipt, order_id="seven")
+        defer("named", receipt, order_id="seven", day=day)
         defer("given", receipt, "seven", 8)
+
+    result = run(parent)
+
+    assert [json.loads(_refused(app, result.id, id)) for id in ("named", "given")] == [
+        {"order_id": "seven", "day": "2026-11-20"},
+        {"args": ["seven", 8]},
+    ]
+
+
+def test_what_was_refused_is_recorded_as_text_where_it_has_no_json(
+    run: Any, receipt: Any, app: Celery
+) -> None:
+    iterator = iter([1, 2])
+
+    def parent() -> None:
+        defer("object", receipt, order_id=Unwritable())
+        defer("number", receipt, order_id="x", price=float("nan"))
+        defer("iterator", receipt, order_id="x", of=iterator)
+        defer("half", receipt, order_id="\ud800")
         defer("long", receipt, "x" * 100_000)
         defer("odd", receipt, Unshowable())
 
     result = run(parent)
-    payloads = {
-        id: app.AsyncResult(run_id(result.id, id)).info["payload"]
-        for id in ("named", "given", "long")
-    }
 
-    assert payloads["named"] == "({'order_id': 'seven'},)"
-    assert payloads["given"] == "('seven', 8)"
-    assert len(payloads["long"]) < 1_100
+    assert _refused(app, result.id, "object") == "({'order_id': Unwritable()},)"
+    assert _refused(app, result.id, "number") == "({'order_id': 'x', 'price': nan},)"
+    assert "iterator" in _refused(app, result.id, "iterator")
+    assert list(iterator) == [1, 2]  # it is for others to read
+    assert _refused(app, result.id, "half") == "({'order_id': '\\ud800'},)"
+    assert len(_refused(app, result.id, "long")) < 1_100
     assert app.AsyncResult(run_id(result.id, "odd")).state == "SKIPPED"
+
+
+def _refused(app: Celery, parent: str, id: str) -> str:
+    text: str = app.AsyncResult(run_id(parent, id)).info["payload"]
+    return text
+
+
+class Unwritable:
+    def __repr__(self) -> str:
+        return "Unwritable()"
 
 
 class Unshowable:

@@ -118,7 +118,7 @@ def test_calls_that_are_refused_say_why_and_what(app: Celery, sim: Simulation, s
         ]
     )  # fmt: skip
     assert kept.payload == {"n": 1}
-    assert (bad.task, bad.refused) == ("ship", "({'n': 'x'},)") or "x" in str(bad.refused)
+    assert (bad.task, bad.refused) == ("ship", {"n": "x"})
     assert "payload of ship: n" in str(bad.reason)
     assert "used already" in str(again.reason)
     assert "7" in str(again.refused)
@@ -220,6 +220,24 @@ def test_a_tree_of_any_depth(app: Celery, sim: Simulation, ship: Any) -> None:
         (4, "leaf"), (4, "down"), (5, "leaf"),
     ]  # fmt: skip
     assert {row.root for _, row in tree(parent.id).rows()} == {parent.id}
+
+
+def test_a_tree_says_what_its_runs_wait_for(app: Celery, sim: Simulation, ship: Any) -> None:
+    @deferred
+    @app.task(name="ask")
+    def ask() -> None:
+        step.wait_for_event("answer", "answered", timeout="7d")
+
+    def body() -> None:
+        defer("ask", ask)
+        defer("ship", ship, n=1)
+
+    parent = sim.run(parent_of(app, body))
+    sim.drain()
+
+    top, *below = (each for _, each in tree(parent.id).trees())
+    assert [each.waits_for and each.waits_for.event for each in below] == ["answered", None]
+    assert top.waits_for is None
 
 
 def test_a_block_has_a_record(app: Celery, sim: Simulation, ship: Any) -> None:

@@ -6,7 +6,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from celery_defer.ids import RunId
+from celery_defer.store import RunState
 from celery_defer.views import words
+from celery_defer.views.rows import RunRow, WaitRow
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=timezone.utc)
 
@@ -23,7 +26,10 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=timezone.utc)
         (65, "1 min 5 s"),
         (3_600, "1 h"),
         (7_380, "2 h 3 min"),
-        (86_400 * 7 + 3_599, "7 d"),
+        (86_400 * 7 - 3_600, "6 d 23 h"),
+        (86_400 * 7 - 1, "7 d"),
+        (86_399, "1 d"),
+        (3_599.6, "1 h"),
         (-65, "-1 min 5 s"),
     ],
 )
@@ -40,8 +46,11 @@ def test_a_time_is_shown_in_utc() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "now"), (-5, "5 s ago"), (-7_380, "2 h ago"), (7_380, "in 2 h"), (90, "in 1 min")],
-)
+    [
+        (0.2, "now"), (-5, "5 s ago"), (-7_380, "2 h 3 min ago"), (90, "in 1 min 30 s"),
+        (7 * 86_400 - 3_600, "in 6 d 23 h"), (7 * 86_400 - 2, "in 7 d"),
+    ],
+)  # fmt: skip
 def test_a_time_is_shown_from_now(seconds: float, text: str) -> None:
     assert words.ago(NOW + timedelta(seconds=seconds), NOW) == text
 
@@ -67,3 +76,24 @@ def test_a_noun_is_in_the_plural_unless_there_is_one() -> None:
         "1 run",
         "2,000 runs",
     ]
+
+
+RUN = RunRow(RunId("run"), "shop.ask", RunState.WAITING)
+LATER = NOW + timedelta(days=6, hours=23)
+
+
+@pytest.mark.parametrize(
+    ("wait", "text"),
+    [
+        (WaitRow(RUN, "a", "event", NOW, LATER, "paid", {"id": 7}), "event paid, 6 d 23 h left"),
+        (WaitRow(RUN, "a", "sleep", NOW, LATER), "a time, 6 d 23 h left"),
+        (WaitRow(RUN, "a", "retry", NOW, NOW), "the next try of its step, due now"),
+        (WaitRow(RUN, "a", "run", NOW, child=RunId("child")), "run child"),
+    ],
+)  # fmt: skip
+def test_a_wait_in_short(wait: WaitRow, text: str) -> None:
+    assert words.waits(wait, NOW) == f"waits for {text}"
+
+
+def test_who_does_not_wait_has_no_wait() -> None:
+    assert words.waits(None, NOW) == ""

@@ -233,7 +233,7 @@ def test_a_bad_call_is_skipped_and_the_parent_goes_on(caller: Caller) -> None:
 
     assert "n: Input should be a valid integer" in reason
     assert record["status"] == "SKIPPED"
-    payload = "({'n': 'not a number'},)"
+    payload = '{"n": "not a number"}'
     assert record["result"] == {"defer_id": "bad", "reason": reason, "payload": payload}
     assert f"defer 'bad' of run {parent}" in caller.worker.logs()
     assert caller.children(parent) == []

@@ -46,17 +46,11 @@ def counts(of: Mapping[tuple[RunState, str], int]) -> Table:
     )
 
 
-def tree(of: RunTree) -> list[tuple[str, str, str]]:
+def tree(of: RunTree, now: datetime) -> list[tuple[str, str, str]]:
     """Return the lines of a tree, each divided before and after the state of its run."""
-    rows = list(of.rows())
-    starts = branches([depth for depth, _ in rows])
-    lines = []
-    for start, (_, row) in zip(starts, rows, strict=True):
-        name = f"{row.defer_id}: {row.task}" if row.defer_id else row.task
-        took = "" if row.duration is None else words.duration(row.duration)
-        why = words.cut(row.reason, _REASON) if row.reason else ""
-        lines.append((f"{start}{name}  ", row.state.value, f"  {joined((took, row.id, why))}"))
-    return lines
+    trees = list(of.trees())
+    starts = branches([depth for depth, _ in trees])
+    return [_branch(start, each, now) for start, (_, each) in zip(starts, trees, strict=True)]
 
 
 def record(of: RunRecord, now: datetime) -> Iterator[tuple[str, Table | Fields]]:
@@ -106,6 +100,14 @@ def quarantine(rows: Sequence[QuarantineRow]) -> Table:
     )
 
 
+def _branch(start: str, of: RunTree, now: datetime) -> tuple[str, str, str]:
+    row = of.run
+    name = f"{row.defer_id}: {row.task}" if row.defer_id else row.task
+    took = "" if row.duration is None else words.duration(row.duration)
+    why = words.cut(row.reason, _REASON) if row.reason else words.waits(of.waits_for, now)
+    return f"{start}{name}  ", row.state.value, f"  {joined((took, row.id, why))}"
+
+
 def _fields(of: RunRecord, now: datetime) -> Fields:
     row = of.run
     defer = f"{row.defer_id} of run {row.parent}" if row.defer_id else row.parent
@@ -121,7 +123,7 @@ def _fields(of: RunRecord, now: datetime) -> Fields:
             ("root", row.root or ""),
             ("tags", words.pairs(row.tags)),
             ("payload", words.payload(row.payload, 500) if row.payload is not None else ""),
-            ("refused", words.cut(row.refused or "", 500)),
+            ("refused", words.text(row.refused, 500)),
             ("attempts", str(row.attempts) if row.attempts else ""),
             ("deferred", _at(row.deferred_at, now)),
             ("published", _at(row.published_at, now)),

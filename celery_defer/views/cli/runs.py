@@ -22,8 +22,8 @@ _STATES = [state.value for state in RunState if state is not RunState.UNKNOWN]
 def tree(ctx: Any, as_json: bool, run: str) -> None:
     """Show RUN and the runs below it, to any depth."""
     screen = Screen.of(ctx, as_json=as_json)
-    root = views.tree(run, app=extension_in(ctx).app)
-    screen.json(root) if as_json else screen.lines(render.tree(root))
+    root, now = views.tree(run, app=extension_in(ctx).app), datetime.now(timezone.utc)
+    screen.json(root) if as_json else screen.lines(render.tree(root, now))
 
 
 @command(defer)

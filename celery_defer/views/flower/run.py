@@ -12,6 +12,7 @@ from tornado.web import authenticated
 
 from celery_defer import views
 from celery_defer.store import RunState
+from celery_defer.views import words
 from celery_defer.views.flower import timeline
 from celery_defer.views.flower.errors import PageError
 from celery_defer.views.flower.page import Page, Reader
@@ -80,12 +81,15 @@ def _buttons(record: RunRecord) -> Iterator[tuple[str, str, dict[str, str]]]:
 def _tree(tree: RunTree, record: RunRecord, first: int) -> dict[str, Any]:
     """Return the runs of one page of the tree, each with its bar, and where the next begins."""
     now = datetime.now(timezone.utc)
-    rows = list(islice(tree.rows(), first, first + MOST + 1))
-    shown = [tree.run, *(row for _, row in rows[:MOST])]
+    trees = list(islice(tree.trees(), first, first + MOST + 1))
+    shown = [tree.run, *(each.run for _, each in trees[:MOST])]
     scale = timeline.scale(shown, record.steps, now)
     return {
         "scale": scale,
-        "tree": [(depth, row, scale.run(row)) for depth, row in rows[:MOST]],
-        "next_rows": first + MOST if len(rows) > MOST else None,
+        "tree": [
+            (depth, each.run, scale.run(each.run), words.waits(each.waits_for, now))
+            for depth, each in trees[:MOST]
+        ],
+        "next_rows": first + MOST if len(trees) > MOST else None,
         "first_row": first,
     }

@@ -79,7 +79,7 @@ def test_tree(cli: Cli) -> None:
         f"""
         shop.order  succeeded  …  order
         ├─ receipt: shop.receipt  failed  …  {RECEIPT}  no route
-        └─ feedback: shop.feedback  waiting  {FEEDBACK}
+        └─ feedback: shop.feedback  waiting  {FEEDBACK}  waits for event order/answered, … left
           └─ coupon: shop.coupon  skipped  …  {COUPON}  too many
         """
     )
@@ -175,7 +175,9 @@ def test_json_has_the_fields_of_the_rows(cli: Cli) -> None:
     assert printed["run"]["finished_at"].endswith("Z")
     assert printed["run"]["duration"] >= 299
     assert [row["defer_id"] for row in printed["siblings"]] == ["feedback"]
-    assert json.loads(cli("tree", ORDER, "--json").output)["children"][1]["run"]["id"] == FEEDBACK
+    feedback = json.loads(cli("tree", ORDER, "--json").output)["children"][1]
+    assert feedback["run"]["id"] == FEEDBACK
+    assert feedback["waits_for"]["event"] == "order/answered"
 
 
 def test_a_run_that_nobody_knows(cli: Cli) -> None:

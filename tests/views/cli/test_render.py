@@ -61,21 +61,22 @@ def held(text: str) -> str:
 def test_a_list_of_runs() -> None:
     assert text_of(render.runs([FEEDBACK, RECEIPT, ORDER], NOW)) == held(
         """
-        run           task               defer id  state      deferred   took   tags
-        feedback-run  shop.ask           feedback  waiting    1 min ago  -
-        receipt-run   shop.send_receipt  receipt   failed     1 min ago  9.5 s
-        order         shop.order         -         succeeded  1 min ago  2 s    order=7
+        run           task               defer id  state      deferred       took   tags
+        feedback-run  shop.ask           feedback  waiting    1 min 1 s ago  -
+        receipt-run   shop.send_receipt  receipt   failed     1 min 1 s ago  9.5 s
+        order         shop.order         -         succeeded  1 min 2 s ago  2 s    order=7
         """
     )
 
 
 def test_a_tree() -> None:
-    tree = RunTree(ORDER, [RunTree(FEEDBACK, [RunTree(COUPON)]), RunTree(RECEIPT)])
+    feedback = RunTree(FEEDBACK, [RunTree(COUPON)], WAIT)
+    tree = RunTree(ORDER, [feedback, RunTree(RECEIPT)])
 
-    assert "\n".join("".join(line) for line in render.tree(tree)) + "\n" == held(
+    assert "\n".join("".join(line) for line in render.tree(tree, NOW)) + "\n" == held(
         """
         shop.order  succeeded  2 s  order
-        ├─ feedback: shop.ask  waiting  feedback-run
+        ├─ feedback: shop.ask  waiting  feedback-run  waits for event shop/replied, 7 d left
         │  └─ coupon\x1b[2J: shop.coupon  buffered  coupon-run
         └─ receipt: shop.send_receipt  failed  9.5 s  receipt-run  SMTPError('no route')
         """
@@ -113,7 +114,7 @@ def test_a_record_of_a_run() -> None:
         root         order
         payload      {"order_id":7}
         attempts     3
-        deferred     2026-11-20 11:58:59 UTC (1 min ago)
+        deferred     2026-11-20 11:58:59 UTC (1 min 1 s ago)
         published    2026-11-20 11:59:00 UTC (1 min ago)
         started      2026-11-20 11:59:00 UTC (1 min ago), 500 ms after it was published
         finished     2026-11-20 11:59:10 UTC (50 s ago), 9.5 s after it started

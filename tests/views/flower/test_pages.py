@@ -90,18 +90,21 @@ def _runs(page: str) -> list[str]:
 def test_a_run_shows_all_that_is_known_of_it(visitor: Visitor, records: Store) -> None:
     calls = [
         Call("receipt", payload={"email": "ada@example.com"}, tags={"order": "7"}),
-        Call("bad", state=RunState.SKIPPED, reason="no such mail", refused="email='ada'"),
+        Call("bad", state=RunState.SKIPPED, reason="no such mail", refused='{"email": "ada"}'),
+        Call("odd", state=RunState.SKIPPED, reason="no", refused="({'email': <object>},)"),
     ]
     parent = add_run(records, "shop.process_order", calls)
 
     page = visitor.page(f"/deferred/run/{run_id(parent, 'receipt')}")
     skipped = visitor.page(f"/deferred/run/{run_id(parent, 'bad')}")
+    odd = visitor.page(f"/deferred/run/{run_id(parent, 'odd')}")
 
     assert '{"email":"ada@example.com"}' in unescape(page)
     assert f'href="/deferred/run/{parent}"' in page
     assert f'href="/deferred/run/{run_id(parent, "bad")}"' in page  # its sibling
     assert "no such mail" in skipped
-    assert "email='ada'" in unescape(skipped)
+    assert '<code>{"email":"ada"}</code>' in unescape(skipped)
+    assert "({'email': <object>},)" in unescape(odd)
 
 
 def test_a_parent_shows_the_tree_below_it(visitor: Visitor, records: Store) -> None:
@@ -111,6 +114,15 @@ def test_a_parent_shows_the_tree_below_it(visitor: Visitor, records: Store) -> N
 
     assert _runs(page) == [parent, run_id(parent, "one"), run_id(parent, "two")]
     assert page.count('role="img"') == 3  # each with its bar
+
+
+def test_a_tree_says_what_a_run_waits_for(visitor: Visitor, records: Store) -> None:
+    parent = add_run(records, "shop.process_order", [Call("review", state=RunState.WAITING)])
+
+    page = visitor.page(f"/deferred/run/{parent}")
+
+    assert "waits for event parcel/delivered, " in page
+    assert " left</span>" in page
 
 
 def test_a_tree_of_a_thousand_runs_has_pages(visitor: Visitor, records: Store) -> None:
