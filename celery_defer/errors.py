@@ -15,6 +15,7 @@ __all__ = [
     "DeferError",
     "DepthError",
     "EventError",
+    "ExperimentError",
     "IdError",
     "LimitError",
     "NoRecordError",
@@ -27,6 +28,7 @@ __all__ = [
     "RestartError",
     "ResultError",
     "RetryAfter",
+    "ScoreError",
     "SettingsError",
     "StepError",
     "StoreAwayError",
@@ -148,6 +150,17 @@ class EventError(DeferError, ValueError):
 
 class NonRetriable(Exception):  # noqa: N818  # not an error itself: it says what to do with one
     """Raise this in a step to end its tries."""
+
+
+class ScoreError(DeferError, NonRetriable, ValueError):
+    """A score's name, value, comment or source is invalid; a step is not tried again after it."""
+
+
+class ExperimentError(DeferError, NonRetriable, ValueError):
+    """An experiment, its variants or their weights are invalid.
+
+    A step is not tried again after it.
+    """
 
 
 class RetryAfter(Exception):  # noqa: N818  # as above

@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|typing|typing_extensions|pydantic)\..+"),
     ("py:class", r"(Callable|Mapping|Sequence|Any|datetime|P|R|P\.args|P\.kwargs)"),
     # What stands in signatures and is not public.
-    ("py:class", r"celery_defer\.(commands|contract|events|ids|model|settings|steps|store)\..+"),
+    ("py:class", r"celery_defer\.(commands|contract|events|ids|model|scoring|settings|steps|store)\..+"),
     ("py:class", r"celery_defer\.testing\..+"),
 ]
 

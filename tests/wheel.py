@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PLUGIN = "_celery_defer_pytest.py"
 TESTED_WITH = ["django", "hypothesis", "pytest"]
 #: Those that start no worker.
-ROOMS = ("contract", "events", "ground", "run", "testing")
+ROOMS = ("contract", "events", "ground", "run", "scoring", "testing")
 
 
 def main() -> int:
