@@ -136,7 +136,7 @@ class MemorySteps(MemoryHistories):
             if not is_parked:
                 return None
             run.owner = run.owner or "cancelled"
-            token, body = (record.token, record.body) if record else ("", run.ending)
+            token, body = (record.token, record.body) if record else ("cancelled", run.ending)
             self._outbox[id] = MemoryRecord(token, body, until, lease=until, is_cancelled=True)
             return body
 

@@ -147,7 +147,11 @@ class ParkingContract:
         assert store.recall(RunId("part"), 10, KEEP).ending == b"ending"
         assert store.cancel(RunId("part"), KEEP, UNTIL, only_parked=True) == b"ending"
         assert store.cancel(RunId("plain"), KEEP, UNTIL) == b""
-        assert [record.body for record in store.take(UNTIL, 9_999, 10)] == [b"ending", b""]
+        leases = store.take(UNTIL, 9_999, 10)
+        assert [(lease.body, bool(lease.token)) for lease in leases] == [
+            (b"ending", True),
+            (b"", True),
+        ]
         assert store.cancel(RunId("part"), KEEP, UNTIL) is None
 
     def test_a_run_that_is_not_parked_is_cancelled_unless_only_parked(self, store: Store) -> None:
