@@ -22,8 +22,8 @@ def masked(text: str) -> str:
     return _CREDENTIALS.sub("**@", text)
 
 
-def text_of(error: BaseException) -> str:
-    """Return an exception's class and text, of at most 2,000 characters."""
+def text_of(error: BaseException, most: int = _LONGEST) -> str:
+    """Return an exception's class and text, of at most *most* characters."""
     name, text = type(error).__qualname__, safe_repr(error)
     # The repr of some errors of redis-py does not say what happened; that of ours may have another
     # one in it, whose quotes would be escaped once more by each.
@@ -31,4 +31,9 @@ def text_of(error: BaseException) -> str:
         text = guard.attempt(lambda: str(error)) or text
     whole = text if name in text else f"{name}: {text}"
     # A lone surrogate could not be stored.
-    return whole[:_LONGEST].encode(errors="backslashreplace").decode()
+    return shortened(whole, most).encode(errors="backslashreplace").decode()
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the beginning of *text*, of at most *most* characters; it shows that it has more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

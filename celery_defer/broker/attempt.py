@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery_defer import guard
-from celery_defer.broker.batch import Batch, ChannelClosedError
+from celery_defer.broker.batch import AwayError, Batch, ChannelClosedError, RejectedError
 from celery_defer.broker.capture import Capture
 from celery_defer.broker.confirms import Confirms
-from celery_defer.broker.connection import Errors, bounded, connect, errors_of, rejections_of
+from celery_defer.broker.connection import bounded, connect, errors_of, rejections_of
 from celery_defer.broker.delivery import Delivery
 from celery_defer.broker.message import Message
 from celery_defer.broker.sender import Sender
@@ -30,42 +30,42 @@ class Attempt:
         self._producer = producer
         self._messages = messages
         self._sent = set[RunId]()
-        self._refused = set[RunId]()
+        self._refused: dict[RunId, str] = {}
         self._rejections = rejections_of(producer.connection)
 
     def run(self, *, is_durable: bool) -> Delivery:
         connection = self._producer.connection
-        errors = errors_of(connection)
         try:
             connect(self._app, connection)
             with bounded(connection):
-                self._publish(_open(self._producer, is_durable), errors)
-        except self._rejections as error:  # of one message, while others were on their way
+                self._publish(_open(self._producer, is_durable))
+        except RejectedError as error:  # of one message, while others were on their way
             self.problem = ChannelClosedError(f"{error}")
-        except ChannelClosedError as error:
-            self.problem = error
-        except errors as error:
+        except self._rejections as error:
+            self.problem = ChannelClosedError(f"{error}")
+        except AwayError as error:
+            self.problem = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        except errors_of(connection) as error:
             self.problem = error
         ids = frozenset(message.id for message in self._messages)
-        sent, refused = frozenset(self._sent), frozenset(self._refused)
-        gone = sent | refused | self._dropped.keys()
-        return Delivery(sent, refused, unsent=ids - gone, dropped=self._dropped)
+        gone = self._sent | self._refused.keys() | self._dropped.keys()
+        return Delivery(
+            frozenset(self._sent), self._refused, unsent=ids - gone, dropped=self._dropped
+        )
 
-    def _publish(self, batch: Batch, errors: Errors) -> None:
+    def _publish(self, batch: Batch) -> None:
         sender = Sender(self._app, batch)
-        self.passed, self._dropped = sender.passed, sender.dropped
-        through: Errors = (ChannelClosedError, *self._rejections, *errors)
+        self.passed, self._dropped, self._refused = sender.passed, sender.dropped, sender.refused
         try:
             for message in self._messages:
                 batch.begin(message.id)
                 try:
-                    is_sent = sender.sends(message, through)
-                except self._rejections as error:
+                    if sender.sends(message):
+                        self._sent.add(message.id)
+                except RejectedError as error:
                     if batch.closes_on_rejection and batch.pending:
                         raise
                     self._reject(batch, message, error)
-                else:
-                    (self._sent if is_sent else self._refused).add(message.id)
             batch.finish()
         finally:
             self._sent -= set(batch.pending) | batch.rejected.keys() | sender.dropped.keys()
@@ -75,7 +75,7 @@ class Attempt:
         """Note what the broker says of a message, before it was sent."""
         if batch.closes_on_rejection:
             log_rejected([message], {message.id: error})
-            self._refused.add(message.id)
+            self._refused[message.id] = f"the broker refuses it: {error}"
         else:
             batch.rejected[message.id] = error
 
@@ -99,4 +99,6 @@ def _open(producer: Any, is_durable: bool) -> Batch:
         return batch
     if is_durable and producer.connection.transport.driver_type == "amqp":
         return Confirms.on(producer)
-    return Batch(producer)
+    return Batch(
+        type(producer)(producer.channel, auto_declare=False, serializer=producer.serializer)
+    )

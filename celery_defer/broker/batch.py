@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from kombu.exceptions import OperationalError
+
+from celery_defer.broker.connection import errors_of, rejections_of
 from celery_defer.broker.message import Wire
 from celery_defer.ids import RunId
 
 
-class ChannelClosedError(Exception):
+class BrokerError(OperationalError):
+    """The broker has not taken a message that was made."""
+
+
+class AwayError(BrokerError):
+    """The broker is away."""
+
+
+class RejectedError(BrokerError):
+    """The broker refuses this message; the cause is what it says."""
+
+
+class ChannelClosedError(BrokerError):
     """The broker has closed the channel because of one message, and does not say which."""
 
 
@@ -30,6 +46,9 @@ class Batch:
     def __init__(self, producer: Any) -> None:
         #: What it publishes goes into the batch.
         self.producer = producer
+        # kombu.messaging.Producer.publish makes a message, which may raise anything, and sends it
+        # by this method.
+        producer._publish = partial(self.send, producer._publish)
         self.templates: Templates = WeakKeyDictionary()
         #: The messages that the broker has refused, and why.
         self.rejected: dict[RunId, Exception] = {}
@@ -39,6 +58,20 @@ class Batch:
     def pending(self) -> Collection[RunId]:
         """The messages that are published, and may not have arrived."""
         return ()
+
+    def send(self, put: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Send a message that is made, by *put*; raise BrokerError if the broker does not take it.
+
+        Only here can an error say that the broker is away.
+        """
+        try:
+            return put(*args, **kwargs)
+        except BrokerError:
+            raise
+        except errors_of(self.producer.connection) as error:
+            raise AwayError(f"{error!r}") from error
+        except rejections_of(self.producer.connection) as error:
+            raise RejectedError(f"{error}") from error
 
     def begin(self, id: RunId) -> None:
         """Note that the next message is that of the run *id*."""

@@ -18,6 +18,8 @@ PATIENCE = 5.0
 
 # kombu 5.7 has both the batch and its error.
 _BATCH_ERRORS = tuple(filter(None, [getattr(exceptions, "BatchPublishError", None)]))
+# The names by which libraries say that a service does not reply: of Python, redis-py, kombu, …
+_OUTAGES = frozenset({"ConnectionError", "OperationalError", "TimeoutError"})
 _POLICY = frozenset({"max_retries", "interval_start", "interval_step", "interval_max"})
 
 
@@ -31,6 +33,11 @@ def errors_of(connection: Any) -> Errors:
 def rejections_of(connection: Any) -> Errors:
     """Return the errors by which a broker that is there refuses something."""
     return tuple(connection.channel_errors)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error says that some service does not reply, be it the broker or another."""
+    return any(each.__name__ in _OUTAGES for each in type(error).__mro__)
 
 
 def connect(app: Any, connection: Any) -> None:

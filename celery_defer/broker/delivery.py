@@ -15,8 +15,8 @@ class Delivery:
     """The outcome of a batch, as the ids of its runs."""
 
     sent: _Ids = frozenset()
-    #: They cannot be published to any broker.
-    refused: _Ids = frozenset()
+    #: They cannot be published to any broker; and why.
+    refused: Mapping[RunId, str] = field(default_factory=dict)
     #: This worker does not have their task; another may, as during a rollout.
     unknown: _Ids = frozenset()
     #: The broker was away.
@@ -26,9 +26,9 @@ class Delivery:
 
     def then(self, others: Delivery) -> Delivery:
         """Return the outcome of both, where *others* are further messages, or sent again."""
-        sent, refused = self.sent | others.sent, self.refused | others.refused
+        sent, refused = self.sent | others.sent, {**self.refused, **others.refused}
         dropped = {**self.dropped, **others.dropped}
-        unsent = (self.unsent | others.unsent) - sent - refused - dropped.keys()
+        unsent = (self.unsent | others.unsent) - sent - refused.keys() - dropped.keys()
         return Delivery(sent, refused, unsent=unsent, dropped=dropped)
 
     @property

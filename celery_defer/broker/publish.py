@@ -8,7 +8,7 @@ from typing import Any
 
 from celery_defer import guard
 from celery_defer.broker.attempt import Attempt, log_rejected
-from celery_defer.broker.batch import ChannelClosedError
+from celery_defer.broker.batch import ChannelClosedError, RejectedError
 from celery_defer.broker.capture import Capture
 from celery_defer.broker.connection import (
     PATIENCE,
@@ -48,7 +48,6 @@ def capture(app: Any, messages: Sequence[Message], server: Server) -> Commands |
         connection = producer.connection
         if connection.transport.driver_type != "redis":
             return None
-        errors = errors_of(connection)
         try:
             connect(app, connection)
             with bounded(connection):
@@ -56,10 +55,12 @@ def capture(app: Any, messages: Sequence[Message], server: Server) -> Commands |
                 if batch is None or batch.server != server or any(map(has_own_way, messages)):
                     return None
                 sender = Sender(app, batch)
-                if not all(sender.sends(message, errors) for message in messages):
+                if not all(map(sender.sends, messages)):
                     return None
                 return batch.take()
-        except errors as error:
+        except RejectedError:  # the caller publishes them one by one
+            return None
+        except errors_of(connection) as error:
             logger.warning("the broker is away: %r", error)
             return None
 
@@ -88,7 +89,8 @@ def _send(app: Any, producer: Any, messages: Sequence[Message], is_durable: bool
     if isinstance(attempt.problem, ChannelClosedError):
         if len(messages) == 1:
             log_rejected(messages, {messages[0].id: attempt.problem})
-            return Delivery(refused=delivery.unsent)
+            reason = f"the broker refuses it: {attempt.problem}"
+            return Delivery(refused=dict.fromkeys(delivery.unsent, reason))
         # One of them is at fault, and the broker does not say which.
         for half in filter(None, (rest[: len(rest) // 2], rest[len(rest) // 2 :])):
             delivery = delivery.then(_send(app, producer, half, is_durable))

@@ -7,12 +7,13 @@ from typing import Any
 from celery.app.task import Task
 
 from celery_defer import guard
-from celery_defer.broker.batch import Batch
+from celery_defer.broker.batch import Batch, BrokerError
+from celery_defer.broker.connection import is_outage
 from celery_defer.broker.message import Message
 from celery_defer.broker.template import TemplateSet, is_replaced, write
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId
-from celery_defer.text import safe_repr
+from celery_defer.text import masked, safe_repr, text_of
 
 logger = guard.logger(__name__)
 
@@ -26,8 +27,12 @@ _CARRIED = frozenset(
 _TIMED = frozenset({"countdown", "eta", "expires"})
 
 
+# How much of an error is told, in characters.
+_LONGEST = 300
+
+
 class Sender:
-    """Puts messages into one batch."""
+    """Makes messages, and puts them into one batch."""
 
     def __init__(self, app: Any, batch: Batch) -> None:
         self._app = app
@@ -39,23 +44,36 @@ class Sender:
         self.dropped: dict[RunId, str] = {}
         #: Those that it did publish.
         self.passed: set[RunId] = set()
+        #: The runs whose message cannot be made, and why.
+        self.refused: dict[RunId, str] = {}
 
-    def sends(self, message: Message, errors: tuple[type[Exception], ...]) -> bool:
-        """Publish one message, or note that it is dropped.
+    def sends(self, message: Message) -> bool:
+        """Publish one message, or note that it is dropped; return False if it cannot be made.
 
-        An error of the message itself is logged, and this returns False.
+        That is logged. It may be made later if only a service that a router asks is away, say.
+        Raises BrokerError for a message that is made, and that the broker does not take.
         """
         with guard.logged(
             logger,
             "run %s (%s) cannot be published",
             message.id,
             message.task,
-            unless=errors,
+            unless=BrokerError,
             about=message.about,
         ):
-            self._publish(message)
+            self._try(message)
             return True
         return False
+
+    def _try(self, message: Message) -> None:
+        try:
+            self._publish(message)
+        except BrokerError:
+            raise
+        except Exception as error:
+            if not is_outage(error):
+                self.refused[message.id] = masked(text_of(error, _LONGEST))
+            raise
 
     def _publish(self, message: Message) -> None:
         if message.target is not None and self._needs_apply_async(message):
@@ -64,7 +82,7 @@ class Sender:
         kind = self._templates.kind_of(message)
         template = self._templates.find(kind)
         if template is not None:
-            self._batch.put(write(message, template))
+            self._batch.send(self._batch.put, write(message, template))
             return
         headers, queue = self._publish_by_celery(message)
         if kind is not None:

@@ -10,7 +10,7 @@ from celery_defer import guard
 from celery_defer.errors import StoreError
 from celery_defer.model import Call, CallState, Outcome
 from celery_defer.outbox.commit import commit, commit_failure
-from celery_defer.outbox.publish import publish, refusal
+from celery_defer.outbox.publish import named, publish
 from celery_defer.run import Block, Phase, Scope, enter, leave
 
 logger = guard.logger(__name__)
@@ -57,7 +57,7 @@ def end_block(block: Block, outcome: Outcome) -> None:
     if lost:
         raise StoreError(
             f"the broker is away, and there is no store, or it is away too: what block "
-            f"{block.run.id} deferred {refusal(lost)}"
+            f"{block.run.id} deferred cannot be published: {named(lost)}"
         )
 
 

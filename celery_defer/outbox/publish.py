@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 
 from celery_defer import broker, guard, subject
@@ -20,8 +21,12 @@ from celery_defer.outbox.unpublished import report_dropped, report_refused
 from celery_defer.outbox.wake import patience
 from celery_defer.run import Scope, report_without_run, signals
 from celery_defer.store import Leased, Store
+from celery_defer.text import shortened
 
 logger = guard.logger(__name__)
+
+# How much is told of calls that cannot be published, in characters.
+_LONGEST = 2_000
 
 
 def publish(parent: Scope, outcome: Outcome) -> tuple[Call, ...]:
@@ -126,17 +131,18 @@ def conclude(
     record of an invoked run stays until that starts, in case its message is lost.
     """
     rest = _calls(record, delivery.unsent | delivery.unknown)
-    refused = _calls(record, delivery.refused)
+    refused = _calls(record, delivery.refused.keys())
+    reason = refusal(record, delivery.refused)
     facts = history.concluded(
         extension_of(app).settings, record, outcome, now,
         gone=delivery.sent, refused=delivery.refused, dropped=delivery.dropped,
     )  # fmt: skip
     if refused:
-        report_refused(app, record, refused, refusal(refused))
+        report_refused(app, record, refused, reason)
     if delivery.dropped:
         report_dropped(app, record, delivery.dropped)
     if rest and refused:
-        _put_apart(store, lease, replace(record, verdict=outcome, calls=refused), keep)
+        _put_apart(store, lease, replace(record, verdict=outcome, calls=refused), reason, keep)
     if rest:
         at = lease.left if record.unknown_at is None else record.unknown_at
         unknown_at = at if delivery.unknown and math.isfinite(at) else None
@@ -145,22 +151,31 @@ def conclude(
     elif refused:  # its parent's result may have expired when it is tried again
         judged = replace(record, verdict=outcome, calls=refused)
         store.postpone(lease.id, lease.token, now + pause, records.pack(judged))
-        store.quarantine(lease.id, lease.token, refusal(refused), keep, facts=facts)
+        store.quarantine(lease.id, lease.token, reason, keep, facts=facts)
     elif delivery.sent and record.invocation:
         store.postpone(lease.id, lease.token, now + patience(lease.tries), facts=facts)
     else:
         store.settle(lease.id, lease.token, facts=facts)
 
 
-def refusal(calls: tuple[Call, ...]) -> str:
-    """Return a text about calls that cannot be published."""
-    return "cannot be published: " + ", ".join(f"{call.id!r} ({call.task})" for call in calls)
+def refusal(record: DeferredCalls, refused: Mapping[RunId, str]) -> str:
+    """Return a text about calls that cannot be published, and why; each reason is told once."""
+    calls: dict[str, list[Call]] = {}
+    for call in _calls(record, refused.keys()):
+        calls.setdefault(refused[run_id(record.parent, call.id)], []).append(call)
+    parts = (f"{named(those)}: {reason}" for reason, those in calls.items())
+    return shortened(f"cannot be published: {'; '.join(parts)}", _LONGEST)
+
+
+def named(calls: Iterable[Call]) -> str:
+    """Return the ids of calls, each with its task."""
+    return ", ".join(f"{call.id!r} ({call.task})" for call in calls)
 
 
 # -- private ------------------------------------------------------------------------------
 
 
-def _calls(record: DeferredCalls, ids: frozenset[RunId]) -> tuple[Call, ...]:
+def _calls(record: DeferredCalls, ids: Set[RunId]) -> tuple[Call, ...]:
     return tuple(call for call in record.calls if run_id(record.parent, call.id) in ids)
 
 
@@ -215,7 +230,7 @@ def _tell_without_run(parent: Scope) -> None:
 
 
 def _failed(delivery: Delivery) -> frozenset[RunId]:
-    return delivery.refused | delivery.unknown | delivery.unsent
+    return delivery.unknown | delivery.unsent | delivery.refused.keys()
 
 
 def _is_staged(parent: Scope, lease: Leased, record: DeferredCalls) -> bool:
@@ -226,11 +241,13 @@ def _is_staged(parent: Scope, lease: Leased, record: DeferredCalls) -> bool:
     return False
 
 
-def _put_apart(store: Store, lease: Leased, record: DeferredCalls, keep: float) -> None:
+def _put_apart(
+    store: Store, lease: Leased, record: DeferredCalls, reason: str, keep: float
+) -> None:
     """Quarantine refused calls in a record of their own, apart from the rest."""
     id = run_id(record.parent, record.calls[0].id)
     store.stage(id, lease.token, records.pack(record), 0, keep)
-    store.quarantine(id, lease.token, refusal(record.calls), keep)
+    store.quarantine(id, lease.token, reason, keep)
 
 
 def _log_lost(parent: Scope, record: DeferredCalls) -> None:

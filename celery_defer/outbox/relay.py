@@ -13,7 +13,6 @@ from celery.states import SUCCESS
 from celery_defer import guard
 from celery_defer.broker import is_there
 from celery_defer.current import extension_of
-from celery_defer.ids import run_id
 from celery_defer.outbox import history
 from celery_defer.outbox.about import about
 from celery_defer.outbox.end import end_cancelled, end_lost
@@ -140,7 +139,8 @@ class Relay:
             if lease.id in delivery.refused and lease.tries < _MOST_TRIES:
                 self._leave([lease], now)  # a router may fail once
             elif lease.id in delivery.refused:
-                self._quarantine(lease, "its message cannot be made")
+                reason = delivery.refused[lease.id]
+                self._quarantine(lease, f"its message cannot be made: {reason}")
 
     def _try(self, lease: Leased, action: Action, now: float) -> bool:
         """Execute the plan for one record; return False if the broker was away."""
@@ -205,13 +205,12 @@ class Relay:
             )
         unknown_at = record.unknown_at
         if unknown_at is not None and unknown_at - lease.left >= _UNKNOWN_PATIENCE:
-            refused = delivery.refused | delivery.unknown
+            unknown = dict.fromkeys(delivery.unknown, "no worker has its task")
+            refused = {**delivery.refused, **unknown}
             delivery = replace(delivery, unknown=frozenset(), refused=refused)
         if delivery.refused:
-            calls = [c for c in record.calls if run_id(record.parent, c.id) in delivery.refused]
-            logger.error(
-                "what run %s deferred %s", record.parent, refusal(tuple(calls)), extra=about(lease)
-            )
+            why = refusal(record, delivery.refused)
+            logger.error("what run %s deferred %s", record.parent, why, extra=about(lease))
         conclude(
             self.app, self.store, lease, record, outcome=action.outcome, delivery=delivery,
             now=now, pause=pause(lease.tries), keep=self.settings.outbox_keeps,

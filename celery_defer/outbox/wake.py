@@ -63,7 +63,8 @@ def wake(
                     run.id, run.task, run.options, run.headers, turn=run.turn, late=late
                 )
     unreadable = {lease.id for lease in leases} - {message.id for message in messages}
-    return replace(delivery, refused=delivery.refused | unreadable)
+    refused = dict.fromkeys(unreadable, "its record cannot be read")
+    return replace(delivery, refused={**delivery.refused, **refused})
 
 
 def patience(publications: int) -> float:

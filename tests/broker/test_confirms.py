@@ -258,7 +258,7 @@ def test_a_queue_that_the_broker_has_with_other_arguments_holds_back_no_other(
     with Connection(url) as connection, connection.channel() as channel:
         channel.queue_delete(f"{queue}-odd")
 
-    assert delivery == Delivery(sent=ids(good), refused=ids(bad))
+    assert (delivery.sent, delivery.refused.keys()) == (ids(good), ids(bad))
     assert waiting(url, queue) == [0]
 
 
@@ -270,6 +270,6 @@ def test_a_header_that_rabbitmq_cannot_carry_holds_back_no_other(
     delivery = broker.send(app, [*bad, *good], is_durable=True)
     again = broker.send(app, good, is_durable=True)
 
-    assert delivery == Delivery(sent=ids(good), refused=ids(bad))
+    assert (delivery.sent, delivery.refused.keys()) == (ids(good), ids(bad))
     assert again == all_of(good)
     assert waiting(url, queue) == [0, 1] * 2

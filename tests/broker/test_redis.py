@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,6 +73,64 @@ def test_a_message_that_no_broker_takes_holds_back_no_other(server: Server, app:
     delivery = broker.send(app, [good, bad, other], is_durable=True)
     again = broker.send(app, [good], is_durable=True)
 
-    assert delivery == Delivery(sent=frozenset({good.id, other.id}), refused=frozenset({bad.id}))
+    assert delivery.sent == {good.id, other.id}
+    assert delivery.refused == {bad.id: "TypeError('Object of type object is not JSON serializable')"}
     assert again == Delivery(sent=frozenset({good.id}))
     assert server.client(db=3).llen("celery") == 3
+
+
+def raising(error: Exception) -> Any:
+    """Return a router that raises for the message of one run."""
+
+    def route(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> None:
+        if "spoiled" in options:
+            raise error
+
+    return route
+
+
+def test_a_queue_that_is_not_known_holds_back_no_other(server: Server, app: Celery) -> None:
+    """kombu counts a KeyError among the errors of a connection to Redis."""
+    app.conf.task_create_missing_queues = False
+    good, bad = a_message(app, "one"), replace(a_message(app, "two"), options={"queue": "unknown"})
+
+    delivery = broker.send(app, [bad, good], is_durable=True)
+
+    assert (delivery.sent, delivery.refused.keys()) == ({good.id}, {bad.id})
+    assert "QueueNotFound" in delivery.refused[bad.id]
+    assert "Queue 'unknown' missing from task_queues" in delivery.refused[bad.id]
+
+
+def test_a_router_that_raises_says_nothing_of_the_broker(
+    app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.conf.task_routes = (raising(KeyError("no tenant 7")),)
+    good, bad = a_message(app, "one"), replace(a_message(app, "two"), options={"spoiled": 1})
+
+    delivery = broker.send(app, [bad, good], is_durable=True)
+
+    assert (delivery.sent, delivery.refused) == ({good.id}, {bad.id: "KeyError('no tenant 7')"})
+    assert "the broker is away" not in caplog.text
+
+
+def test_what_a_service_of_a_router_prevents_is_tried_again_alone(
+    app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.conf.task_routes = (raising(ConnectionRefusedError("no table of tenants")),)
+    good, bad = a_message(app, "one"), replace(a_message(app, "two"), options={"spoiled": 1})
+
+    delivery = broker.send(app, [bad, good], is_durable=True)
+
+    assert delivery == Delivery(sent=frozenset({good.id}), unsent=frozenset({bad.id}))
+    assert "no table of tenants" in caplog.text
+    assert "the broker is away" not in caplog.text
+
+
+def test_why_a_message_cannot_be_made_is_told_in_short_and_without_a_password(app: Celery) -> None:
+    app.conf.task_routes = (raising(KeyError("redis://me:secret@host " + "x" * 5_000)),)
+
+    bad = replace(a_message(app, "two"), options={"spoiled": 1})
+    (reason,) = broker.send(app, [bad], is_durable=True).refused.values()
+
+    assert reason.startswith("KeyError('redis://**@host xxx")
+    assert len(reason) <= 300

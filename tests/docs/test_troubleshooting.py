@@ -17,7 +17,6 @@ _OTHERS = re.compile(
     r"OOM command|Hard time limit|Worker exited|maxmemory-policy noeviction"
     r"|celery -A |redis-cli |-Q |with deferring|\w+ = \S+$|\w+\(.*\)$"
 )
-_VALUES = re.compile(r"'receipt' \(shop\.send_receipt\)")
 
 
 def _quotations() -> list[str]:
@@ -29,7 +28,7 @@ def _quotations() -> list[str]:
 
 @pytest.mark.parametrize("quotation", _quotations())
 def test_what_is_quoted_is_said_by_the_package(quotation: str) -> None:
-    pieces = [p.strip() for p in re.split(_HOLE, _VALUES.sub(_HOLE, quotation)) if p.strip()]
+    pieces = [p.strip() for p in quotation.split(_HOLE) if p.strip()]
 
     said = [text for text in _TEXTS if all(piece in text for piece in pieces)]
 

@@ -424,7 +424,8 @@ def test_a_call_of_an_unknown_task_is_put_aside_and_the_others_go(
 
     assert ids_of(worker.published()) == ["ship"]
     (entry,) = store.quarantined()
-    assert (entry.id, entry.reason) == ("parent", "cannot be published: 'gone' (gone)")
+    assert entry.id == "parent"
+    assert entry.reason == "cannot be published: 'gone' (gone): no worker has its task"
     assert store.waiting() == 0
 
 
@@ -463,6 +464,43 @@ def test_a_payload_that_no_message_can_carry_is_put_aside_and_holds_back_no_othe
 
     assert [m.headers["parent_id"] for m in worker.published()] == ["good"]
     assert [entry.id for entry in store.quarantined()] == ["a-bad-one"]
+
+
+def test_a_reason_names_the_calls_and_what_their_messages_raise(
+    app: Celery, relay: Relay, store: WatchedStore, worker: Worker
+) -> None:
+    def route(name: str, args: Any, kwargs: Any, options: Any, task: Any = None) -> None:
+        if kwargs["n"] > 1:
+            raise LookupError("no such tenant")
+
+    app.conf.task_routes = (route,)
+    stage(store, a_record(call("bad", n=2), call("good"), call("worse", n=3)))
+    end(app, "parent")
+
+    relay.tick(NOW)
+
+    assert ids_of(worker.published()) == ["good"]
+    (entry,) = store.quarantined()
+    whole = "cannot be published: 'bad' (ship), 'worse' (ship): LookupError('no such tenant')"
+    assert entry.reason == whole
+    assert whole in str(app.AsyncResult(run_id("parent", "bad")).result)
+
+
+def test_a_run_that_cannot_be_woken_is_put_aside_with_what_its_message_raises(
+    app: Celery, relay: Relay, store: WatchedStore
+) -> None:
+    def route(*_: Any, **__: Any) -> None:
+        raise LookupError("no such tenant")
+
+    app.conf.task_routes = (route,)
+    body = pack(ParkedRun(RunId("parked"), "ship", 1))
+    store.stage(RunId("parked"), "token", body, NOW, KEEP)
+
+    for minute in range(10):
+        relay.tick(NOW + minute * 60)
+
+    (entry,) = store.quarantined()
+    assert entry.reason == "its message cannot be made: LookupError('no such tenant')"
 
 
 def test_a_parent_whose_result_cannot_be_read_holds_back_no_other(
