@@ -40,8 +40,8 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|typing|typing_extensions|pydantic)\..+"),
     ("py:class", r"(Callable|Mapping|Sequence|Any|datetime|P|R|P\.args|P\.kwargs)"),
     # What stands in signatures and is not public.
-    ("py:class", r"celery_defer\.(commands|contract|events|ids|model|scoring|settings|steps|store)\..+"),
-    ("py:class", r"celery_defer\.testing\..+"),
+    ("py:class", r"celery_defer\.(commands|contract|events|ids|model|settings|steps|store)\..+"),
+    ("py:class", r"celery_defer\.(scoring|testing)\..+"),
 ]
 
 # The words that people search for, where they are not the page's own: the search shows it first.
