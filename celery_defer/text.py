@@ -7,14 +7,15 @@ import re
 from celery_defer import guard
 from celery_defer.errors import DeferError
 
-# In characters.
+# In characters: of an error, and of another value.
 _LONGEST = 2_000
+_LONGEST_VALUE = 200
 _CREDENTIALS = re.compile(r"(?<=://)[^@/\s]*@")
 
 
-def safe_repr(value: object) -> str:
-    """Return ``repr(value)``, or the name of its class if that raises."""
-    return guard.attempt(lambda: repr(value), f"<{type(value).__qualname__}>")
+def safe_repr(value: object, most: int = _LONGEST_VALUE) -> str:
+    """Return ``repr(value)`` of at most *most* characters; the name of its class if that raises."""
+    return shortened(guard.attempt(lambda: repr(value), f"<{type(value).__qualname__}>"), most)
 
 
 def masked(text: str) -> str:
@@ -24,7 +25,7 @@ def masked(text: str) -> str:
 
 def text_of(error: BaseException, most: int = _LONGEST) -> str:
     """Return an exception's class and text, of at most *most* characters."""
-    name, text = type(error).__qualname__, safe_repr(error)
+    name, text = type(error).__qualname__, safe_repr(error, 10 * _LONGEST)
     # The repr of some errors of redis-py does not say what happened; that of ours may have another
     # one in it, whose quotes would be escaped once more by each.
     if f"{type(error).__name__}(" not in text or isinstance(error, DeferError):

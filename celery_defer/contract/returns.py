@@ -91,7 +91,7 @@ def _refusal(step: str, kind: JsonType, value: Any, error: Exception) -> str:
         # pydantic's text has several lines.
         reason = " ".join(str(error).removeprefix("Pydantic serializer warnings:").split())
         return (
-            f"step {step!r} returned {name} {safe_repr(value)[:200]}, which is not what its "
+            f"step {step!r} returned {name} {safe_repr(value)}, which is not what its "
             f"function is annotated to return: {reason}"
         )
     return (

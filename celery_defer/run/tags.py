@@ -30,6 +30,9 @@ def set_tags(tags: Mapping[str, str | None], /) -> None:
     >>> set_tags({"conversation": conversation.id})
     """
     run = current()
+    if not _is_mapping(tags):
+        _refuse(run, TagError(f"{safe_repr(tags)} is no mapping: set_tags({{'order': '7'}})"))
+        return
     for key, value in tags.items():
         _set(run, key, value)
 
@@ -42,7 +45,10 @@ def merged(tags: Mapping[str, str], changes: Mapping[str, str | None] | None) ->
         _check(key, value)
     new = {key: value for key, value in {**tags, **changes}.items() if value is not None}
     if len(new) > _MOST:
-        raise TagError(f"a run has at most {_MOST} tags; {sorted(new)} are {len(new)}")
+        raise TagError(
+            f"a run has at most {_MOST} tags, and {safe_repr(sorted(new))} are {len(new)}: remove "
+            "one with None"
+        )
     return new
 
 
@@ -50,26 +56,41 @@ def _set(run: Scope, key: str, value: str | None) -> None:
     try:
         run.tags = merged(run.tags, {key: value})
     except TagError as problem:
-        if run.settings.strict:
-            raise
-        logger.warning("run %s (%s): %s", run.run.id, run.run.task, problem)
+        _refuse(run, problem)
         return
     if changes := changes_of(run.buffer):  # in the function of a step
         changes.tags[key] = value
 
 
+def _is_mapping(tags: object) -> bool:
+    return isinstance(tags, Mapping)
+
+
+def _refuse(run: Scope, problem: TagError) -> None:
+    if run.settings.strict:
+        raise problem
+    logger.warning("run %s (%s): %s", run.run.id, run.run.task, problem)
+
+
 def _check(key: Any, value: Any) -> None:
-    if not _is_text(key) or "=" in key:
+    if problem := _problem_of(key) or ("it has a '='" if "=" in key else None):
         raise TagError(
-            f"tag {safe_repr(key)}: a key is text of 1 to {_MOST_BYTES} bytes, without ="
+            f"tag {safe_repr(key)}: {problem}; a key is text of 1 to {_MOST_BYTES} bytes, without ="
         )
-    if value is not None and not _is_text(value):
+    if value is not None and (problem := _problem_of(value)):
         raise TagError(
-            f"tag {key}: {safe_repr(value)} is not text of 1 to {_MOST_BYTES} bytes; None drops it"
+            f"tag {key!r}: its value {safe_repr(value)} is refused: {problem}; give text of 1 to "
+            f"{_MOST_BYTES} bytes, or None, which removes the tag"
         )
 
 
-def _is_text(value: Any) -> bool:
-    if not isinstance(value, str) or not value.isprintable():
-        return False
-    return 0 < len(value.encode(errors="replace")) <= _MOST_BYTES
+def _problem_of(text: Any) -> str | None:
+    """Return why this can be neither a key nor a value; None if it can."""
+    if not isinstance(text, str):
+        return f"it is of type {type(text).__name__}"
+    if not text:
+        return "it is empty"
+    if not text.isprintable():
+        return "it has a control character"
+    size = len(text.encode(errors="replace"))
+    return f"it has {size} bytes" if size > _MOST_BYTES else None

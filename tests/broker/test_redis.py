@@ -74,7 +74,9 @@ def test_a_message_that_no_broker_takes_holds_back_no_other(server: Server, app:
     again = broker.send(app, [good], is_durable=True)
 
     assert delivery.sent == {good.id, other.id}
-    assert delivery.refused == {bad.id: "TypeError('Object of type object is not JSON serializable')"}
+    assert delivery.refused == {
+        bad.id: "TypeError('Object of type object is not JSON serializable')"
+    }
     assert again == Delivery(sent=frozenset({good.id}))
     assert server.client(db=3).llen("celery") == 3
 

@@ -120,17 +120,41 @@ def test_runs_are_found_by_a_tag(app: Celery, sim: Simulation, ship: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "bad", [{"a=b": "1"}, {"": "1"}, {"a": ""}, {"a": 1}, {"a": "x" * 129}, {"a": "x\n"}]
+    ("bad", "problem"),
+    [
+        ({"a=b": "1"}, "tag 'a=b': it has a '='; a key is text of 1 to 128 bytes, without ="),
+        ({"": "1"}, "tag '': it is empty; a key is text of"),
+        ({7: "1"}, "tag 7: it is of type int; a key is text of"),
+        ({"a": ""}, "tag 'a': its value '' is refused: it is empty; give text of 1 to 128 bytes"),
+        ({"a": 1}, "tag 'a': its value 1 is refused: it is of type int; give text of 1 to 128"),
+        ({"a": "x" * 129}, "is refused: it has 129 bytes; give text"),
+        ({"a": "x\n"}, "is refused: it has a control character; give text"),
+        ({f"{n}": "x" for n in range(17)}, "are 17: remove one with None"),
+        ("text", "'text' is no mapping: set_tags({'order': '7'})"),
+        (["a", "b"], "['a', 'b'] is no mapping: set_tags({'order': '7'})"),
+        (None, "None is no mapping"),
+    ],
 )
 def test_a_bad_tag_is_left_out_or_refused(
-    app: Celery, sim: Simulation, ship: Any, bad: Any
+    app: Celery, sim: Simulation, ship: Any, bad: Any, problem: str, caplog: Any
 ) -> None:
     def body() -> None:
         set_tags(bad)
         defer("a", ship, n=1)
 
-    assert tags_of(sim.run(parent_of(app, body)).id) == {"own": {}, "a": {}}
+    tags = tags_of(sim.run(parent_of(app, body)).id)
+    assert len(tags["own"]) == len(tags["a"]) == (16 if problem.startswith("are 17") else 0)
+    assert problem in caplog.text
     app.conf.defer_strict = True
     del app._celery_defer.settings
     run = sim.run(parent_of(app, body))
     assert isinstance(run.exception, TagError)
+    assert problem in str(run.exception)
+
+
+def test_a_bad_tag_is_logged_in_short(app: Celery, sim: Simulation, caplog: Any) -> None:
+    sim.run(parent_of(app, lambda: set_tags({"cart": "x" * 1_000_000})))
+
+    (line,) = [record.getMessage() for record in caplog.records if "tag" in record.getMessage()]
+    assert "'cart'" in line
+    assert len(line) < 500
