@@ -1,6 +1,6 @@
 """A run's record as plain rows, and who shows them: the command line, Flower."""
 
-from celery_defer.views.lists import counts, runs, waiting
+from celery_defer.views.lists import counts, failed, runs, waiting
 from celery_defer.views.outbox import outbox, quarantine
 from celery_defer.views.record import record, tree
 from celery_defer.views.rows import (
@@ -24,6 +24,7 @@ __all__ = [
     "StepRow",
     "WaitRow",
     "counts",
+    "failed",
     "outbox",
     "quarantine",
     "record",

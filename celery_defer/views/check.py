@@ -20,11 +20,12 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem of *subject*: a task, a setting, or a server."""
+    """One problem of *subject*: a task, a setting, or a server; is it that this does not reply?"""
 
     level: Level
     subject: str
     text: str
+    is_away: bool = False
 
 
 def check(app: Any) -> list[Problem]:
@@ -102,4 +103,5 @@ def _of_store(app: Any) -> Iterator[Problem]:
     except SettingsError as error:
         yield Problem("error", "settings", str(error))
     except Exception as error:  # it is away, or refuses the user
-        yield Problem("error", "store", f"it does not reply: {text_of(error)}")
+        text = f"it does not reply: {text_of(error)}: start it, or correct its URL"
+        yield Problem("error", "store", text, is_away=True)

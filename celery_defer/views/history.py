@@ -16,6 +16,12 @@ from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
 from celery_defer.views.rows import RunRow, WaitRow
 
+#: What to do where nothing is recorded.
+NO_RECORDS = (
+    "no runs are recorded, as defer_record = False: set defer_record = True, and restart the "
+    "workers"
+)
+
 # What a later version of the package may not be able to write.
 _MOST = 1_000
 
@@ -24,7 +30,7 @@ def reader(app: Any) -> tuple[Any, Store]:
     """Return the app to read of, and its store; raise NoRecordError if it keeps no records."""
     extension = extension_for(app)
     if not extension.settings.record:
-        raise NoRecordError("the app keeps no records: defer_record = False")
+        raise NoRecordError(NO_RECORDS)
     if extension.store is None:
         raise StoreError
     return extension.app, extension.store

@@ -93,6 +93,13 @@ def counts(*, app: Any = None) -> Mapping[tuple[RunState, str], int]:
     }
 
 
+def failed(*, app: Any = None, since: datetime) -> int:
+    """Return how many runs have failed since then; it counts up to 10,000."""
+    _, store = reader(app)
+    lists = Lists(tuple(store.tasks()), (RunState.FAILED,))
+    return len(store.listed(lists, since=since.timestamp(), limit=_MOST))
+
+
 # -- private ------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -20,35 +20,38 @@ _MOST_AHEAD = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What was found: facts with their names, and problems."""
+    """What was found: facts with their names, the same as values for scripts, and problems."""
 
     facts: Mapping[str, str]
     problems: list[Problem]
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
     """A worker that has replied: for how long its relay has not looked, and its clock.
 
-    ``silent`` is None if it has no relay.
+    ``silent`` is None if it has no relay, and ``ahead`` if it has not told the time.
     """
 
     name: str
     text: str
+    store: str | None = None
     silent: float | None = None
-    ahead: float = 0.0
+    ahead: float | None = None
 
     @classmethod
     def of(cls, name: str, reply: Mapping[str, Any], asked: float, timeout: float) -> Worker:
         """Read a reply that was sent at most *timeout* seconds after it was *asked* for."""
         if "error" in reply:
             return cls(name, str(reply["error"]))
+        store: str = reply["store"]
         if reply["looked_at"] is None:
-            return cls(name, "it has no relay yet, or no store")
+            return cls(name, "it has no relay yet, or no store", store)
         silent, after = reply["now"] - reply["looked_at"], reply["now"] - asked
         ahead = after - min(max(after, 0.0), timeout)
-        text = f"its relay looked {words.duration(silent)} ago; {reply['store']}"
-        return cls(name, text, silent, ahead)
+        text = f"its relay looked {words.duration(silent)} ago; {store}"
+        return cls(name, text, store, silent, ahead)
 
 
 def look(app: Any, *, timeout: float = 1.0) -> Live:
@@ -61,7 +64,8 @@ def look(app: Any, *, timeout: float = 1.0) -> Live:
     asked = extension.clock()
     workers = _workers(app, asked, timeout)
     facts |= _facts(details, app) | {f"worker {worker.name}": worker.text for worker in workers}
-    return Live(facts, [*_of_store(details, app), *of_workers(workers)])
+    problems = [*_of_store(details, app), *of_workers(workers)]
+    return Live(facts, problems, _values(extension, details, app, workers))
 
 
 def _workers(app: Any, asked: float, timeout: float) -> list[Worker]:
@@ -74,8 +78,12 @@ def _workers(app: Any, asked: float, timeout: float) -> list[Worker]:
 def _settings(settings: Any) -> dict[str, str]:
     if not settings.record:
         return {"records": "off (defer_record)"}
-    payloads = {True: "with payloads", False: "without payloads"}
-    return {"records": payloads.get(settings.record_payloads, "with masked payloads")}
+    texts = {"shown": "with payloads", "hidden": "without payloads"}
+    return {"records": texts.get(_payloads(settings), "with masked payloads")}
+
+
+def _payloads(settings: Any) -> str:
+    return {True: "shown", False: "hidden"}.get(settings.record_payloads, "masked")
 
 
 def _facts(details: Details, app: Any) -> dict[str, str]:
@@ -90,6 +98,36 @@ def _facts(details: Details, app: Any) -> dict[str, str]:
     if details.bytes_per_run is not None:
         facts["parked run"] = f"{details.bytes_per_run:,} bytes"
     return {name: text for name, text in facts.items() if text}
+
+
+def _values(
+    extension: Any, details: Details, app: Any, workers: Sequence[Worker]
+) -> dict[str, Any]:
+    """Return the facts for scripts; None where there is nothing, or it is not known."""
+    settings = extension.settings
+    return {
+        "store": extension.place,
+        "server": details.version,
+        "persistence": details.persistence,
+        "memory_policy": details.policy,
+        "clock_ahead_seconds": details.ahead,
+        "last_due_seconds": details.last_due or None,
+        "results_expire_seconds": _expires(app) or None,
+        "parked_run_bytes": details.bytes_per_run,
+        "are_runs_recorded": settings.record,
+        "payloads": _payloads(settings) if settings.record else None,
+        "workers": [values_of(worker) for worker in workers],
+    }
+
+
+def values_of(worker: Worker) -> dict[str, Any]:
+    """Return what a worker has replied, for scripts."""
+    return {
+        "name": worker.name,
+        "store": worker.store,
+        "relay_silent_seconds": worker.silent,
+        "clock_ahead_seconds": worker.ahead,
+    }
 
 
 def _of_store(details: Details, app: Any) -> Iterator[Problem]:
@@ -120,7 +158,7 @@ def of_workers(workers: Sequence[Worker]) -> Iterator[Problem]:
             silent = words.duration(worker.silent)
             text = f"its relay has not looked for {silent}: look at its log, and restart it"
             yield Problem("error", worker.name, text)
-        elif abs(worker.ahead) > _MOST_AHEAD:
+        elif worker.ahead is not None and abs(worker.ahead) > _MOST_AHEAD:
             yield Problem(
                 "warning",
                 worker.name,

@@ -12,6 +12,9 @@ from celery_defer.store import RunState
 
 T = TypeVar("T")
 
+#: The states that a list of runs can be filtered by: of one that is unknown nothing is listed.
+STATES = tuple(state for state in RunState if state is not RunState.UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class RunRow:

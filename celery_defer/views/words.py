@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from celery_defer.store import Depth
 from celery_defer.views.rows import WaitRow
 
 #: What stands for a value that is not known.
@@ -96,6 +97,11 @@ def waits(row: WaitRow | None, now: datetime) -> str:
         return ""
     what = f"event {row.event}" if row.event is not None else wait(row)
     return line(f"waits for {what}{_left(row.until, now)}")
+
+
+def depth(of: Depth) -> str:
+    """Return how many records are in the outbox."""
+    return f"{of.records} waiting, {of.due} of them due now, {of.quarantined} in quarantine"
 
 
 def cut(value: str, width: int) -> str:

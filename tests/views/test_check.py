@@ -196,6 +196,7 @@ def test_a_store_that_does_not_reply_is_an_error() -> None:
 
     assert (level, subject) == ("error", "store")
     assert text.startswith("it does not reply: ConnectionError")
+    assert text.endswith(": start it, or correct its URL")
 
 
 def run(app: Celery, monkeypatch: pytest.MonkeyPatch, *args: str) -> Result:
@@ -239,7 +240,7 @@ def test_scripts_read_json(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None
     printed = json.loads(run(app, monkeypatch, "--json").output)
 
     assert [Problem(**row) for row in printed["problems"]] == check(app)
-    assert printed["facts"] == {}
+    assert printed["facts"] == printed["values"] == {}
 
 
 class Order:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
 
 from celery_defer.store import Details, MemoryStore
-from celery_defer.views.live import Worker, look, of_workers
+from celery_defer.views.live import Worker, look, of_workers, values_of
+from tests.support.processes import ROOT
 
 NOW = 1_000.0
 GOOD = {"store": "defer_store_url = 'redis://…'", "looked_at": NOW - 1, "now": NOW}
@@ -66,6 +68,35 @@ def test_a_system_without_workers(app: Celery, store: Described) -> None:
     assert system.facts["records"] == "with payloads"
 
 
+def test_the_facts_are_values_too(app: Celery, store: Described) -> None:
+    store.about = Details("Redis 7.4.0", "none", "noeviction", 0.5, 7 * 86_400.0, 1_234)
+    app.conf.result_expires = timedelta(days=8)
+
+    assert look(app, timeout=0.1).values == {
+        "store": app._celery_defer.place,
+        "server": "Redis 7.4.0",
+        "persistence": "none",
+        "memory_policy": "noeviction",
+        "clock_ahead_seconds": 0.5,
+        "last_due_seconds": 604_800.0,
+        "results_expire_seconds": 691_200.0,
+        "parked_run_bytes": 1_234,
+        "are_runs_recorded": True,
+        "payloads": "shown",
+        "workers": [],
+    }
+
+
+def test_what_is_not_there_has_no_value(app: Celery, store: Described) -> None:
+    app.conf.result_expires, app.conf.defer_record = None, False
+
+    values = look(app, timeout=0.1).values
+
+    absent = ("last_due_seconds", "results_expire_seconds", "parked_run_bytes", "payloads")
+    assert [values[name] for name in absent] == [None] * 4
+    assert values["are_runs_recorded"] is False
+
+
 def test_a_wait_that_is_longer_than_results_are_kept(app: Celery, store: Described) -> None:
     store.about = Details("", "", "", last_due=7 * 86_400.0, bytes_per_run=1_234)
     app.conf.result_expires = 86_400
@@ -80,3 +111,13 @@ def test_an_app_that_keeps_no_records_says_so(app: Celery, store: Described) -> 
     app.conf.defer_record = False
 
     assert look(app, timeout=0.1).facts["records"] == "off (defer_record)"
+
+
+def test_the_page_has_each_value(app: Celery, store: Described) -> None:
+    reply = {**GOOD, "looked_at": None}
+    worker = Worker.of("celery@one", reply, asked=NOW, timeout=1.0)
+    names = [*look(app, timeout=0.1).values, *values_of(worker)]
+
+    page = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
+
+    assert [name for name in names if f"`{name}`" not in page] == []

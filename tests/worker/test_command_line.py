@@ -135,6 +135,10 @@ def test_check_sees_the_relay_of_the_worker(
     facts = printed["facts"]
     assert facts[f"worker {worker.hostname}"].startswith("its relay looked ")
     assert facts["server"].startswith("Redis ")
+    [values] = printed["values"]["workers"]
+    assert values["name"] == worker.hostname
+    assert 0 <= values["relay_silent_seconds"] < 90
+    assert abs(values["clock_ahead_seconds"]) < 5
     assert [each for each in printed["problems"] if each["level"] == "error"] == []
 
 

@@ -15,7 +15,7 @@ from celery_defer.views.cli.screen import Screen
 
 
 @command(defer)
-@click.argument("run")
+@click.argument("run", type=options.name)
 def wake(ctx: Any, as_json: bool, run: str) -> None:
     """End the wait of RUN now, as if its time was up."""
     if not control.wake(run, app=extension_in(ctx).app):
@@ -24,8 +24,8 @@ def wake(ctx: Any, as_json: bool, run: str) -> None:
 
 
 @command(defer)
-@click.argument("parent")
-@click.argument("id")
+@click.argument("parent", type=options.name)
+@click.argument("id", type=options.name)
 @options.yes
 def abort(ctx: Any, as_json: bool, parent: str, id: str, yes: bool) -> None:
     """Withdraw what the run PARENT has deferred as ID, if that has not started."""
@@ -37,7 +37,7 @@ def abort(ctx: Any, as_json: bool, parent: str, id: str, yes: bool) -> None:
 
 
 @command(defer)
-@click.argument("run")
+@click.argument("run", type=options.name)
 @click.option("--terminate", is_flag=True, help="Kill the process that runs it.")
 @options.yes
 def cancel(ctx: Any, as_json: bool, run: str, terminate: bool, yes: bool) -> None:
@@ -50,7 +50,7 @@ def cancel(ctx: Any, as_json: bool, run: str, terminate: bool, yes: bool) -> Non
 
 
 @command(defer)
-@click.argument("run")
+@click.argument("run", type=options.name)
 @click.option("--from", "from_step", metavar="STEP", help="Run this step and later ones again.")
 @options.yes
 def restart(ctx: Any, as_json: bool, run: str, from_step: str | None, yes: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from celery_defer.views.check import check as find_problems
-from celery_defer.views.cli.command import FOUND, command, defer_in
+from celery_defer.views.cli.command import AWAY_STATUS, FOUND, command, defer_in
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
 from celery_defer.views.cli.table import Fields
@@ -21,7 +21,7 @@ from celery_defer.views.live import Live, look
 )  # fmt: skip
 @click.option("--live", is_flag=True, help="Ask the running system too: its store, its workers.")
 @click.option(
-    "--timeout", type=float, default=1.0, show_default=True,
+    "--timeout", type=click.FloatRange(0.1), default=1.0, show_default=True,
     help="How many seconds to wait for the workers.",
 )  # fmt: skip
 def check(ctx: Any, as_json: bool, fail_level: str, live: bool, timeout: float) -> None:
@@ -35,9 +35,11 @@ def check(ctx: Any, as_json: bool, fail_level: str, live: bool, timeout: float) 
     system = look(app, timeout=timeout) if live and has_store else Live({}, [])
     problems += system.problems
     if as_json:
-        screen.json({"problems": problems, "facts": system.facts})
+        screen.json({"problems": problems, "facts": system.facts, "values": system.values})
     else:
         _print(screen, system, problems)
+    if any(problem.is_away for problem in problems):
+        ctx.exit(AWAY_STATUS)
     if any(problem.level in ("error", fail_level) for problem in problems):
         ctx.exit(FOUND)
 

@@ -9,13 +9,14 @@ import click
 
 from celery_defer import events
 from celery_defer.views import words
+from celery_defer.views.cli import options
 from celery_defer.views.cli.command import command, extension_in
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
 
 
 @command(defer, "send-event")
-@click.argument("name")
+@click.argument("name", type=options.name)
 @click.argument("data", required=False)
 @click.option("--id", help="An id of the event: it counts once within a day.")
 def send_event(ctx: Any, as_json: bool, name: str, data: str | None, id: str | None) -> None:

@@ -9,6 +9,13 @@ import click
 from celery_defer import durations
 
 
+def name(text: str) -> str:
+    """Read an id or a name, which is not empty."""
+    if not text.strip():
+        raise click.BadParameter("it is empty: give an id or a name")
+    return text
+
+
 def length(text: str) -> float:
     """Read a duration such as ``5m``, in seconds."""
     seconds = durations.read(text)

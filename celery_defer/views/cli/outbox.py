@@ -9,6 +9,7 @@ import click
 
 from celery_defer import views
 from celery_defer.app import retry
+from celery_defer.views import words
 from celery_defer.views.cli import options, render
 from celery_defer.views.cli.command import FOUND, Problem, command, extension_in, subgroup
 from celery_defer.views.cli.group import defer
@@ -29,10 +30,7 @@ def outbox(ctx: Any, as_json: bool, limit: int, fail_older_than: float | None) -
     if as_json:
         screen.json({"depth": depth, "rows": rows})
     else:
-        screen.line(
-            f"{depth.records} waiting, {depth.due} of them due now, "
-            f"{depth.quarantined} in quarantine"
-        )
+        screen.line(words.depth(depth))
         if rows:
             screen.show(render.outbox(rows, datetime.now(timezone.utc)))
     if fail_older_than is not None and depth.late > fail_older_than:
@@ -40,7 +38,7 @@ def outbox(ctx: Any, as_json: bool, limit: int, fail_older_than: float | None) -
 
 
 @command(outbox, "retry")
-@click.argument("records", metavar="RECORD...", nargs=-1, required=True)
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=options.name)
 def retry_now(ctx: Any, as_json: bool, records: tuple[str, ...]) -> None:
     """Let a relay look at each RECORD now."""
     app, screen = extension_in(ctx).app, Screen.of(ctx, as_json=as_json)

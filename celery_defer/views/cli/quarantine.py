@@ -27,7 +27,7 @@ def quarantine(ctx: Any, as_json: bool, fail_if_any: bool) -> None:
 
 
 @command(quarantine, "retry")
-@click.argument("records", metavar="RECORD...", nargs=-1, required=True)
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=options.name)
 def retry(ctx: Any, as_json: bool, records: tuple[str, ...]) -> None:
     """Put each RECORD back into the outbox; runs that have started do not start again."""
     app, screen = extension_in(ctx).app, Screen.of(ctx, as_json=as_json)
@@ -39,7 +39,7 @@ def retry(ctx: Any, as_json: bool, records: tuple[str, ...]) -> None:
 
 
 @command(quarantine, "drop")
-@click.argument("records", metavar="RECORD...", nargs=-1, required=True)
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=options.name)
 @options.yes
 def drop(ctx: Any, as_json: bool, records: tuple[str, ...], yes: bool) -> None:
     """Remove each RECORD for good; the runs of its calls end as FAILURE."""

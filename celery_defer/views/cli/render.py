@@ -19,6 +19,13 @@ from celery_defer.views.rows import (
 )
 
 _REASON, _RESULT = 60, 40
+# The states whose number is shown even if it is 0.
+_WATCHED = frozenset(
+    {
+        RunState.BUFFERED, RunState.RUNNING, RunState.WAITING, RunState.FAILED,
+        RunState.QUARANTINED,
+    }
+)  # fmt: skip
 
 
 def runs(rows: Sequence[RunRow], now: datetime) -> Table:
@@ -37,12 +44,17 @@ def runs(rows: Sequence[RunRow], now: datetime) -> Table:
 
 
 def counts(of: Mapping[tuple[RunState, str], int]) -> Table:
-    """Return how many runs of each task are in each state that any run is in."""
-    states = [state for state in RunState if any(state is each for each, _ in of)]
+    """Return how many runs of each task are in each state, and of all tasks."""
+    found = {state for state, _ in of}
+    states = [state for state in RunState if state in _WATCHED or state in found]
     tasks = sorted({task for _, task in of})
+    totals = [sum(of.get((state, task), 0) for task in tasks) for state in states]
     return Table(
         ("task", *(state.value for state in states)),
-        [(task, *(str(of.get((state, task), "")) for state in states)) for task in tasks],
+        [
+            *((task, *(str(of.get((state, task), "")) for state in states)) for task in tasks),
+            ("all tasks", *map(str, totals)),
+        ],
     )
 
 

@@ -10,28 +10,29 @@ import click
 from celery_defer import views
 from celery_defer.store import RunState
 from celery_defer.views.cli import options, render
-from celery_defer.views.cli.command import command, extension_in
+from celery_defer.views.cli.command import app_in, command
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
+from celery_defer.views.rows import STATES
 
-_STATES = [state.value for state in RunState if state is not RunState.UNKNOWN]
+_STATES = [state.value for state in STATES]
 
 
 @command(defer)
-@click.argument("run")
+@click.argument("run", type=options.name)
 def tree(ctx: Any, as_json: bool, run: str) -> None:
     """Show RUN and the runs below it, to any depth."""
     screen = Screen.of(ctx, as_json=as_json)
-    root, now = views.tree(run, app=extension_in(ctx).app), datetime.now(timezone.utc)
+    root, now = views.tree(run, app=app_in(ctx)), datetime.now(timezone.utc)
     screen.json(root) if as_json else screen.lines(render.tree(root, now))
 
 
 @command(defer)
-@click.argument("run")
+@click.argument("run", type=options.name)
 def show(ctx: Any, as_json: bool, run: str) -> None:
     """Show all that is known of RUN: its state, times, payload, steps, defers and siblings."""
     screen = Screen.of(ctx, as_json=as_json)
-    record = views.record(run, app=extension_in(ctx).app)
+    record = views.record(run, app=app_in(ctx))
     if as_json:
         screen.json(record)
         return
@@ -58,5 +59,5 @@ def runs(ctx: Any, as_json: bool, state: str | None, **filters: Any) -> None:
     """List runs, newest first."""
     screen = Screen.of(ctx, as_json=as_json)
     wanted = RunState(state) if state else None
-    page = views.runs(app=extension_in(ctx).app, state=wanted, **filters)
+    page = views.runs(app=app_in(ctx), state=wanted, **filters)
     screen.page(page, lambda rows: render.runs(rows, datetime.now(timezone.utc)), "no runs")

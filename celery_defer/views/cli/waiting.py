@@ -9,7 +9,7 @@ import click
 
 from celery_defer import views
 from celery_defer.views.cli import options, render
-from celery_defer.views.cli.command import FOUND, command, extension_in
+from celery_defer.views.cli.command import FOUND, app_in, command
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
 
@@ -29,7 +29,7 @@ _LATE = timedelta(minutes=1)
 def waiting(ctx: Any, as_json: bool, fail_late: bool, **filters: Any) -> None:
     """List the runs that wait: for what, since when, and until when at the latest."""
     screen = Screen.of(ctx, as_json=as_json)
-    page = views.waiting(app=extension_in(ctx).app, **filters)
+    page = views.waiting(app=app_in(ctx), **filters)
     now = datetime.now(timezone.utc)
     screen.page(page, lambda rows: render.waiting(rows, now), "no run waits")
     if fail_late and any(row.until and row.until < now - _LATE for row in page.rows):

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from functools import partial
 from time import sleep
 from typing import Any
 
 import click
 
 from celery_defer import views
+from celery_defer.current import extension_of
 from celery_defer.store import Depth, RunState
+from celery_defer.views import words
 from celery_defer.views.cli import render
-from celery_defer.views.cli.command import command, extension_in
+from celery_defer.views.cli.command import app_in, command
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen, rendered
 from celery_defer.views.cli.table import Table
@@ -31,6 +34,8 @@ class Frame:
     outbox: Depth
     counts: Mapping[tuple[RunState, str], int]
     newest: Sequence[RunRow]
+    failed: int
+    interval: float
 
     def tables(self) -> tuple[Table, Table]:
         """Return the counts and the newest runs, as tables."""
@@ -38,10 +43,9 @@ class Frame:
 
     @property
     def title(self) -> str:
-        depth = self.outbox
         return (
-            f"{self.at:%H:%M:%S} UTC: {depth.records} waiting, {depth.due} of them due now, "
-            f"{depth.quarantined} in quarantine"
+            f"{self.at:%H:%M:%S} UTC: {words.plural(self.failed, 'run')} failed in the last "
+            f"{words.duration(self.interval)}; outbox: {words.depth(self.outbox)}"
         )
 
     def plain(self) -> dict[str, Any]:
@@ -50,7 +54,10 @@ class Frame:
             {"state": state, "task": task, "runs": count}
             for (state, task), count in self.counts.items()
         ]
-        return {"at": self.at, "outbox": self.outbox, "counts": rows, "newest": self.newest}
+        failed = {"failed_in_interval": self.failed, "interval_seconds": self.interval}
+        return {
+            "at": self.at, "outbox": self.outbox, "counts": rows, **failed, "newest": self.newest,
+        }  # fmt: skip
 
 
 @command(defer)
@@ -61,18 +68,24 @@ class Frame:
 @click.option("--once", is_flag=True, help="Look once, for scripts.")
 def watch(ctx: Any, as_json: bool, interval: float, once: bool) -> None:
     """Show how many runs are in each state, and the newest ones, until Ctrl-C."""
-    screen, extension = Screen.of(ctx, as_json=as_json), extension_in(ctx)
-
-    def look() -> Frame:
-        depth = extension.store.depth(extension.clock())
-        newest = views.runs(app=extension.app, limit=_NEWEST).rows
-        return Frame(datetime.now(timezone.utc), depth, views.counts(app=extension.app), newest)
-
+    screen, look = Screen.of(ctx, as_json=as_json), partial(_look, app_in(ctx), interval)
     if once:
         _print(screen, look())
         return
     with suppress(KeyboardInterrupt):
         _live(look, interval) if screen.is_rich else _repeat(screen, look, interval)
+
+
+def _look(app: Any, interval: float) -> Frame:
+    now, extension = datetime.now(timezone.utc), extension_of(app)
+    return Frame(
+        now,
+        extension.store.depth(extension.clock()),
+        views.counts(app=app),
+        views.runs(app=app, limit=_NEWEST).rows,
+        views.failed(app=app, since=now - timedelta(seconds=interval)),
+        interval,
+    )
 
 
 def _print(screen: Screen, frame: Frame) -> None:

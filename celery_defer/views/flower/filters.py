@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from celery_defer import durations
 from celery_defer.store import RunState
+from celery_defer.views.rows import STATES
 
 #: The names of the filters, as they stand in the address.
 OF_RUNS = ("state", "task", "tag", "parent", "since")
@@ -58,10 +59,10 @@ def _argument(name: str, text: str, now: datetime) -> Any:
 
 
 def _state(text: str) -> RunState:
-    try:
-        return RunState(text)
-    except ValueError:
-        raise ValueError(f"State {text!r} is none of a run's states.") from None
+    if text not in STATES:
+        states = ", ".join(state.value for state in STATES)
+        raise ValueError(f"State {text!r} is none of a run's states: {states}.")
+    return RunState(text)
 
 
 def _tag(text: str) -> tuple[str, str]:

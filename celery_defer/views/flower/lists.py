@@ -58,7 +58,7 @@ class RunsPage(ListPage):
             "page": page,
             "problem": problem,
             "counts": _by_state(counts),
-            "states": list(RunState),
+            "states": rows.STATES,
             "is_first": self.cursor is None,
         }
 

@@ -142,4 +142,4 @@ def test_data_that_is_no_json_is_refused(cli: Cli) -> None:
     result = cli("send-event", "order/paid", "{order_id: 7}")
 
     assert result.exit_code == 2
-    assert """Give JSON, such as '{"order_id": 7}'.""" in result.output
+    assert """Give JSON, such as '{"order_id": 7}';""" in result.output

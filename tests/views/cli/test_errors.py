@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -42,7 +43,7 @@ class TestWithoutRedis:
         result = cli(*command)
 
         assert result.exit_code == 2
-        assert "This needs a store: set defer_store_url = 'redis://…'." in result.output
+        assert result.output == "Error: This needs a store: set defer_store_url = 'redis://…'.\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -75,7 +76,83 @@ class TestWithoutDefer:
         result = cli(*command)
 
         assert result.exit_code == 2
-        assert "this app has no Defer(app)" in result.output
+        assert result.output.startswith("Error: this app has no Defer(app): add it ")
+        assert result.output.count("\n") == 1
+
+
+class TestACheckWithRedisAway:
+    @pytest.fixture
+    def app(self) -> Celery:
+        app = Celery("unit", broker="memory://", backend="cache+memory://", set_as_current=False)
+        app.conf.defer_store_url = "redis://:secret@127.0.0.1:1/0"
+        Defer(app)
+        return app
+
+    @pytest.mark.parametrize("options", [(), ("--live",), ("--fail-level", "warning")])
+    def test_it_knows_nothing(self, cli: Cli, options: Sequence[str]) -> None:
+        result = cli("check", *options)
+
+        assert result.exit_code == 3
+        assert "error: store: it does not reply: ConnectionError" in result.output
+        assert "secret" not in result.output
+
+    def test_a_script_reads_which_problem_that_is(self, cli: Cli) -> None:
+        result = cli("check", "--json")
+
+        problems = json.loads(result.output)["problems"]
+        assert [each["is_away"] for each in problems if each["subject"] == "store"] == [True]
+
+
+@pytest.mark.parametrize("command", ["tree run", "show run", "runs", "waiting", "watch --once"])
+def test_without_records_it_says_what_to_set(cli: Cli, app: Celery, command: str) -> None:
+    app.conf.defer_record = False
+    app._celery_defer.store = MemoryStore()
+
+    result = cli(*command.split())
+
+    assert result.exit_code == 2
+    assert result.output == (
+        "Error: no runs are recorded, as defer_record = False: set defer_record = True, and "
+        "restart the workers\n"
+    )
+
+
+WRONG: Sequence[tuple[Sequence[str], str]] = [
+    (["runs", "--stat", "failed"], "celery defer runs --help"),
+    (["runs", "--state", "lost"], "celery defer runs --help"),
+    (["runs", "--cursor", "zzz"], "'zzz' is no cursor: give the `next` of a page"),
+    (["runs", "--cursor", ""], "'' is no cursor: give the `next` of a page"),
+    (["tree"], "Missing argument 'RUN'; see `celery defer tree --help`"),
+    (["tree", ""], "it is empty: give an id or a name"),
+    (["wake", " "], "it is empty: give an id or a name"),
+    (["abort", "run", ""], "it is empty: give an id or a name"),
+    (["trees", "run"], "celery defer --help"),
+    (["outbox", "rety"], "celery defer outbox --help"),
+    (["outbox", "retry", ""], "it is empty: give an id or a name"),
+    (["send-event", ""], "it is empty: give an id or a name"),
+    (["send-event", "paid", "--id", ""], "id"),
+    (["send-event", "paid", "{"], "Give JSON"),
+    (["check", "--timeout", "-1"], "-1"),
+    (["cancel", "run"], "There is no terminal to ask on: give --yes."),
+]
+
+
+@pytest.mark.parametrize(("command", "text"), WRONG, ids=lambda each: "".join(each)[:30])
+def test_a_wrong_command_line_is_told_in_a_line(
+    cli: Cli, app: Celery, command: Sequence[str], text: str
+) -> None:
+    app._celery_defer.store = MemoryStore()
+
+    result = cli(*command)
+
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: ")
+    assert text in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_the_command_alone_prints_its_help(cli: Cli) -> None:
+    assert "Deferred runs: what became of them" in cli().output
 
 
 def test_a_live_check_names_a_bad_setting(cli: Cli, app: Celery) -> None:

@@ -301,19 +301,33 @@ def _quarantine(store: MemoryStore, id: str) -> None:
 def test_watch_once(cli: Cli) -> None:
     lines = steady(cli("watch", "--once").output).splitlines()
 
-    assert lines[0].endswith(" UTC: 0 waiting, 0 of them due now, 0 in quarantine")
-    assert lines[2:6] == [
-        "task  waiting  failed  skipped",
+    assert lines[0].endswith(
+        " UTC: 1 run failed in the last …; outbox: 0 waiting, 0 of them due now, 0 in quarantine"
+    )
+    assert lines[2:7] == [
+        "task  buffered  running  waiting  failed  skipped  quarantined",
         "shop.coupon  1",
         "shop.feedback  1",
         "shop.receipt  1",
+        "all tasks  0  0  1  1  1  0",
     ]
-    assert lines[7].startswith("run  task")
-    assert len(lines) == 12
+    assert lines[8].startswith("run  task")
+    assert len(lines) == 13
 
 
 def test_watch_prints_json(cli: Cli) -> None:
     printed = json.loads(cli("watch", "--once", "--json").output)
 
     assert {"state": "failed", "task": "shop.receipt", "runs": 1} in printed["counts"]
+    assert (printed["failed_in_interval"], printed["interval_seconds"]) == (1, 2.0)
     assert len(printed["newest"]) == 4
+
+
+def test_watch_forgets_what_failed_before_the_interval(cli: Cli, store: MemoryStore) -> None:
+    store.clock = lambda: 1.0
+    store.note([Fact(RunId("old"), "shop.old", RunState.FAILED, 9e9, b'{"t":"shop.old"}')])
+
+    printed = json.loads(cli("watch", "--once", "--json").output)
+
+    assert {"state": "failed", "task": "shop.old", "runs": 1} in printed["counts"]
+    assert printed["failed_in_interval"] == 1

@@ -184,11 +184,17 @@ def test_how_many_runs_are_in_each_state() -> None:
 
     assert text_of(render.counts(counts)) == held(
         """
-        task  waiting  failed
-        a     1
-        b              2
+        task       buffered  running  waiting  failed  quarantined
+        a                             1
+        b                                      2
+        all tasks  0         0        1        2       0
         """
     )
+
+
+def test_a_state_that_few_runs_are_in_has_a_column_if_there_are_any() -> None:
+    assert "aborted" not in render.counts({}).columns
+    assert "aborted" in render.counts({(RunState.ABORTED, "a"): 1}).columns
 
 
 def test_no_text_of_a_user_reaches_the_terminal_as_it_is() -> None:

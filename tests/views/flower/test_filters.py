@@ -34,7 +34,14 @@ def test_since_may_be_a_time(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("since", "a while ago"), ("state", "lost"), ("tag", "order"), ("tag", "=7")]
+    ("name", "text"),
+    [
+        ("since", "a while ago"),
+        ("state", "lost"),
+        ("state", "unknown"),
+        ("tag", "order"),
+        ("tag", "=7"),
+    ],
 )
 def test_what_cannot_be_read_is_said(name: str, text: str) -> None:
     read = filters.read({name: text, "task": "shop.mail"}, NOW)

@@ -49,6 +49,15 @@ def test_the_list_can_be_filtered(visitor: Visitor, records: Store) -> None:
     assert shown("since=2100-01-01") == []
 
 
+def test_the_list_has_a_filter_for_each_state_in_which_a_run_can_be_listed(
+    visitor: Visitor, server: Server
+) -> None:
+    page = visitor.page("/deferred")
+
+    assert '<option value="quarantined">' in page
+    assert '<option value="unknown">' not in page
+
+
 def test_a_filter_that_cannot_be_read_is_said(visitor: Visitor, server: Server) -> None:
     page = visitor.page("/deferred?since=long+ago&task=shop.one")
 
