@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
+from tests.bench.command import parser_of, show
 from tests.bench.figures import Figure
 from tests.bench.measures import FULL, MEASURES, QUICK, Size
 from tests.bench.site import Site, apart_site, rabbitmq_sites, redis_site
-from tests.bench.table import as_json, as_table
 
 
 def main() -> None:
-    options = _options()
+    parser = parser_of("tests.bench", __doc__, "a minute's worth, with few rounds", MEASURES)
+    parser.add_argument("--broker", choices=["redis", "two redis", "rabbitmq"])
+    options = parser.parse_args()
     with ExitStack() as stack:
         sites = [
             stack.enter_context(redis_site()),
@@ -26,24 +25,7 @@ def main() -> None:
         chosen = [site for site in sites if site.name.startswith(options.broker or "")]
         size = QUICK if options.quick else FULL
         figures = list(_measured(chosen, options.only or list(MEASURES), size))
-    found = json.dumps(as_json(figures), indent=2)
-    if options.json == "-":
-        print(found)
-        return
-    print(as_table(figures))
-    if options.json:
-        Path(options.json).write_text(found + "\n")
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute's worth, with few rounds")
-    parser.add_argument("--only", action="append", choices=MEASURES, help="may be repeated")
-    parser.add_argument("--broker", choices=["redis", "two redis", "rabbitmq"])
-    parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="to FILE, or instead of the table"
-    )
-    return parser.parse_args()
+    show(figures, options.json)
 
 
 def _measured(sites: list[Site], names: list[str], size: Size) -> Iterator[Figure]:
