@@ -1,14 +1,25 @@
 """What a score is, which variant a run takes, and how variants compare: numbers in and out."""
 
+from celery_defer.scoring.compare import compare_rows
+from celery_defer.scoring.comparison import Comparison, Difference, VariantRow
 from celery_defer.scoring.score import Score
 from celery_defer.scoring.select import Choice, Selector, bucket, chosen, fixed, weighted
+from celery_defer.scoring.statistics import Interval, Summary, interval, mean_of
 
 __all__ = [
     "Choice",
+    "Comparison",
+    "Difference",
+    "Interval",
     "Score",
     "Selector",
+    "Summary",
+    "VariantRow",
     "bucket",
     "chosen",
+    "compare_rows",
     "fixed",
+    "interval",
+    "mean_of",
     "weighted",
 ]

@@ -1,0 +1,183 @@
+"""How variants are compared: runs are counted, scores summed up, differences judged.
+
+The unit is the run that was assigned to a variant. Each is counted once, as scored, pending, not
+sampled or missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from celery_defer.errors import ExperimentError
+from celery_defer.scoring.comparison import COUNTS, Comparison, Difference, VariantRow
+from celery_defer.scoring.statistics import Summary, interval
+from celery_defer.scoring.verdict import verdict
+
+__all__ = ["compare_rows"]
+
+# By variant and the name of a count.
+_Counts = Mapping[tuple[str, str], int]
+# By the name of a score, then by variant.
+_Summaries = Mapping[str, Mapping[str, Summary]]
+
+
+def compare_rows(
+    experiment: str,
+    assigned: Mapping[str, str],
+    values: Mapping[str, Mapping[str, float]],
+    pending: Collection[str] = frozenset(),
+    unsampled: Collection[str] = frozenset(),
+    *,
+    baseline: str | None = None,
+    order: Sequence[str] = (),
+    effects: Mapping[str, float] | None = None,
+) -> Comparison:
+    """Return how the variants compare.
+
+    *assigned* has the variant of each run, *values* the value of each run by the name of the score:
+    a run with several values of one score has their `mean_of`. Runs that were not assigned are left
+    out. *pending* and *unsampled* are sets of runs; a run in both is pending, and one with any
+    score is scored.
+
+    The variants stand in *order*, the others by name behind them; *baseline* stands first, and the
+    others are compared with the first. *effects* has the smallest effect that matters, by the name
+    of the score.
+
+    Raises ExperimentError for a baseline that is no variant, and an effect that is not above 0.
+    """
+    variants = _ordered(experiment, {*assigned.values(), *order}, order, baseline)
+    checked = _checked_effects(experiment, effects or {})
+    summaries = _summaries(assigned, values)
+    counts = _counts(assigned, values, pending, unsampled)
+    rows = tuple(_row(variant, counts, summaries) for variant in variants)
+    differences = tuple(
+        _difference(score, rows[0], row, checked.get(score))
+        for score in sorted(summaries)
+        for row in rows[1:]
+        if score in rows[0].scores and score in row.scores
+    )
+    lacking = _lacking({*summaries, *checked}, rows)
+    sentences = tuple(_sentences(experiment, rows, differences, lacking))
+    return Comparison(experiment, rows, differences, sentences)
+
+
+def _ordered(
+    experiment: str, variants: set[str], order: Sequence[str], baseline: str | None
+) -> list[str]:
+    if baseline is not None and variants and baseline not in variants:
+        known = ", ".join(f"'{name}'" for name in sorted(variants))
+        raise ExperimentError(
+            f"experiment '{experiment}' has no variant '{baseline}' to compare with: give one of "
+            f"{known}"
+        )
+    rest = [*order, *sorted(variants.difference(order))]
+    return list(dict.fromkeys([baseline, *rest] if baseline in variants and baseline else rest))
+
+
+def _checked_effects(experiment: str, effects: Mapping[str, float]) -> Mapping[str, float]:
+    for score, effect in effects.items():
+        if isinstance(effect, bool) or not (math.isfinite(effect) and effect > 0):
+            raise ExperimentError(
+                f"experiment '{experiment}': the effect of score '{score}' is {effect!r}: give a "
+                "number above 0"
+            )
+    return effects
+
+
+def _summaries(
+    assigned: Mapping[str, str], values: Mapping[str, Mapping[str, float]]
+) -> _Summaries:
+    return {name: _by_variant(assigned, its) for name, its in values.items()}
+
+
+def _by_variant(assigned: Mapping[str, str], values: Mapping[str, float]) -> dict[str, Summary]:
+    numbers: dict[str, list[float]] = {}
+    for run, value in values.items():
+        if (variant := assigned.get(run)) is not None:
+            numbers.setdefault(variant, []).append(value)
+    return {variant: Summary.of(its) for variant, its in numbers.items()}
+
+
+def _counts(
+    assigned: Mapping[str, str],
+    values: Mapping[str, Mapping[str, float]],
+    pending: Collection[str],
+    unsampled: Collection[str],
+) -> _Counts:
+    names = list(values.values())
+
+    def kind(run: str) -> str:
+        if any(run in its for its in names):
+            return "scored"
+        if run in pending:
+            return "pending"
+        return "not_sampled" if run in unsampled else "missing"
+
+    return Counter((variant, kind(run)) for run, variant in assigned.items())
+
+
+def _row(variant: str, counts: _Counts, summaries: _Summaries) -> VariantRow:
+    kinds = {kind: counts.get((variant, kind), 0) for kind in COUNTS[1:]}
+    scores = {name: its[variant] for name, its in sorted(summaries.items()) if variant in its}
+    return VariantRow(variant, sum(kinds.values()), **kinds, scores=scores)
+
+
+def _difference(
+    score: str, first: VariantRow, other: VariantRow, effect: float | None
+) -> Difference:
+    summaries = first.scores[score], other.scores[score]
+    seen = interval(*summaries)
+    judged = verdict(score, (first.variant, other.variant), summaries, seen, effect)
+    return Difference(
+        score,
+        other.variant,
+        first.variant,
+        seen.value,
+        seen.low,
+        seen.high,
+        seen.method,
+        judged.is_enough,
+        judged.runs_needed,
+        judged.sentence,
+    )
+
+
+def _lacking(scores: Collection[str], rows: Sequence[VariantRow]) -> list[str]:
+    return [
+        f"{score}: no run of '{row.variant}' has this score yet."
+        for score in sorted(scores)
+        for row in rows
+        if score not in row.scores
+    ]
+
+
+def _sentences(
+    experiment: str,
+    rows: Sequence[VariantRow],
+    differences: Sequence[Difference],
+    lacking: Sequence[str],
+) -> Iterator[str]:
+    if not sum(row.assigned for row in rows):
+        yield f"No run has taken part in experiment '{experiment}' yet."
+        return
+    if len(rows) == 1:
+        yield f"There is nothing to compare with: '{rows[0].variant}' is the only variant."
+    yield from (each.verdict for each in differences)
+    yield from lacking
+    if pending := sum(row.pending for row in rows):
+        yield (
+            f"{_runs(pending)} pending: scores that come late may differ from those that are here."
+        )
+    if missing := sum(row.missing for row in rows):
+        yield f"{_runs(missing)} without a score, and none is on its way."
+    if len(differences) > 1:
+        yield (
+            f"{len(differences)} differences are shown: by chance alone, one 95% interval in 20 "
+            "misses the true difference."
+        )
+
+
+def _runs(number: int) -> str:
+    return "1 run is" if number == 1 else f"{number:,} runs are"
