@@ -23,7 +23,7 @@ def committed(run: Scope, calls: Sequence[Call], *, are_published: bool) -> list
     """Return what is to be known of a run that has succeeded, and of its *calls*."""
     if not run.settings.record:
         return []
-    facts = fact_of_run(run, RunState.SUCCEEDED, told=told_by(run, _all(run, calls)))
+    facts = fact_of_run(run, RunState.SUCCEEDED, told=_told_of(run, calls, Outcome.SUCCESS))
     published = calls if are_published else ()
     return [*facts, *_facts(run, published, RunState.PUBLISHED), *facts_without_run(run)]
 
@@ -32,7 +32,7 @@ def staged(run: Scope, record: DeferredCalls) -> list[Fact]:
     """Return what is to be known of a run whose *record* is staged before its result is stored."""
     if not run.settings.record:
         return []
-    told = told_by(run, _all(run, record.calls))
+    told = _told_of(run, record.calls, _expected(run))
     facts = fact_of_run(run, RunState.RUNNING, told=told)
     return [*facts, *_facts(run, record.calls, RunState.BUFFERED), *facts_without_run(run)]
 
@@ -40,9 +40,10 @@ def staged(run: Scope, record: DeferredCalls) -> list[Fact]:
 def failed(run: Scope) -> list[Fact]:
     """Return what is to be known of a run that has failed."""
     skipped = facts_without_run(run) if run.settings.record else []
-    if not (run.is_claimed or run.journal or skipped or run.ending.commit):
+    told = _told(run, Outcome.FAILURE) if run.has_deferred or run.journal else b""
+    if not (run.is_claimed or run.journal or told):
         return []
-    return [*fact_of_run(run, RunState.FAILED, told=_told(run)), *skipped]
+    return [*fact_of_run(run, RunState.FAILED, told=told), *skipped]
 
 
 def without_run(run: Scope) -> list[Fact]:
@@ -50,8 +51,8 @@ def without_run(run: Scope) -> list[Fact]:
     facts = facts_without_run(run)
     if not facts:
         return []
-    state = RunState.FAILED if run.ending.phase is Phase.RAISED else RunState.SUCCEEDED
-    return [*fact_of_run(run, state, told=_told(run)), *facts]
+    outcome = _expected(run)
+    return [*fact_of_run(run, _ENDS[outcome], told=_told(run, outcome)), *facts]
 
 
 def concluded(
@@ -163,9 +164,18 @@ def _of(
     return facts_of_calls(settings, calls, state, parent=parent, root=root, now=now)
 
 
-def _told(run: Scope) -> bytes:
+def _expected(run: Scope) -> Outcome:
+    """Return how a run ends whose result is still to be stored, if it can be."""
+    return Outcome.FAILURE if run.ending.phase is Phase.RAISED else Outcome.SUCCESS
+
+
+def _told(run: Scope, outcome: Outcome) -> bytes:
     pending = run.ending.commit
-    return told_by(run, _all(run, pending.record.calls if pending else ()))
+    return _told_of(run, pending.record.calls if pending else (), outcome)
+
+
+def _told_of(run: Scope, calls: Iterable[Call], outcome: Outcome) -> bytes:
+    return told_by(run, _all(run, calls), outcome=outcome)
 
 
 def _all(run: Scope, calls: Iterable[Call]) -> list[Call]:

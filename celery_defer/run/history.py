@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import Call, CallState
+from celery_defer.model import Call, CallState, Outcome
 from celery_defer.run.scope import Scope
 from celery_defer.settings import Settings
 from celery_defer.store import Fact, RunState
@@ -23,6 +23,9 @@ NO_TASK = "?"
 
 # A longer payload is not in a record.
 _MOST_PAYLOAD = 16 * 1024
+# Calls of one run that are told although it does not make them.
+_MOST_DROPPED = 100
+_MADE_AT_END = frozenset({CallState.BUFFERED, CallState.DROPPED})
 _WITHOUT_RUN = {CallState.SKIPPED: RunState.SKIPPED, CallState.ABORTED: RunState.ABORTED}
 
 
@@ -87,22 +90,31 @@ def facts_without_run(run: Scope) -> list[Fact]:
     return [fact if fact.task in tasks else fact._replace(task=NO_TASK) for fact in facts]
 
 
-def told_by(run: Scope, calls: Sequence[Call], wait: Mapping[str, Any] | None = None) -> bytes:
+def told_by(
+    run: Scope,
+    calls: Sequence[Call],
+    wait: Mapping[str, Any] | None = None,
+    *,
+    outcome: Outcome | None = None,
+) -> bytes:
     """Return what a run has done, for its history: the ids of its calls in order, and its tags.
 
-    And what it waits for, if it does.
+    And what it waits for, if it does; and which calls it does not make if *outcome* is its end.
     """
     if not run.settings.record:
         return b""
     skipped = run.buffer.skipped if run.has_deferred else []
     order = run.buffer.order if run.has_deferred else {}
-    made = sorted([*calls, *skipped], key=lambda call: (order.get(call.id, -1), call.at))
+    dropped = _not_for(outcome, run)[:_MOST_DROPPED] if outcome else []
+    made = sorted([*calls, *dropped, *skipped], key=lambda call: (order.get(call.id, -1), call.at))
     ids = dict.fromkeys(call.id for call in made)
     told: dict[str, Any] = {"c": list(ids)} if ids else {}
     if again := [call for call in skipped if call.id in run.buffer.calls]:
         told["k"] = [
             [call.id, call.task, call.at, call.reason, call.refused] for call in again[:100]
         ]
+    if dropped:
+        told["n"] = [[call.id, call.task, call.at, call.options.when] for call in dropped]
     if run.header is None or run.tags != run.header.tags:
         told |= {"g": run.tags} if run.tags or run.header else {}
     if wait:
@@ -144,6 +156,15 @@ def shown(arguments: Any) -> Any:
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _not_for(outcome: Outcome, run: Scope) -> list[Call]:
+    """Return the calls of a run that wait for another end."""
+    return [
+        call
+        for call in (run.buffer.calls.values() if run.has_deferred else ())
+        if call.state in _MADE_AT_END and not outcome.starts(call.options.when)
+    ]
 
 
 def _about_run(run: Scope) -> bytes:

@@ -26,6 +26,9 @@ class RunState(str, Enum):
     FAILED = "failed"
     #: Refused when it was deferred; there is no run.
     SKIPPED = "skipped"
+    #: Its parent has ended in another way than the call waited for; there is no run. Only the
+    #: record of the parent has it.
+    DROPPED = "dropped"
     #: Withdrawn, cancelled or revoked.
     ABORTED = "aborted"
     #: Its record in the outbox could not be read or published.
@@ -41,8 +44,8 @@ class RunState(str, Enum):
 
 _OPEN = frozenset({RunState.BUFFERED, RunState.PUBLISHED, RunState.RUNNING, RunState.WAITING})
 #: The letter of each state in the store.
-CODES = dict(zip(RunState, "BPRWSFKAQX", strict=True))
-_UNLISTED = (RunState.PUBLISHED, RunState.SUCCEEDED, RunState.UNKNOWN)
+CODES = dict(zip(RunState, "BPRWSFKDAQX", strict=True))
+_UNLISTED = (RunState.PUBLISHED, RunState.SUCCEEDED, RunState.DROPPED, RunState.UNKNOWN)
 #: The states that have a list of their runs; most runs are in the others.
 LISTED = tuple(state for state in RunState if state not in _UNLISTED)
 

@@ -11,6 +11,7 @@ from typing import Any
 from celery_defer import encoding, guard
 from celery_defer.errors import NoRecordError, StoreError
 from celery_defer.ids import RunId, run_id
+from celery_defer.model import Outcome
 from celery_defer.run import extension_for, shown
 from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
@@ -22,6 +23,7 @@ NO_RECORDS = (
     "workers"
 )
 
+_OUTCOMES = {RunState.SUCCEEDED: Outcome.SUCCESS, RunState.FAILED: Outcome.FAILURE}
 # What a later version of the package may not be able to write.
 _MOST = 1_000
 
@@ -70,6 +72,23 @@ def refusals_of(parent: RunId, told: Mapping[str, Any]) -> list[RunRow]:
         )
         for defer_id, task, at, reason, refused in told.get("k", ())
     ]  # fmt: skip
+
+
+def dropped_by(history: History | None, told: Mapping[str, Any]) -> dict[RunId, RunRow]:
+    """Return the calls of a run that waited for another end than it had."""
+    outcome = _OUTCOMES.get(history.state) if history else None
+    if history is None or outcome is None:
+        return {}
+    rows = (
+        RunRow(
+            run_id(history.id, defer_id), task, RunState.DROPPED, defer_id=defer_id,
+            parent=history.id, deferred_at=moment(at),
+            reason=f"its parent has {history.state.value}, and it waited for its {when}",
+        )
+        for defer_id, task, at, when in told.get("n", ())
+        if not outcome.starts(when)
+    )  # fmt: skip
+    return {row.id: row for row in rows}
 
 
 def wait_of(row: RunRow | None, history: History | None) -> WaitRow | None:

@@ -38,7 +38,11 @@ def runs(
     that is asked for. *cursor* is the ``next`` of the page before. A page may have fewer rows than
     *limit*, and a next one: at most 10,000 runs are looked at.
 
-    Raises what ``record`` raises, and OptionError for a cursor that is none.
+    Only with *parent* are there calls that have no run of their own: dropped ones, and those that
+    were skipped because their id was used before.
+
+    Raises what ``record`` raises, and OptionError for a cursor that is none, or for dropped calls
+    without *parent*.
 
     >>> failed = runs(state="failed", task="shop.send_receipt", limit=20)
     """
@@ -46,6 +50,8 @@ def runs(
     wanted = RunState(state) if state else None
     if parent is not None:
         return _of_parent(record(parent, app=of).defers, wanted, task, tag, limit)
+    if wanted is RunState.DROPPED:
+        raise OptionError("dropped calls have no run: only the record of their parent has them")
     lists = Lists(
         (task,) if task else tuple(store.tasks()),
         _lists_of(wanted) if tag is None else (),

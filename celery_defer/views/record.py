@@ -9,9 +9,12 @@ from celery_defer.errors import NoRecordError
 from celery_defer.ids import RunId, run_id
 from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
-from celery_defer.views.history import reader, refusals_of, rows_of, told_of, wait_of
+from celery_defer.views.history import dropped_by, reader, refusals_of, rows_of, told_of, wait_of
 from celery_defer.views.rows import RunRecord, RunRow, RunTree, WaitRow
 from celery_defer.views.steps import steps_of
+
+# What has one of these has no run, so nothing is below it; its id may be that of a call that has.
+_WITHOUT_RUN = frozenset({RunState.SKIPPED, RunState.DROPPED})
 
 
 def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecord:
@@ -97,7 +100,8 @@ def _defers(
     linked = {id: results.children_of(meta) for id, meta in results.metas(app, unknown).items()}
     children = {id: (called[id] or linked.get(id, []))[:most] for id in ids}
     rows = rows_of(app, store, [child for each in children.values() for child in each])
-    calls = {id: _calls(id, children[id], rows, are_ours=bool(called[id])) for id in ids}
+    known = {id: {**dropped_by(histories[id], told[id]), **rows} for id in ids}
+    calls = {id: _calls(id, children[id], known[id], are_ours=bool(called[id])) for id in ids}
     return {id: _in_order(calls[id], refusals_of(id, told[id]))[:most] for id in ids}
 
 
@@ -107,7 +111,7 @@ def _calls(
     for id in children:
         if id in rows:
             yield rows[id]
-        elif not are_ours:  # else it waited for another end of its parent
+        elif not are_ours:  # else it was thrown away with its attempt
             yield RunRow(id, "", RunState.UNKNOWN, parent=parent)
 
 
@@ -130,7 +134,7 @@ def _tree(
     waits: Mapping[RunId, WaitRow | None],
     above: frozenset[RunId],
 ) -> RunTree:
-    if row.id in above or row.state is RunState.SKIPPED:
+    if row.id in above or row.state in _WITHOUT_RUN:
         return RunTree(row)
     children = [_tree(child, below, waits, above | {row.id}) for child in below.get(row.id, ())]
     return RunTree(row, children, waits.get(row.id))

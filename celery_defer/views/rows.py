@@ -32,7 +32,7 @@ class RunRow:
     #: What it was called with, as JSON: its keyword arguments, and positional ones under
     #: ``"args"``; None if it is hidden, too large (16 KiB), or not known.
     payload: Any = None
-    reason: str | None = None  #: Why it was skipped, or has failed.
+    reason: str | None = None  #: Why it was skipped or dropped, or has failed.
     #: The payload of a skipped call, in the form of ``payload``; as text where it has no JSON, or
     #: more than 1,024 characters.
     refused: Any = None
@@ -93,7 +93,8 @@ class RunRecord:
 
     run: RunRow  #: The run itself.
     parent: RunRow | None = None  #: The run that has deferred it.
-    #: Its calls in the order in which they were made, also those that were skipped or aborted.
+    #: Its calls in the order in which they were made, also those that have no run: skipped,
+    #: aborted or dropped ones.
     defers: Sequence[RunRow] = ()
     siblings: Sequence[RunRow] = ()  #: The other calls of its parent.
     steps: Sequence[StepRow] = ()  #: Its steps, in the order in which they began.

@@ -26,6 +26,7 @@ STYLES = {
     "succeeded": "green",
     "failed": "bold red",
     "skipped": "magenta",
+    "dropped": "dim",
     "aborted": "magenta",
     "quarantined": "bold red",
     "unknown": "dim",
