@@ -7,6 +7,7 @@ from celery_defer.store.memory import MemoryStore
 from celery_defer.store.owner import is_of_one_message, owner_of
 from celery_defer.store.protocol import Store
 from celery_defer.store.redis import AWAY, RedisStore, commit
+from celery_defer.store.scores import Carried, ScoreRow
 from celery_defer.store.values import (
     MOST_BYTES,
     NO_SHAPE,
@@ -35,6 +36,7 @@ __all__ = [
     "NO_SHAPE",
     "Alarm",
     "Arrival",
+    "Carried",
     "Claim",
     "Depth",
     "Details",
@@ -55,6 +57,7 @@ __all__ = [
     "Restart",
     "Resumed",
     "RunState",
+    "ScoreRow",
     "SentEvent",
     "Store",
     "Subscription",

@@ -25,6 +25,7 @@ from celery_defer.store import (
     Rest,
     Restart,
     RunState,
+    ScoreRow,
     SentEvent,
     Store,
     Subscription,
@@ -100,7 +101,20 @@ facts = st.builds(
     deferred=st.sampled_from([None, 1.5]),
     started=st.sampled_from([None, 0.5]),
     tags=st.sampled_from([(), ("a=1",)]),
+    experiments=st.sampled_from([(), (("exp", "a", RunId("one")),)]),
 )
+experiments = st.sampled_from(["exp", "b (B)"])
+carried = st.dictionaries(experiments, st.tuples(st.just("a"), ids), max_size=2)
+scores = st.builds(
+    ScoreRow,
+    run=st.just(RunId("")),
+    name=st.sampled_from(["tone", "it's"]),
+    value=st.sampled_from([True, False, 0, 1, 1.0, 0.1]),
+    step=st.none() | steps,
+    comment=st.sampled_from([None, "why\n"]),
+    by=st.none() | ids,
+)
+keys = st.sampled_from(["", "key", "tone"])
 
 
 def _without_times(history: History) -> tuple[object, ...]:
@@ -154,6 +168,52 @@ class LockStep(RuleBasedStateMachine):
                 sorted(place.id for place in store.listed(lists, limit=9)) for store in self.both
             ]
             assert listed[0] == listed[1]
+
+    @rule(id=ids, written=st.lists(st.tuples(scores, keys), max_size=3), carried=carried,
+          task=st.sampled_from(_TASKS), is_known=st.booleans())  # fmt: skip
+    def score(
+        self,
+        id: RunId,
+        written: list[tuple[ScoreRow, str]],
+        carried: dict[str, tuple[str, RunId]],
+        task: str,
+        is_known: bool,
+    ) -> None:
+        rows = [replace(row, run=id) for row, _ in written]
+        keys = [key for _, key in written]
+        plain, fast = (
+            store.score(rows, keys, task, _KEEP, carried=carried, is_known=is_known)
+            for store in self.both
+        )
+        assert plain == fast
+
+    @rule(id=ids, experiment=experiments, variant=st.sampled_from(["a", "b"]), open_for=keeps)
+    def assign(self, id: RunId, experiment: str, variant: str, open_for: float) -> None:
+        for_long = _KEEP if open_for else 0.0
+        plain, fast = (
+            store.assign(id, experiment, variant, _KEEP, for_long) for store in self.both
+        )
+        assert plain == fast
+
+    @invariant()
+    def have_equal_scores(self) -> None:
+        plain, fast = self.both
+        told = [
+            [[replace(row, at=0.0) for row in rows] for rows in store.scores_of(_RUNS)]
+            for store in self.both
+        ]
+        assert told[0] == told[1]
+        for list_of in (
+            *(lambda store, task=task: store.scored(task, limit=9) for task in (None, *_TASKS)),
+            lambda store: store.orphans(limit=9),
+        ):
+            assert [each.id for each in list_of(plain)] == [each.id for each in list_of(fast)]
+        assert plain.experiments() == fast.experiments()
+        for name in ("exp", "b (B)"):
+            assert sorted(plain.assigned(name)) == sorted(fast.assigned(name))
+            assert sorted(map(repr, plain.values(name))) == sorted(map(repr, fast.values(name)))
+            assert plain.open_runs(name) == fast.open_runs(name)
+            assert plain.unsampled(name) == fast.unsampled(name)
 
     @rule(id=ids, token=st.none() | tokens)
     def settle(self, id: RunId, token: str | None) -> None:

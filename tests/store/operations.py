@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from celery_defer.ids import RunId
-from celery_defer.store import Fact, Lists, RedisStore, Restart, RunState
+from celery_defer.store import Fact, Lists, RedisStore, Restart, RunState, ScoreRow
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     emit,
@@ -55,6 +55,16 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "tasks": lambda store: store.tasks(),
     "listed": lambda store: store.listed(Lists(("task",)), limit=9),
     "counts": lambda store: store.counts(["task"], [RunState.RUNNING]),
+    "score": lambda store: store.score([ScoreRow(_RUN, "tone", 1.0)], [""], "task", KEEP),
+    "assign": lambda store: store.assign(_RUN, "exp", "a", KEEP, KEEP),
+    "scores_of": lambda store: store.scores_of([_RUN]),
+    "scored": lambda store: store.scored("task", limit=9),
+    "orphans": lambda store: store.orphans(limit=9),
+    "experiments": lambda store: store.experiments(),
+    "assigned": lambda store: list(store.assigned("exp")),
+    "values": lambda store: list(store.values("exp")),
+    "open_runs": lambda store: store.open_runs("exp"),
+    "unsampled": lambda store: store.unsampled("exp"),
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
 }
 #: They do not raise if the server is away.

@@ -8,6 +8,8 @@ from celery_defer.store import RedisStore
 
 __all__ = ["StandingStore"]
 
+_REAL = {"note", "score", "assign"}
+
 
 class StandingStore(RedisStore):
     """For the server and for the caller it is always the same time: 0. In histories it goes on."""
@@ -19,6 +21,6 @@ class StandingStore(RedisStore):
         if part == "now":
             return "local now = 0\n"
         source = super()._source(part)
-        if part == "note":  # histories have times of their own
-            return super()._source("now").replace("now", "real") + source.replace("now", "real")
-        return source
+        if part == "note":  # histories and scores have times of their own
+            source = super()._source("now") + source
+        return source.replace("now", "real") if part in _REAL else source

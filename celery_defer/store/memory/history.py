@@ -9,12 +9,12 @@ from typing import Any
 from celery_defer.commands import Commands
 from celery_defer.ids import RunId
 from celery_defer.store.history import Fact, History, Lists, Place, RunState
-from celery_defer.store.memory.state import MemoryState
+from celery_defer.store.memory.scores import MemoryScores
 
 _EARLY = (RunState.BUFFERED, RunState.PUBLISHED, RunState.UNKNOWN)
 
 
-class MemoryHistories(MemoryState):
+class MemoryHistories(MemoryScores):
     """Keeps a history for each run, and when it began and came into its state."""
 
     def facts(self, facts: Sequence[Fact]) -> Commands | None:
@@ -68,7 +68,10 @@ class MemoryHistories(MemoryState):
         is_late = old and fact.state in _EARLY and old.state is not RunState.BUFFERED
         if old and (old.state, fact.state) == (RunState.QUARANTINED, RunState.BUFFERED):
             is_late = False  # it is tried again
-        if is_late or (old and old.state is RunState.SUCCEEDED) or not (old or fact.about):
+        if is_late or (old and old.state is RunState.SUCCEEDED):
+            return
+        self._follow(fact)
+        if not (old or fact.about):
             return
         if fact.state is RunState.UNKNOWN:
             for kept in (self._histories, self._began, self._entered, self._tasks):

@@ -11,6 +11,7 @@ from time import time
 
 from celery_defer.ids import RunId
 from celery_defer.store.history import History, Place
+from celery_defer.store.scores import ScoreRow
 from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent, Subscription
 
 
@@ -62,6 +63,13 @@ class MemoryRun:
     def is_parked(self) -> bool:
         return self.turn > 0 and self.owner is None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was stored of it; it may only have been asked for."""
+        return bool(self.turn or self.owner or self.memos or self.is_cancelled) or (
+            self.since is not None
+        )
+
     def since_of(self, wait: Subscription) -> float:
         return max(wait.since, wait.oldest, self.cursors.get(wait.digest, 0))
 
@@ -72,6 +80,33 @@ class MemoryRun:
         self.received.add(event.id)
         self.memos[step] = event.memo
         return True
+
+
+@dataclass(slots=True)
+class MemoryScored:
+    """The scores of a run."""
+
+    task: str = ""
+    place: Place | None = None
+    rows: list[ScoreRow] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    #: By name and step: the row that was written last.
+    last: dict[tuple[str, str | None], ScoreRow] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MemoryExperiment:
+    """The runs of an experiment, and what became of them."""
+
+    #: When each was assigned, and its variant.
+    runs: dict[RunId, tuple[float, str]] = field(default_factory=dict)
+    #: By name, assigned run, scored run and step.
+    values: dict[tuple[str, RunId, RunId, str | None], bool | float] = field(default_factory=dict)
+    #: By assigned run and the run that carries it: until when that is open.
+    open: dict[tuple[RunId, RunId], float] = field(default_factory=dict)
+    unsampled: set[RunId] = field(default_factory=set)
+    #: The number of its newest assignment.
+    last: int = 0
 
 
 @dataclass(eq=False)
@@ -91,6 +126,17 @@ class MemoryState:
     _entered: dict[RunId, Place] = field(default_factory=dict)
     _tagged: dict[tuple[str, RunId], Place] = field(default_factory=dict)
     _facts: int = 0
+    _scored: defaultdict[RunId, MemoryScored] = field(
+        default_factory=lambda: defaultdict(MemoryScored)
+    )
+    _orphans: dict[RunId, Place] = field(default_factory=dict)
+    _experiments: defaultdict[str, MemoryExperiment] = field(
+        default_factory=lambda: defaultdict(MemoryExperiment)
+    )
+    #: By run and experiment: the variant, and the run that it was assigned to.
+    _carried: defaultdict[RunId, dict[str, tuple[str, RunId]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
     #: Says at what time a history is told something.
     clock: Callable[[], float] = field(default=time, kw_only=True)
     _parks: int = 0

@@ -8,9 +8,10 @@ from celery_defer.store.protocol.events import Events
 from celery_defer.store.protocol.histories import Histories
 from celery_defer.store.protocol.outbox import Outbox
 from celery_defer.store.protocol.runs import Runs
+from celery_defer.store.protocol.scores import Scores
 
 
-class Store(Outbox, Runs, Events, Histories, Protocol):
+class Store(Outbox, Runs, Events, Histories, Scores, Protocol):
     """All that the package stores outside a process.
 
     Each method is atomic and one round trip. Times are in seconds, by the caller's clock; a store

@@ -23,7 +23,7 @@ from celery_defer.store.values import MOST_BYTES, Leased
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What one script writes; a thousand take a server up to 50 ms.
 _MOST_FACTS = 500
-_FACT = Struct("<cHIddHBHII")
+_FACT = Struct("<cHIddHBHIII")
 # What is counted in two bytes.
 _MOST_ATTEMPTS = 0xFFFF
 _LUA = files("celery_defer.store.redis") / "lua"
@@ -131,14 +131,16 @@ class RedisClient:
 def _packed(fact: Fact) -> bytes:
     """Return a fact as note.lua takes it."""
     id, task, raw = fact.id.encode(), fact.task.encode(), _raw(fact.id)
+    parts = [part for each in fact.experiments for part in (*each, "")]
+    carried = "\0".join(parts).encode() if parts else b""
     head = _FACT.pack(
         CODES[fact.state].encode(), min(fact.attempt, _MOST_ATTEMPTS), seconds(fact.keep),
         -1.0 if fact.deferred is None else max(fact.deferred, 0.0),
         -1.0 if fact.started is None else max(fact.started, 0.0),
-        len(id), len(raw), len(task), len(fact.about), len(fact.told),
+        len(id), len(raw), len(task), len(fact.about), len(fact.told), len(carried),
     )  # fmt: skip
     tags = "\0".join(fact.tags).encode() if fact.tags else b""
-    return b"".join((head, id, raw, task, fact.about, fact.told, tags))
+    return b"".join((head, id, raw, task, fact.about, fact.told, carried, tags))
 
 
 @lru_cache(maxsize=4096)

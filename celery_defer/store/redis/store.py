@@ -18,6 +18,7 @@ from celery_defer.store.redis.history import RedisHistories
 from celery_defer.store.redis.outbox import RedisOutbox
 from celery_defer.store.redis.repairs import RedisRepairs
 from celery_defer.store.redis.runs import RedisRuns
+from celery_defer.store.redis.scores import RedisScores
 
 _TIMEOUTS = {
     # Retry once on a dropped connection, but not on a server that hangs.
@@ -30,7 +31,9 @@ _MANY = 2**16
 _DRIFT = 5.0
 
 
-class RedisStore(RedisOutbox, RedisRuns, RedisEvents, RedisHistories, RedisRepairs, RedisDetails):
+class RedisStore(
+    RedisOutbox, RedisRuns, RedisEvents, RedisHistories, RedisScores, RedisRepairs, RedisDetails
+):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag.
 
     The server's clock decides. *clock* is the one by which callers give times.

@@ -8,6 +8,7 @@ from celery_defer.testing.store_contract.outbox import OutboxContract
 from celery_defer.testing.store_contract.parking import ParkingContract
 from celery_defer.testing.store_contract.repairs import RepairContract
 from celery_defer.testing.store_contract.runs import RunContract
+from celery_defer.testing.store_contract.scores import ScoreContract
 from celery_defer.testing.store_contract.waits import WaitContract
 from celery_defer.testing.store_contract.wakes import WakeContract
 
@@ -23,6 +24,7 @@ class StoreContract(
     EventContract,
     RepairContract,
     HistoryContract,
+    ScoreContract,
 ):
     """Tests of what the store protocol promises.
 

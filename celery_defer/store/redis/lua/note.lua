@@ -2,7 +2,7 @@
 -- Writes facts about runs into their histories: ARGV[at] is their number; if there are any, then comes
 -- the prefix of all keys, and the facts, each packed in one string, for many words take longer to send:
 --   state, attempt, seconds to keep, seconds since it was deferred and started (or -1), the lengths of id,
---   raw id, task, about and told; then these texts, and the tags, with a byte 0 in between.
+--   raw id, task, about, told and experiments; then these texts, and the tags, with a byte 0 in between.
 -- Returns where ARGV goes on. A fact that cannot be written does not fail the script.
 -- A history is one string: version, state, attempts, when deferred, published, started and finished, the
 -- length of *about*, then *about* (what the run is) and *told* (what it has done). A run is in the log of
@@ -25,14 +25,52 @@ local function enlist(list, id, keep, trims)
     end
   end
 end
+local function pair(run, carrier) -- returns how lists name an assigned run, and one that carries its experiment
+  return #run .. ':' .. run .. (carrier == run and '' or carrier)
+end
+local function trim(list, before) -- a few at a time, so that nobody waits for it
+  local old = redis.call('ZRANGEBYSCORE', list, '-inf', before, 'LIMIT', 0, 10)
+  if #old > 0 then
+    redis.call('ZREM', list, unpack(old))
+  end
+end
+local function carried_by(prefix, id) -- returns the experiments as text: each with variant and assigned run
+  local parts, known = {}, redis.call('HGETALL', prefix .. '{' .. id .. '}:experiments')
+  for i = 1, #known, 2 do
+    table.insert(parts, known[i] .. '\0' .. known[i + 1] .. '\0')
+  end
+  return table.concat(parts)
+end
+local function follow(prefix, id, state, keep, carried, is_said) -- keeps up who of an experiment has not ended
+  local key = prefix .. '{' .. id .. '}:experiments'
+  for name, variant, run in carried:gmatch('(%Z+)%z(%Z+)%z(%Z+)%z') do
+    local open, left = prefix .. 'open:' .. name, redis.call('TTL', prefix .. 'assigned:' .. name)
+    if OPEN[state] then
+      redis.call('ZADD', open, now + keep, pair(run, id))
+      refresh(open, math.max(keep, left))
+      trim(open, now)
+    else
+      redis.call('ZREM', open, pair(run, id))
+    end
+    if state ~= 'K' and state ~= 'X' then
+      redis.call('HSETNX', key, name, variant .. '\0' .. run)
+      redis.call('EXPIRE', key, math.max(keep, left, redis.call('TTL', key)))
+    elseif state == 'K' and is_said then
+      local list = prefix .. 'unsampled:' .. name
+      redis.call('ZADD', list, now, run)
+      refresh(list, math.max(keep, left))
+    end
+  end
+end
 local function learn(prefix, fact)
-  local state, attempt, keep, deferred, started, ids, raws, tasks, abouts, tolds, at =
-    struct.unpack('<c1HI4ddHBHI4I4', fact)
+  local state, attempt, keep, deferred, started, ids, raws, tasks, abouts, tolds, carries, at =
+    struct.unpack('<c1HI4ddHBHI4I4I4', fact)
   local function text(length)
     at = at + length
     return fact:sub(at - length, at - 1)
   end
   local id, raw, task, about, told = text(ids), text(raws), text(tasks), text(abouts), text(tolds)
+  local carried = text(carries)
   number = number + 1
   local key, list = prefix .. '{' .. id .. '}:history', prefix .. 'runs:'
   local old = redis.call('GETRANGE', key, 0, HISTORY_HEAD - 1)
@@ -49,7 +87,15 @@ local function learn(prefix, fact)
   if was == 'S' and state == 'S' and told ~= '' then -- another block with this id
     redis.call('APPEND', key, '\n' .. told)
   end
-  if was == 'S' or (is_new and about == '') or (not is_new and is_late) then
+  if was == 'S' or (not is_new and is_late) then
+    return
+  end
+  if carries > 0 then
+    follow(prefix, id, state, keep, carried, true)
+  elseif about == '' and not OPEN[state] then
+    follow(prefix, id, state, keep, carried_by(prefix, id))
+  end
+  if is_new and about == '' then
     return
   elseif was and LISTED:find(was) then
     redis.call('ZREM', list .. was .. ':' .. task, id)
