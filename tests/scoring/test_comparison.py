@@ -196,6 +196,20 @@ def test_for_an_effect_that_matters_there_may_be_too_few_runs() -> None:
     assert "An effect of 0.05 takes about 1,094 runs in each variant" in difference.verdict
 
 
+def test_the_smaller_variant_says_whether_there_are_enough_runs() -> None:
+    assigned = {
+        f"{name}-{n}": name for name, runs in [("a", 2_000), ("b", 100)] for n in range(runs)
+    }
+    values = {run: run.endswith(("0", "5")) for run in assigned}
+
+    [difference] = compare_rows(
+        "checkout", assigned, {"bought": values}, effects={"bought": 0.05}
+    ).differences
+
+    assert not difference.is_enough
+    assert difference.verdict.endswith("0 more for 'a' and 994 more for 'b'.")
+
+
 def test_an_effect_that_no_rate_can_have_is_said_to_be_unknown() -> None:
     assigned = {f"{name}-{n}": name for name in "ab" for n in range(10)}
     values = {run: run.endswith(("1", "2", "3", "4", "5")) for run in assigned}
@@ -301,6 +315,13 @@ def test_what_is_still_to_come_and_what_is_missing_is_said() -> None:
         "2 runs are pending: scores that come late may differ from those that are here.",
         "1 run is without a score, and none is on its way.",
     )
+
+
+def test_one_difference_says_nothing_of_chance_and_few_rates_nothing_of_their_form() -> None:
+    compared = conversions(control=(9, 10), variant=(3, 10))
+
+    assert compared.sentences == (compared.differences[0].verdict,)
+    assert "rough" not in compared.sentences[0]
 
 
 def test_no_sentence_calls_anything_significant() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from celery import Celery
 
 from celery_defer import NonRetriable, RetryAfter, StepError, step
+from celery_defer.scoring import Score, weighted
 from celery_defer.testing import Simulation
 from tests.support.flaky import Declined, Flaky
 
@@ -144,6 +146,27 @@ def test_non_retriable_ends_the_tries(app: Celery, sim: Simulation) -> None:
     assert type(run.exception) is StepError
     assert "stolen card" in str(run.exception)
     assert charge.calls == 2
+
+
+@pytest.mark.parametrize("make", [lambda: Score("tone", "good"), lambda: weighted({"a": 0})])
+def test_a_bad_score_and_a_bad_experiment_end_the_tries(
+    app: Celery, sim: Simulation, make: Callable[[], object]
+) -> None:
+    tries: list[int] = []
+
+    def judge() -> None:
+        tries.append(1)
+        make()
+
+    @app.task
+    def parent() -> None:
+        step.run("judge", judge, retries=9)
+
+    run = sim.run(parent)
+    sim.advance("1h")
+
+    assert type(run.exception) is StepError
+    assert len(tries) == 1
 
 
 def test_each_of_two_steps_has_its_own_tries(app: Celery, sim: Simulation) -> None:
