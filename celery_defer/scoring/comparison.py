@@ -14,10 +14,18 @@ from celery_defer.scoring.statistics import Summary
 __all__ = ["COUNTS", "Comparison", "Difference", "VariantRow"]
 
 #: How runs are counted: the assigned ones, and what became of them.
-COUNTS = ("assigned", "scored", "pending", "missing", "not_sampled")
+COUNTS: tuple[str, ...] = ("assigned", "scored", "pending", "missing", "not_sampled")
 _NUMBERS = ("n", "mean", "deviation", "min", "q1", "median", "q3", "max")
 _BOUNDS = ("low", "high", "method", "is_enough", "runs_needed")
-_COLUMNS = ("experiment", "variant", *COUNTS, "score", *_NUMBERS, "difference", *_BOUNDS)
+_COLUMNS: tuple[str, ...] = (
+    "experiment",
+    "variant",
+    *COUNTS,
+    "score",
+    *_NUMBERS,
+    "difference",
+    *_BOUNDS,
+)
 
 
 @dataclass(frozen=True, slots=True)
