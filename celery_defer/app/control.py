@@ -8,7 +8,7 @@ from typing import Any
 from celery_defer import guard, ids
 from celery_defer.errors import DeferError, IdError, StoreError
 from celery_defer.ids import RunId
-from celery_defer.outbox import abort_call, cancel_run
+from celery_defer.outbox import abort_call, cancel_run, has_ended
 from celery_defer.run import extension_for
 from celery_defer.steps import end_wait
 from celery_defer.store import Store
@@ -19,9 +19,10 @@ def abort(parent_id: str, defer_id: str, *, app: Any = None) -> bool:
     """Withdraw the call *defer_id* of the run *parent_id*, which may still be to come.
 
     Returns True if the deferred run will never start, or was parked and ends as REVOKED; False
-    if it has started. Any process with the app may call this, at any time, and again; *app* is as
-    in ``send_event``. Raises IdError for a bad id, and StoreError if the app has no Redis, or it
-    does not reply.
+    if it has started, or its parent has ended and has made no such call. A parent of which nothing
+    is known may be in a queue, or in progress: its call is withdrawn too. Any process with the app
+    may call this, at any time, and again; *app* is as in ``send_event``. Raises IdError for a bad
+    id, and StoreError if the app has no Redis, or it does not reply.
 
     >>> abort(order.id, "reminder")
     """
@@ -37,7 +38,8 @@ def cancel(run_id: str, *, terminate: bool = False, app: Any = None) -> bool:
 
     A run in progress ends at its next step; with *terminate*, Celery kills its process, as
     ``AsyncResult.revoke(terminate=True)`` does. A run whose message is still in the queue does not
-    start. Any process with the app may call this, and again. Raises IdError for a bad id, and
+    start, and one of which nothing is known may be such a run. A run that has a result stays as it
+    is. Any process with the app may call this, and again. Raises IdError for a bad id, and
     StoreError if the app has no Redis, or it does not reply.
 
     >>> cancel(handle.id)
@@ -45,10 +47,15 @@ def cancel(run_id: str, *, terminate: bool = False, app: Any = None) -> bool:
     run = run_id_of(run_id)
     extension, store = extension_and_store(app)
     with replying(f"run {run} is perhaps not cancelled"):
-        is_ended = cancel_run(extension.app, store, run)
-    if not is_ended:
-        extension.app.control.revoke(run, terminate=terminate)
-    return is_ended
+        # Celery may store FAILURE for a worker that was killed after it had parked the run.
+        if cancel_run(extension.app, store, run, only_parked=True):
+            return True
+        if has_ended(extension.app, run):
+            return False
+        if cancel_run(extension.app, store, run):  # it has parked meanwhile
+            return True
+    extension.app.control.revoke(run, terminate=terminate)
+    return False
 
 
 def wake(run_id: str, *, app: Any = None) -> bool:

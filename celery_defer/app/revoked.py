@@ -41,5 +41,5 @@ class Revoked:
         return is_longer or any(id not in state.revoked for id in self._seen)
 
     def _end(self, id: RunId) -> None:
-        if cancel_run(self._app, self._store, id, only_parked=True):
+        if cancel_run(self._app, self._store, id, only_parked=True, is_revoked=True):
             logger.info("run %s was revoked while it was parked", id, extra=subject.of(id))

@@ -3,10 +3,11 @@
 from celery_defer.outbox.again import run_again
 from celery_defer.outbox.block import add_calls, close_block, end_block
 from celery_defer.outbox.calls import DeferHandle, call_of, defer, deferrable_in
-from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run
+from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run, has_ended
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.end import ending_of
 from celery_defer.outbox.fanout import continue_fan_out, fan_out
+from celery_defer.outbox.history import is_told_unrevoked, task_in
 from celery_defer.outbox.hook import hook_ends
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import ParkedRun
@@ -44,8 +45,10 @@ __all__ = [
     "ending_of",
     "fan_out",
     "forget",
+    "has_ended",
     "has_succeeded",
     "hook_ends",
+    "is_told_unrevoked",
     "names_winner",
     "pack",
     "publish",
@@ -53,6 +56,7 @@ __all__ = [
     "retry_record",
     "run_again",
     "stored_state",
+    "task_in",
     "unpack",
     "wake",
 ]

@@ -13,7 +13,7 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
 from celery_defer.outbox import history
 from celery_defer.outbox.end import end_cancelled, is_waiting
-from celery_defer.run import Scope, signals
+from celery_defer.run import NO_REVOKE, Scope, signals
 from celery_defer.store import RunState, Store
 
 logger = guard.logger(__name__)
@@ -24,11 +24,14 @@ NOBODY = "aborted"
 _LEASE = 10.0
 
 
-def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) -> bool:
+def cancel_run(
+    app: Any, store: Store, id: RunId, *, only_parked: bool = False, is_revoked: bool = False
+) -> bool:
     """Let no further step of a run begin; return whether it was parked, and so has ended.
 
     A run is parked until a worker has received its wake-up. If its end cannot be stored, or this
-    process dies, a relay ends it.
+    process dies, a relay ends it. With *is_revoked*, Celery has revoked it, and its workers discard
+    each further message of it.
     """
     extension = extension_of(app)
     until, keep = extension.clock() + _LEASE, extension.settings.run_keeps
@@ -36,18 +39,28 @@ def cancel_run(app: Any, store: Store, id: RunId, *, only_parked: bool = False) 
     if body is None and (only_parked or not is_waiting(app, id)):
         return False
     task = end_cancelled(app, store, id, body or b"", keep)  # no body: the store has lost the run
-    facts = history.ended(extension.settings, id, task, RunState.ABORTED)
+    facts = (
+        history.ended(extension.settings, id, task, RunState.ABORTED)
+        if is_revoked
+        else history.cancelled(extension.settings, store, id, task)
+    )
     store.settle(id, None, facts=facts)
     return True
 
 
 def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: str) -> bool:
-    """Prevent that a deferred run starts, or end it if it is parked; return False if it started."""
+    """Prevent that a deferred run starts, or end it if it is parked.
+
+    Return False if it has started, or if its parent has ended without having made the call.
+    """
     id = run_id(parent_id, defer_id)
-    if _has_ended(app, id):  # its claim may have expired
+    if has_ended(app, id):  # its claim may have expired
         return False
-    task = history.task_of(store, id)
-    facts = history.ended(extension_of(app).settings, id, task, RunState.ABORTED)
+    known, parent = store.histories([id, RunId(parent_id)])
+    if known is None and history.has_not_made(parent, defer_id):
+        return False
+    task, settings = history.task_in(known), extension_of(app).settings
+    facts = history.ended(settings, id, task, RunState.ABORTED, told=NO_REVOKE)
     claim = store.claim(id, NOBODY, keep, facts=facts)
     if cancel_run(app, store, id, only_parked=True):  # perhaps its claim had expired
         return True
@@ -57,6 +70,11 @@ def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: st
         app.backend.store_result(id, result, CallState.ABORTED.value, request=request)
         signals.send_aborted_call(parent_id, defer_id)
     return claim.is_mine
+
+
+def has_ended(app: Any, id: str) -> bool:
+    """Whether a run has a result, or will have no run."""
+    return not isinstance(app.backend, DisabledBackend) and app.AsyncResult(id).ready()
 
 
 def abort_from(parent: Scope, defer_id: str) -> bool:
@@ -70,7 +88,3 @@ def abort_from(parent: Scope, defer_id: str) -> bool:
     ):
         return abort_call(parent.app, parent.store, keep, parent.run.id, defer_id)
     return False
-
-
-def _has_ended(app: Any, id: str) -> bool:
-    return not isinstance(app.backend, DisabledBackend) and app.AsyncResult(id).ready()

@@ -12,10 +12,20 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, Outcome
 from celery_defer.outbox import records
 from celery_defer.outbox.records import DeferredCalls
-from celery_defer.run import Phase, Scope, fact_of_run, facts_of_calls, facts_without_run, told_by
+from celery_defer.run import (
+    NO_REVOKE,
+    Phase,
+    Scope,
+    fact_of_run,
+    facts_of_calls,
+    facts_without_run,
+    told_by,
+    told_of,
+)
 from celery_defer.settings import Settings
 from celery_defer.store import Fact, History, Leased, RunState, Store
 
+_NO_REVOKE = encoding.loads(NO_REVOKE)
 _ENDS = {Outcome.SUCCESS: RunState.SUCCEEDED, Outcome.FAILURE: RunState.FAILED}
 
 
@@ -102,7 +112,7 @@ def not_made(run: Scope, store: Store, calls: Iterable[Call] = ()) -> list[Fact]
     ids = [run_id(run.run.id, id) for id in (told or {}).get("c", ()) if id not in made]
     staged = [each for each in store.histories(ids) if each and each.state is RunState.BUFFERED]
     keep = run.settings.result_expires
-    return [Fact(each.id, _task_in(each), RunState.UNKNOWN, keep) for each in staged]
+    return [Fact(each.id, task_in(each), RunState.UNKNOWN, keep) for each in staged]
 
 
 def quarantined(settings: Settings, lease: Leased) -> list[Fact]:
@@ -125,29 +135,52 @@ def restarted(extension: Any, id: RunId, task: str, step: str) -> list[Fact]:
     (known,) = extension.store.histories([id])
     if known is None or not extension.settings.record:
         return []
-    since = extension.clock()
-    wait = to_json({"w": {"step": step, "kind": "restart", "since": since, "until": 0}})
-    told = b"\n".join(part for part in (known.told, wait) if part)
-    return [Fact(id, task, RunState.WAITING, extension.settings.result_expires, told=told)]
+    wait = {"step": step, "kind": "restart", "since": extension.clock(), "until": 0}
+    told = {name: part for name, part in told_of(known).items() if name not in _NO_REVOKE}
+    keep = extension.settings.result_expires
+    return [Fact(id, task, RunState.WAITING, keep, told=to_json({**told, "w": wait}))]
 
 
-def ended(settings: Settings, id: RunId, task: str, state: RunState) -> list[Fact]:
+def ended(
+    settings: Settings, id: RunId, task: str, state: RunState, *, told: bytes = b""
+) -> list[Fact]:
     """Return what is to be known of a run that has ended without a worker."""
-    return [Fact(id, task, state, settings.result_expires)] if settings.record and task else []
+    if not settings.record or not task:
+        return []
+    return [Fact(id, task, state, settings.result_expires, told=told)]
+
+
+def cancelled(settings: Settings, store: Store, id: RunId, task: str) -> list[Fact]:
+    """Return what is to be known of a run that was cancelled as it waited; what it told stays."""
+    (known,) = store.histories([id])
+    told = to_json({**told_of(known), **_NO_REVOKE})
+    return ended(settings, id, task, RunState.ABORTED, told=told)
 
 
 def task_of(store: Store, id: RunId) -> str:
     """Return the task of a run; nothing if its history does not say."""
     (known,) = store.histories([id])
-    return _task_in(known) if known else ""
+    return task_in(known)
+
+
+def task_in(known: History | None) -> str:
+    """Return the task of a run, as its history has it; nothing if it does not say."""
+    about: Any = known and guard.attempt(lambda: encoding.loads(encoding.lengthen(known.about)))
+    return str((about or {}).get("t", ""))
+
+
+def is_told_unrevoked(known: History) -> bool:
+    """Whether a run that was aborted or cancelled is one that Celery was not asked to revoke."""
+    return bool(_NO_REVOKE.keys() & told_of(known).keys())
+
+
+def has_not_made(parent: History | None, defer_id: str) -> bool:
+    """Whether a run is known to have ended without a call of this id."""
+    is_over = parent is not None and not parent.state.is_open
+    return is_over and defer_id not in told_of(parent).get("c", ())
 
 
 # -- private ------------------------------------------------------------------------------
-
-
-def _task_in(known: History) -> str:
-    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(known.about))) or {}
-    return str(about.get("t", ""))
 
 
 def _of_record(settings: Settings, lease: Leased, state: RunState) -> list[Fact]:

@@ -9,11 +9,13 @@ from celery_defer.run.changes import Changes, step_inside
 from celery_defer.run.ending import Phase
 from celery_defer.run.headers import STEPS, WAKE, DeferHeader, StepsHeader, WakeHeader
 from celery_defer.run.history import (
+    NO_REVOKE,
     fact_of_run,
     facts_of_calls,
     facts_without_run,
     shown,
     told_by,
+    told_of,
 )
 from celery_defer.run.memo import NOTHING, Failure, Memo
 from celery_defer.run.parent import Parent, Run
@@ -38,6 +40,7 @@ from celery_defer.run.tracing import TraceHeader, Tracing, tracing, use_tracing,
 __all__ = [
     "MOST_WITHOUT_RUN",
     "NOTHING",
+    "NO_REVOKE",
     "STEPS",
     "WAKE",
     "Block",
@@ -82,6 +85,7 @@ __all__ = [
     "step_inside",
     "takes_steps",
     "told_by",
+    "told_of",
     "tracing",
     "use_tracing",
     "waiting_commands",

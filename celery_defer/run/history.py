@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic
 from typing import Any
 
@@ -14,10 +14,13 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Outcome
 from celery_defer.run.scope import Scope
 from celery_defer.settings import Settings
-from celery_defer.store import Fact, RunState
+from celery_defer.store import Fact, History, RunState
 
 logger = guard.logger(__name__)
 
+#: What is told of a run that was aborted, or cancelled as it waited: no worker remembers it as
+#: revoked, so it can be restarted at once.
+NO_REVOKE = b'{"x":1}'
 #: The list of calls of what is no task of the app.
 NO_TASK = "?"
 
@@ -48,6 +51,7 @@ def facts_of_calls(
             _WITHOUT_RUN.get(call.state, state),
             settings.result_expires,
             about_call(settings, parent, root, call),
+            NO_REVOKE if call.state is CallState.ABORTED else b"",
             deferred=now - call.at,
             tags=listed(call.tags),
         )
@@ -120,6 +124,16 @@ def told_by(
     if wait:
         told["w"] = wait
     return to_json(told) if told else b""
+
+
+def told_of(history: History | None) -> dict[str, Any]:
+    """Return what a run itself has done, as its history has it."""
+    told: dict[str, Any] = {}
+    for line in history.told.split(b"\n") if history and history.told else ():
+        part = guard.attempt(partial(encoding.loads, line)) or {}
+        calls = [*told.get("c", ()), *part.get("c", ())]
+        told = {**told, **part, "c": list(dict.fromkeys(calls))}
+    return told
 
 
 def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> bytes:

@@ -54,7 +54,7 @@ class SimulatedWorker:
         ids = command["arguments"]["task_id"]
         for id in [ids] if isinstance(ids, str) else ids:
             self._revoked.add(id)
-            cancel_run(self.app, self.runs.store, RunId(id), only_parked=True)
+            cancel_run(self.app, self.runs.store, RunId(id), only_parked=True, is_revoked=True)
 
     def deliver(self, message: Message) -> None:
         """Run a message, unless it has expired or its run was revoked."""

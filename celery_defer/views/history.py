@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import partial
 from typing import Any
 
 from celery_defer import encoding, guard
 from celery_defer.errors import NoRecordError, StoreError
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Outcome
-from celery_defer.run import extension_for, shown
+from celery_defer.run import extension_for, shown, told_of
 from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
 from celery_defer.views.rows import RunRow, WaitRow
@@ -51,16 +50,6 @@ def rows_of(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, RunRow]
             id: row for id, meta in metas.items() if (row := _with_result(rows.get(id), id, meta))
         }
     return {id: rows[id] for id in ids if id in rows}
-
-
-def told_of(history: History | None) -> Mapping[str, Any]:
-    """Return what a run itself has done, as its history has it."""
-    told: dict[str, Any] = {}
-    for line in history.told.split(b"\n") if history and history.told else ():
-        part = guard.attempt(partial(encoding.loads, line)) or {}
-        calls = [*told.get("c", ()), *part.get("c", ())]
-        told = {**told, **part, "c": list(dict.fromkeys(calls))}
-    return told
 
 
 def refusals_of(parent: RunId, told: Mapping[str, Any]) -> list[RunRow]:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from celery_defer.errors import OptionError
 from celery_defer.ids import RunId
+from celery_defer.run import told_of
 from celery_defer.store import LISTED, History, Lists, Place, RunState, Store
-from celery_defer.views.history import reader, rows_of, told_of, wait_of
+from celery_defer.views.history import reader, rows_of, wait_of
 from celery_defer.views.record import record
 from celery_defer.views.rows import Page, RunRow, WaitRow
 

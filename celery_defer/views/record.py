@@ -7,9 +7,10 @@ from typing import Any
 
 from celery_defer.errors import NoRecordError
 from celery_defer.ids import RunId, run_id
+from celery_defer.run import told_of
 from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
-from celery_defer.views.history import dropped_by, reader, refusals_of, rows_of, told_of, wait_of
+from celery_defer.views.history import dropped_by, reader, refusals_of, rows_of, wait_of
 from celery_defer.views.rows import RunRecord, RunRow, RunTree, WaitRow
 from celery_defer.views.steps import steps_of
 

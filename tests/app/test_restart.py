@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.worker import state
 
 from celery_defer import (
     IdError,
@@ -24,8 +25,9 @@ from celery_defer import (
     send_event,
     step,
 )
+from celery_defer.app.revoked import Revoked
 from celery_defer.ids import RunId, run_id
-from tests.support.inside import WatchedStore, Worker
+from tests.support.inside import WatchedStore, Worker, parent_of
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -371,6 +373,82 @@ def test_a_run_that_has_succeeded_is_refused(order: Any, shop: Shop) -> None:
         restart(id)
 
 
+def test_a_run_that_has_succeeded_is_refused_whether_or_not_its_arguments_are_known(
+    app: Celery, worker: Worker
+) -> None:
+    @app.task
+    def plain(n: int) -> int:
+        return n
+
+    with pytest.raises(RestartError, match="has succeeded, and its result stays"):
+        restart(worker.run(plain, 7).id)
+
+
+def test_a_call_that_was_skipped_is_refused(app: Celery, worker: Worker, ship: Any) -> None:
+    parent = worker.run(parent_of(app, lambda: defer("bad", ship, n="x") and None))
+
+    with pytest.raises(RestartError, match="was skipped when it was deferred"):
+        restart(run_id(parent.id, "bad"))
+
+
+@pytest.fixture
+def sleeper(app: Celery, worker: Worker) -> Iterator[RunId]:
+    """A deferred run that waits; its id."""
+
+    @deferred(app)
+    def sleeper() -> str:
+        step.sleep("nap", 60)
+        return "awake"
+
+    yield _run(app, worker, sleeper)
+    state.revoked.clear()
+
+
+def test_a_run_that_celery_has_revoked_is_refused_while_workers_remember_that(
+    app: Celery, worker: Worker, store: WatchedStore, sleeper: RunId
+) -> None:
+    state.revoked.add(sleeper)
+    Revoked(app, store, 60).look()
+    assert app.AsyncResult(sleeper).state == "REVOKED"
+
+    with pytest.raises(RestartError, match="that remember that discard its messages: restart it"):
+        restart(sleeper)
+    worker.now += 3 * 3_600 + 1
+    restart(sleeper)
+
+    worker.wake(0)
+    worker.wake(60)
+    assert app.AsyncResult(sleeper).get() == "awake"
+
+
+def test_a_run_that_was_cancelled_twice_may_be_restarted(
+    app: Celery, worker: Worker, sleeper: RunId
+) -> None:
+    """The second time it has ended, and Celery is not asked to revoke it."""
+    assert cancel(sleeper)
+    assert not cancel(sleeper)
+
+    restart(sleeper)
+
+    assert cancel(sleeper)
+    restart(sleeper)
+    worker.wake(0)
+    worker.wake(60)
+    assert app.AsyncResult(sleeper).get() == "awake"
+
+
+def test_a_run_that_is_revoked_after_a_restart_is_refused(
+    app: Celery, store: WatchedStore, sleeper: RunId
+) -> None:
+    cancel(sleeper)
+    restart(sleeper)
+    state.revoked.add(sleeper)
+    Revoked(app, store, 60).look()
+
+    with pytest.raises(RestartError, match="was revoked"):
+        restart(sleeper)
+
+
 def test_a_run_that_waits_is_refused(app: Celery, worker: Worker) -> None:
     @deferred(app)
     def work() -> None:
@@ -400,7 +478,7 @@ def test_a_step_that_the_run_does_not_have_is_refused(shop: Shop, order: Any) ->
 
 
 def test_a_run_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(RestartError, match="run unknown cannot be restarted"):
+    with pytest.raises(RestartError, match="run unknown is not known: its message is"):
         restart("unknown")
     with pytest.raises(IdError):
         restart("")

@@ -191,3 +191,19 @@ def test_3_8_abort_after_the_body_comes_too_late_and_says_so(
 
     assert len(worker.published()) == 1
     assert "too late to abort" in caplog.text
+
+
+def test_what_a_parent_has_not_made_cannot_be_withdrawn(
+    app: Celery, worker: Worker, store: WatchedStore, ship: Any
+) -> None:
+    @app.task
+    def parent() -> None:
+        defer("ship", ship, 1)
+        defer("late", ship.with_options(when="failure"), 1)
+
+    result = worker.run(parent)
+
+    assert abort(result.id, "shp") is False
+    assert app.AsyncResult(run_id(result.id, "shp")).state == "PENDING"
+    assert abort(result.id, "ship") is True
+    assert abort("of a parent still to come", "ship") is True

@@ -8,10 +8,18 @@ from typing import Any
 import click
 
 from celery_defer import app as control
+from celery_defer import views
+from celery_defer.current import extension_of
+from celery_defer.errors import NoRecordError
+from celery_defer.ids import run_id
+from celery_defer.outbox import has_ended
+from celery_defer.store import RunState
 from celery_defer.views.cli import options
 from celery_defer.views.cli.command import Problem, command, confirm, extension_in
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
+
+_ENDED = frozenset(state for state in RunState if not state.is_open) - {RunState.UNKNOWN}
 
 
 @command(defer)
@@ -32,8 +40,12 @@ def abort(ctx: Any, as_json: bool, parent: str, id: str, yes: bool) -> None:
     app = extension_in(ctx).app
     confirm(f"Abort {id!r} of run {parent}? It will never run.", yes=yes)
     if not control.abort(parent, id, app=app):
+        if _state_of(app, run_id(parent, id)) is None:
+            raise Problem(f"run {parent} has ended, and has deferred nothing as {id!r}")
         raise Problem(f"{id!r} of run {parent} has started: `cancel` ends a run in progress")
-    _say(ctx, as_json, f"{id!r} of run {parent} is aborted", aborted=id, parent=parent)
+    is_known = _state_of(app, parent) is not None
+    note = "" if is_known else f"; nothing is known of run {parent} yet"
+    _say(ctx, as_json, f"{id!r} of run {parent} is aborted{note}", aborted=id, parent=parent)
 
 
 @command(defer)
@@ -44,9 +56,15 @@ def cancel(ctx: Any, as_json: bool, run: str, terminate: bool, yes: bool) -> Non
     """End RUN as REVOKED: at once if it waits, else where its next step begins."""
     app = extension_in(ctx).app
     confirm(f"Cancel run {run}? It ends as REVOKED.", yes=yes)
-    has_ended = control.cancel(run, terminate=terminate, app=app)
-    text = "has ended" if has_ended else "ends with its next step, if it is in progress"
-    _say(ctx, as_json, f"run {run} {text}", cancelled=run, has_ended=has_ended)
+    if control.cancel(run, terminate=terminate, app=app):
+        _say(ctx, as_json, f"run {run} has ended", cancelled=run, has_ended=True)
+        return
+    state = _state_of(app, run)
+    if has_ended(app, run) or state in _ENDED:
+        raise Problem(f"run {run} has ended already: `show` says how")
+    note = "" if state else "nothing is known of it: "
+    text = f"{note}it does not start if it is in a queue, and ends with its next step if it runs"
+    _say(ctx, as_json, f"run {run} is revoked; {text}", cancelled=run, has_ended=False)
 
 
 @command(defer)
@@ -60,6 +78,14 @@ def restart(ctx: Any, as_json: bool, run: str, from_step: str | None, yes: bool)
     confirm(f"Restart run {run}? {_again(steps)}", yes=yes)
     control.restart(run, from_step=from_step, app=app)
     _say(ctx, as_json, f"run {run} goes on. {_again(steps)}", restarted=run, again=steps)
+
+
+def _state_of(app: Any, run: str) -> RunState | None:
+    """Return the state of a run; None if nothing is known of it, UNKNOWN if none are recorded."""
+    try:
+        return views.record(run, app=app, most=0).run.state
+    except NoRecordError:
+        return None if extension_of(app).settings.record else RunState.UNKNOWN
 
 
 def _again(steps: Sequence[str]) -> str:

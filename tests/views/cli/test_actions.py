@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import deferred, run_id, step
-from tests.support.inside import WatchedStore, Worker
+from celery_defer import defer, deferred, run_id, step
+from tests.support.inside import WatchedStore, Worker, parent_of
 from tests.views.cli.conftest import Cli
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -75,7 +75,10 @@ def test_cancel_ends_a_run_that_waits(cli: Cli, waiter: Any, worker: Worker) -> 
 def test_abort_withdraws_a_call(cli: Cli, app: Celery) -> None:
     result = cli("abort", "parent", "receipt", "--yes")
 
-    assert (result.exit_code, result.output) == (0, "'receipt' of run parent is aborted\n")
+    assert result.exit_code == 0
+    assert result.output == (
+        "'receipt' of run parent is aborted; nothing is known of run parent yet\n"
+    )
     assert app.AsyncResult(run_id("parent", "receipt")).state == "ABORTED"
 
 
@@ -86,6 +89,60 @@ def test_what_has_started_is_not_aborted(cli: Cli, app: Celery) -> None:
 
     assert result.exit_code == 1
     assert "has started" in result.output
+
+
+def test_what_a_parent_has_not_made_is_not_aborted(
+    cli: Cli, app: Celery, worker: Worker, ship: Any
+) -> None:
+    parent = worker.run(parent_of(app, lambda: defer("receipt", ship, n=1) and None))
+
+    wrong = cli("abort", parent.id, "reciept", "--yes")
+    right = cli("abort", parent.id, "receipt", "--yes")
+
+    assert wrong.exit_code == 1
+    assert f"run {parent.id} has ended, and has deferred nothing as 'reciept'" in wrong.output
+    assert (right.exit_code, right.output) == (
+        0, f"'receipt' of run {parent.id} is aborted\n",
+    )  # fmt: skip
+
+
+def test_a_run_that_has_ended_is_not_cancelled(
+    cli: Cli, app: Celery, worker: Worker, ship: Any
+) -> None:
+    parent = worker.run(parent_of(app, lambda: defer("receipt", ship, n=1) and None))
+
+    result = cli("cancel", parent.id, "--yes")
+
+    assert result.exit_code == 1
+    assert f"run {parent.id} has ended already: `show` says how" in result.output
+
+
+def test_a_run_that_is_in_a_queue_is_revoked(
+    cli: Cli, app: Celery, worker: Worker, ship: Any
+) -> None:
+    parent = worker.run(parent_of(app, lambda: defer("receipt", ship, n=1) and None))
+    id = run_id(parent.id, "receipt")
+
+    known, unknown = cli("cancel", id, "--yes"), cli("cancel", "unknown", "--yes")
+
+    assert known.exit_code == unknown.exit_code == 0
+    assert known.output.startswith(f"run {id} is revoked; it does not start if it is in a queue")
+    assert unknown.output.startswith("run unknown is revoked; nothing is known of it: it does not")
+
+
+def test_without_records_runs_that_have_ended_are_known_by_their_results(
+    cli: Cli, app: Celery, worker: Worker, ship: Any
+) -> None:
+    app.conf.defer_record = False
+    parent = worker.run(parent_of(app, lambda: defer("receipt", ship, n=1) and None))
+    worker.drain()
+
+    started, ended = cli("abort", parent.id, "receipt", "--yes"), cli("cancel", parent.id, "--yes")
+    open = cli("abort", parent.id, "other", "--yes")
+
+    assert (started.exit_code, ended.exit_code, open.exit_code) == (1, 1, 0)
+    assert "has started" in started.output
+    assert open.output == f"'other' of run {parent.id} is aborted\n"
 
 
 @pytest.mark.parametrize(
