@@ -50,7 +50,8 @@ def cancel(run_id: str, *, terminate: bool = False, app: Any = None) -> bool:
         # Celery may store FAILURE for a worker that was killed after it had parked the run.
         if cancel_run(extension.app, store, run, only_parked=True):
             return True
-        if has_ended(extension.app, run):
+        # REVOKED may be stored of a run in progress: by workers that do not have it.
+        if has_ended(extension.app, run) and not (terminate and _may_go_on(store, run)):
             return False
         if cancel_run(extension.app, store, run):  # it has parked meanwhile
             return True
@@ -72,6 +73,11 @@ def wake(run_id: str, *, app: Any = None) -> bool:
     extension, _ = extension_and_store(app)
     with replying(f"run {run} is perhaps not woken"):
         return end_wait(extension, run)
+
+
+def _may_go_on(store: Store, id: RunId) -> bool:
+    (history,) = store.histories([id])
+    return history is None or history.state.is_open
 
 
 def run_id_of(id: object) -> RunId:

@@ -317,3 +317,20 @@ def test_a_run_that_is_cancelled_at_work_ends_where_its_next_step_would_begin(
     result = worker.run(parent)
 
     assert (result.state, went_on) == ("REVOKED", [])
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_in_progress_is_terminated_though_its_result_says_that_it_was_revoked(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that do not have a run store that for it, if its state was PENDING."""
+    revoked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        app.control, "revoke", lambda run, terminate: revoked.append((run, terminate))
+    )
+    app.backend.store_result("busy", None, "REVOKED")
+
+    cancel("busy")
+    cancel("busy", terminate=True)
+
+    assert revoked == [("busy", True)]

@@ -56,11 +56,12 @@ def cancel(ctx: Any, as_json: bool, run: str, terminate: bool, yes: bool) -> Non
     """End RUN as REVOKED: at once if it waits, else where its next step begins."""
     app = extension_in(ctx).app
     confirm(f"Cancel run {run}? It ends as REVOKED.", yes=yes)
+    state = _state_of(app, run)
+    is_over = has_ended(app, run) or state in _ENDED
     if control.cancel(run, terminate=terminate, app=app):
         _say(ctx, as_json, f"run {run} has ended", cancelled=run, has_ended=True)
         return
-    state = _state_of(app, run)
-    if has_ended(app, run) or state in _ENDED:
+    if is_over and not terminate:
         raise Problem(f"run {run} has ended already: `show` says how")
     note = "" if state else "nothing is known of it: "
     text = f"{note}it does not start if it is in a queue, and ends with its next step if it runs"
