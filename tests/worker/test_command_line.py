@@ -155,17 +155,21 @@ def test_a_person_is_asked_before_work_is_dropped(
     client.becomes(run, "REVOKED")
 
 
-def test_a_terminal_shows_tables_in_colours(worker: LocalWorker, client: Client) -> None:
-    run = client.play(["do", "one"])
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_terminal_shows_tables_in_colours_and_whole_ids(
+    worker: LocalWorker, client: Client, columns: int
+) -> None:
+    run = client.play(["sleep", 0.1])  # a run that does not wait has no record
     client.result(run)
 
-    printed = _on_a_terminal(worker, "runs", "--limit", "3")
+    printed = _on_a_terminal(worker, "runs", "--limit", "3", columns=columns)
 
     assert "\x1b[32msucceeded" in printed
+    assert run in printed
 
 
 def test_watch_ends_with_ctrl_c(worker: LocalWorker, client: Client) -> None:
-    client.result(client.play(["do", "one"]))
+    client.result(client.play(["sleep", 0.1]))
 
     ours, its = pty.openpty()
     process = _start(worker, its, "watch", "--interval", "0.1")
@@ -181,19 +185,21 @@ def test_watch_ends_with_ctrl_c(worker: LocalWorker, client: Client) -> None:
     os.close(ours)
 
 
-def _start(worker: LocalWorker, its: int, *words: str) -> subprocess.Popen[bytes]:
+def _start(
+    worker: LocalWorker, its: int, *words: str, columns: int = 200
+) -> subprocess.Popen[bytes]:
     """Run a command on a terminal, of which *its* is the command's side."""
     command = [sys.executable, "-m", "celery", "-A", APP, "defer", *words]
-    env = {**worker.env, "TERM": "xterm-256color", "COLUMNS": "200"}
+    env = {**worker.env, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=its, stdout=its, stderr=its)
     os.close(its)
     return process
 
 
-def _on_a_terminal(worker: LocalWorker, *words: str, answer: str = "") -> str:
+def _on_a_terminal(worker: LocalWorker, *words: str, answer: str = "", columns: int = 200) -> str:
     """Run a command on a terminal, give it an answer, and return what it shows."""
     ours, its = pty.openpty()
-    process = _start(worker, its, *words)
+    process = _start(worker, its, *words, columns=columns)
     os.write(ours, f"{answer}\n".encode())
     shown = b""
     with suppress(OSError):  # its side is closed

@@ -40,6 +40,7 @@ def runs(rows: Sequence[RunRow], now: datetime) -> Table:
             )
             for row in rows
         ],
+        id="run",
     )  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def waiting(rows: Sequence[WaitRow], now: datetime) -> Table:
             )
             for row in rows
         ],
+        id="run",
     )  # fmt: skip
 
 
@@ -101,6 +103,7 @@ def outbox(rows: Sequence[OutboxRow], now: datetime) -> Table:
             )
             for row in rows
         ],
+        id="record",
     )  # fmt: skip
 
 
@@ -109,6 +112,7 @@ def quarantine(rows: Sequence[QuarantineRow]) -> Table:
     return Table(
         ("record", "kind", "task", "reason"),
         [(row.id, row.kind, row.task, row.reason) for row in rows],
+        id="record",
     )
 
 
@@ -184,4 +188,5 @@ def _calls(rows: Sequence[RunRow]) -> Table:
             )
             for row in rows
         ],
+        id="run",
     )  # fmt: skip

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.util import find_spec
+from shutil import get_terminal_size
 from typing import Any, TypeVar
 
 import click
 from pydantic_core import to_json
 
 from celery_defer.views import words
+from celery_defer.views.cli.layout import Layout
 from celery_defer.views.cli.table import Fields, Table
 from celery_defer.views.rows import Page
 
@@ -78,9 +80,11 @@ class Screen:
         if self.is_rich:
             from rich.console import Console  # noqa: PLC0415
 
-            Console().print(rendered(block), highlight=False)
+            # A line that is too long for a terminal is divided by that, which copies it as one.
+            is_table = isinstance(block, Table)
+            Console().print(rendered(block), soft_wrap=is_table, highlight=False)
         else:
-            click.echo("\n".join(block.lines()))
+            click.echo("\n".join(_plain_lines(block)))
 
     def lines(self, rows: Sequence[tuple[str, str, str]]) -> None:
         """Print lines, each given as its start, a word with a style of its own, and its end."""
@@ -113,15 +117,16 @@ def plain(value: Any) -> Any:
 
 def rendered(block: Table | Fields) -> Any:
     """Return a table or fields as rich draws them."""
+    if isinstance(block, Table):
+        return _coloured(block)
     from rich.table import Table as RichTable  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    is_table = isinstance(block, Table)
-    drawn = RichTable(box=None, show_header=is_table, header_style="bold", pad_edge=False)
-    for name in block.columns if isinstance(block, Table) else ("", ""):
-        drawn.add_column(name, overflow="fold")
-    for row in block.clean():
-        drawn.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+    drawn = RichTable(box=None, show_header=False, pad_edge=False)
+    drawn.add_column()
+    drawn.add_column(overflow="fold")
+    for name, value in block.clean():
+        drawn.add_row(name, Text(value, STYLES.get(value, "")))
     return drawn
 
 
@@ -132,3 +137,26 @@ def has_rich() -> bool:
 
 def _is_terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def _coloured(table: Table) -> Any:
+    from rich.text import Text  # noqa: PLC0415
+
+    layout = Layout.of(table, get_terminal_size().columns)
+    heads = [Text("  ".join(line).rstrip(), "bold") for line in layout.lines(table.columns)]
+    lines = [
+        Text.assemble(*((f"{cell}  ", STYLES.get(cell.rstrip(), "")) for cell in line))
+        for row in table.clean()
+        for line in layout.lines(row)
+    ]
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join([*heads, *lines])
+
+
+def _plain_lines(block: Table | Fields) -> Iterable[str]:
+    if isinstance(block, Fields) or not _is_terminal():
+        return block.lines()
+    layout = Layout.of(block, get_terminal_size().columns)
+    rows = [block.columns, *block.clean()]
+    return ["  ".join(line).rstrip() for row in rows for line in layout.lines(row)]

@@ -12,10 +12,11 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text below the names of their columns."""
+    """Rows of text below the names of their columns; *id* is the column with the row's id."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    id: str | None = None
 
     def lines(self) -> Iterator[str]:
         """Yield the lines, with each column as wide as its widest text."""
