@@ -18,6 +18,7 @@ from celery_defer.errors import (
     RestartError,
     ResultError,
     RetryAfter,
+    ScoreError,
     SettingsError,
     StepError,
     StoreError,
@@ -27,8 +28,9 @@ from celery_defer.events import Event, Received, Woken, send_event
 from celery_defer.ids import RunId, run_id
 from celery_defer.outbox import DeferHandle, defer
 from celery_defer.run import Parent, Run, current_run, set_tags
+from celery_defer.scoring import score
 from celery_defer.steps import Steps, step
-from celery_defer.store import RunState
+from celery_defer.store import RunState, ScoreRow
 from celery_defer.views import RunRecord, RunRow, RunTree, StepRow, WaitRow, record, tree
 
 __all__ = [
@@ -59,6 +61,8 @@ __all__ = [
     "RunRow",
     "RunState",
     "RunTree",
+    "ScoreError",
+    "ScoreRow",
     "SettingsError",
     "StepError",
     "StepRow",
@@ -76,6 +80,7 @@ __all__ = [
     "record",
     "restart",
     "run_id",
+    "score",
     "send_event",
     "set_tags",
     "step",

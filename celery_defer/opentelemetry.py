@@ -23,15 +23,18 @@ class CeleryDeferInstrumentor:
     >>> CeleryDeferInstrumentor().instrument()
     """
 
-    def instrument(self, *, tracer_provider: Any = None, **_: Any) -> None:
+    def instrument(
+        self, *, tracer_provider: Any = None, logger_provider: Any = None, **_: Any
+    ) -> None:
         """Trace the runs of all apps with a Defer from now on; a second call has no effect.
 
-        Without a *tracer_provider*, it is the global one, which may be set later: in a pool of
-        processes by each of them, on Celery's signal ``worker_process_init``.
+        Scores become events of a *logger_provider*. Without a provider, it is the global one, which
+        may be set later: in a pool of processes by each of them, on Celery's signal
+        ``worker_process_init``.
         """
         if self.is_instrumented_by_opentelemetry:
             return
-        telemetry = Telemetry(tracer_provider)
+        telemetry = Telemetry(tracer_provider, logger_provider)
         telemetry.connect()
         use_tracing(telemetry)
 

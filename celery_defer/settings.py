@@ -41,6 +41,7 @@ class Settings(BaseModel):
     claim_expires: Seconds = _DAY
     event_retention: Seconds = _DAY
     max_events: Annotated[int, Field(ge=1)] = 10_000
+    score_retention: Seconds = 90 * _DAY
     #: "signal" forces the general way: publication from Celery's ``task_success``.
     commit: Literal["result", "signal"] = "result"
     record: bool = True

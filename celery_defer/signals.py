@@ -8,6 +8,7 @@ from celery_defer.run.signals import (
     run_aborted,
     run_parked,
     run_woken,
+    score_recorded,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "run_aborted",
     "run_parked",
     "run_woken",
+    "score_recorded",
 ]

@@ -30,6 +30,7 @@ class Counters:
         self._parked = counter("runs_parked", "How often runs have begun to wait", "task", "kind")
         self._woken = counter("runs_woken", "Wake-ups that are at the broker", "task")
         self._aborted = counter("runs_aborted", "Runs that were aborted or cancelled", "state")
+        self._scores = counter("scores", "Scores that were written", "task", "name")
         self._looks = counter("relay_looks", "Looks of relays for records", "outcome")
         self._records = counter("relay_records", "Records that relays have leased")
         self._errors = counter("relay_errors", "Records with which a relay met an error")
@@ -48,6 +49,7 @@ class Counters:
         signals.run_parked.connect(self._on_parked, weak=False)
         signals.run_woken.connect(self._on_woken, weak=False)
         signals.run_aborted.connect(self._on_aborted, weak=False)
+        signals.score_recorded.connect(self._on_scored, weak=False)
         signals.relay_looked.connect(self._on_looked, weak=False)
         signals.record_failed.connect(self._on_record_failed, weak=False)
 
@@ -73,6 +75,9 @@ class Counters:
 
     def _on_aborted(self, state: str, **_: Any) -> None:
         self._aborted.labels(state).inc()
+
+    def _on_scored(self, task: str | None, name: str, **_: Any) -> None:
+        self._scores.labels(self._name(task or ""), name).inc()
 
     def _on_looked(self, outcome: str, records: int, **_: Any) -> None:
         self._looks.labels(outcome).inc()

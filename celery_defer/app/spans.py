@@ -74,6 +74,24 @@ def of_run(run: Scope) -> dict[str, Any]:
     return {**turn, **{name: value for name, value in attributes.items() if value is not None}}
 
 
+def of_score(
+    run_id: str, *, task: str | None, name: str, value: float, comment: str | None,
+    step: str | None, source: str | None, **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the event of a score says, by OpenTelemetry's conventions for generative AI."""
+    attributes = {
+        "gen_ai.evaluation.name": name,
+        "gen_ai.evaluation.score.value": float(value),
+        "gen_ai.evaluation.score.label": str(value).lower() if isinstance(value, bool) else None,
+        "gen_ai.evaluation.explanation": comment,
+        "messaging.message.id": run_id,
+        "celery.task_name": task,
+        "celery_defer.step.id": step,
+        "celery_defer.score.source": source,
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
 def of_step(key: str, kind: str) -> dict[str, Any]:
     """Return what the span of a step, or of its wait, says of it."""
     return {"celery_defer.step.id": key, "celery_defer.step.kind": kind}

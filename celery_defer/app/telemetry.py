@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 from celery.exceptions import TaskPredicate
 from celery.signals import task_failure, task_retry
-from opentelemetry import context, propagate, trace
+from opentelemetry import _logs, context, propagate, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from celery_defer import guard
-from celery_defer.app.spans import carrier_of, in_its_trace, of_message, of_run, of_step, span_of
-from celery_defer.run import Scope, TraceHeader, Tracing, find
+from celery_defer.app.spans import (
+    carrier_of,
+    in_its_trace,
+    of_message,
+    of_run,
+    of_score,
+    of_step,
+    span_of,
+)
+from celery_defer.run import Scope, TraceHeader, Tracing, find, signals
 from celery_defer.run.tracing import Carrier
 
 logger = guard.logger(__name__)
 
+# Since opentelemetry-api 1.38.
+_HAS_EVENTS = "event_name" in signature(_logs.Logger.emit).parameters
 _FAILED = "OpenTelemetry has failed; the run goes on, and a span of it may be missing"
 
 # What is told of a wait: not what an event is to match, nor what an error says.
@@ -39,21 +50,29 @@ class _RunSpan:
 
 
 class Telemetry(Tracing):
-    """Makes spans with the tracer of *provider*; an error of it is logged."""
+    """Makes spans with the tracer of *provider*, events with *logs*; an error of it is logged."""
 
-    def __init__(self, provider: trace.TracerProvider | None = None) -> None:
+    def __init__(
+        self,
+        provider: trace.TracerProvider | None = None,
+        logs: _logs.LoggerProvider | None = None,
+    ) -> None:
         # Without a provider it is the one that is set when the first span begins.
         self._tracer = trace.get_tracer("celery_defer", tracer_provider=provider)
+        self._events = _logs.get_logger("celery_defer", logger_provider=logs)
 
     def connect(self) -> None:
         """Connect the handlers of Celery's signals that tell of a run's end."""
         task_failure.connect(self._on_failure, weak=False)
         task_retry.connect(self._on_retry, weak=False)
+        if _HAS_EVENTS:
+            signals.score_recorded.connect(self._on_score, weak=False)
 
     def disconnect(self) -> None:
         """Disconnect them."""
         task_failure.disconnect(self._on_failure)
         task_retry.disconnect(self._on_retry)
+        signals.score_recorded.disconnect(self._on_score)
 
     # -- the context of a call ---------------------------------------------------------------
 
@@ -114,6 +133,15 @@ class Telemetry(Tracing):
         span = _own_span(sender)
         if span is not None and not isinstance(exception, tuple(sender.throws)):
             _fail(span, exception)
+
+    def _on_score(self, run_id: str, **score: Any) -> None:
+        """Emit what OpenTelemetry's conventions call the result of an evaluation."""
+        with guard.logged(logger, _FAILED):
+            self._events.emit(
+                event_name="gen_ai.evaluation.result",
+                context=_context_of(run_id),
+                attributes=of_score(run_id, **score),
+            )
 
     def _on_retry(self, sender: Any, reason: Any, **_: Any) -> None:
         span = _own_span(sender)
@@ -177,6 +205,15 @@ def _first_turn(run: Scope) -> Carrier:
     """Return the context of the run's span, the first time that the run parks."""
     its: _RunSpan | None = run.span
     return carrier_of(trace.set_span_in_context(its.span)) if its and its.span else {}
+
+
+def _context_of(run_id: str) -> context.Context | None:
+    """Return the context of the parent's call if it is the parent that is scored."""
+    run = find()
+    if run is None or run.run.parent is None or run.run.parent.id != run_id:
+        return None
+    carrier = TraceHeader.of(run.request).call
+    return propagate.extract(carrier) if carrier else None
 
 
 def _own_span(task: Any) -> Span | None:

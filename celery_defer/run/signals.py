@@ -12,6 +12,7 @@ from celery_defer import guard, ids, subject
 from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, about_message
 from celery_defer.run.scope import Scope
+from celery_defer.store import ScoreRow
 
 _OF_A_RUN = ["run_id", "parent_id", "defer_id", "task"]
 
@@ -27,6 +28,11 @@ run_parked = Signal([*_OF_A_RUN, "step", "kind", "until"], name="run_parked")
 run_woken = Signal([*_OF_A_RUN, "turn", "late"], name="run_woken")
 #: A run never starts, or has ended early, because somebody has aborted, cancelled or revoked it.
 run_aborted = Signal([*_OF_A_RUN, "state"], name="run_aborted")
+#: A score was written: of a run, or of a step of it.
+score_recorded = Signal(
+    ["run_id", "task", "name", "value", "step", "comment", "source", "scorer_id"],
+    name="score_recorded",
+)
 
 #: For metrics, and not public: a relay has looked for records; it could not deal with one.
 relay_looked = Signal(["outcome", "records"], name="relay_looked")
@@ -108,6 +114,14 @@ def send_revoked(
     if run_aborted.receivers:
         facts = _of_message(id, task or None, options, headers)
         _send(run_aborted, task or None, **facts, state="REVOKED")
+
+
+def send_scored(task: str, row: ScoreRow) -> None:
+    """Send ``score_recorded`` of a run whose task may not be known here."""
+    if score_recorded.receivers:
+        facts = {"name": row.name, "value": row.value, "step": row.step, "comment": row.comment}
+        about = {"run_id": row.run, "task": task or None, "scorer_id": row.by}
+        _send(score_recorded, task or None, **about, **facts, source=row.source)
 
 
 def send_looked(outcome: str, records: int = 0) -> None:

@@ -5,6 +5,7 @@ from celery_defer.scoring.comparison import Comparison, Difference, VariantRow
 from celery_defer.scoring.score import Score
 from celery_defer.scoring.select import Choice, Selector, bucket, chosen, fixed, weighted
 from celery_defer.scoring.statistics import Interval, Summary, interval, mean_of
+from celery_defer.scoring.write import score, write_rows
 
 __all__ = [
     "Choice",
@@ -21,5 +22,7 @@ __all__ = [
     "fixed",
     "interval",
     "mean_of",
+    "score",
     "weighted",
+    "write_rows",
 ]

@@ -13,7 +13,7 @@ from celery.signals import worker_ready
 from celery.utils.dispatch import Signal
 from prometheus_client import CollectorRegistry
 
-from celery_defer import StoreError, abort, cancel, defer, deferred, step
+from celery_defer import StoreError, abort, cancel, defer, deferred, score, step
 from celery_defer.outbox import cancel_run
 from celery_defer.prometheus import install
 from celery_defer.run import signals
@@ -215,3 +215,16 @@ def test_the_package_alone_does_not_import_an_extra() -> None:
     ).stdout.split()
 
     assert not set(extras) & set(loaded)
+
+
+def test_scores_are_counted_by_the_task_of_their_run(
+    app: Celery, worker: Worker, registry: CollectorRegistry
+) -> None:
+    task = parent_of(app, lambda: score("tone", 1))
+    for _ in range(2):
+        worker.perform(task)
+    score("thumb", True, run_id="elsewhere")
+
+    for labels, count in (((task.name, "tone"), 2), (("unknown", "thumb"), 1)):
+        known = dict(zip(("task", "name"), labels, strict=True))
+        assert registry.get_sample_value("celery_defer_scores_total", known) == count

@@ -24,6 +24,7 @@ from celery_defer import (
     record,
     restart,
     run_id,
+    score,
     send_event,
     set_tags,
     tree,
@@ -81,7 +82,7 @@ def _names(app: Celery) -> dict[str, Any]:
         for f in (
             *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted, RunState),
             *(abort, cancel, current_run, defer, deferred, deferring, send_event),
-            *(record, restart, set_tags, tree, wake),
+            *(record, restart, score, set_tags, tree, wake),
         )
     }
 

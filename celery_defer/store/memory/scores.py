@@ -26,10 +26,10 @@ class MemoryScores(MemoryState):
         *,
         carried: Carried = _NOTHING,
         is_known: bool = False,
-    ) -> int:
+    ) -> list[bool]:
         with self._lock:
             pairs = zip(rows, keys, strict=True)
-            return sum(self._write(row, key, task, carried, is_known) for row, key in pairs)
+            return [self._write(row, key, task, carried, is_known) for row, key in pairs]
 
     def assign(
         self, run: RunId, experiment: str, variant: str, keep: float, open_for: float

@@ -29,8 +29,8 @@ class Scores(Protocol):
         *,
         carried: Carried = _NOTHING,
         is_known: bool = False,
-    ) -> int:
-        """Write scores of one run, which live for *keep* seconds; return how many are new.
+    ) -> list[bool]:
+        """Write scores of one run, which live for *keep* seconds; return which are new.
 
         Each has a key: one whose key the run has is left out. One with an empty key is left out if
         the last score of the same name and target says the same: a body that is replayed writes it

@@ -91,9 +91,11 @@ local function learn(prefix, fact)
     return
   end
   if carries > 0 then
-    follow(prefix, id, state, keep, carried, true)
+    pcall(follow, prefix, id, state, keep, carried, true)
   elseif about == '' and not OPEN[state] then
-    follow(prefix, id, state, keep, carried_by(prefix, id))
+    pcall(function()
+      follow(prefix, id, state, keep, carried_by(prefix, id))
+    end)
   end
   if is_new and about == '' then
     return

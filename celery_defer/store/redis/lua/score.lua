@@ -2,7 +2,7 @@
 -- ARGV: the prefix of all keys, run, task or nothing, seconds to keep, 1 if the run is known, the number of
 --       experiments that it carries, then each with its assigned run, then for each score: key or nothing, name,
 --       step with a 's' before it or nothing, value, what else it says in JSON, the run that wrote it or nothing
--- Returns how many scores are new.
+-- Returns for each score a 1 if it is new, else a 0.
 -- Scores are one hash: k<key> or r<number> is a score (when, number, value, JSON and the run that wrote it, in
 -- three lines), l<name><0><step> the field of the last one, t the task.
 local ROW, prefix, run, task, keep = '<dI4', ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -30,14 +30,16 @@ end
 for _ = 1, tonumber(ARGV[6]) do
   carried[ARGV[at]], at = ARGV[at + 1], at + 2
 end
-local count, is_orphan = 0, false
+local reply, is_written, is_orphan = {}, false, false
 for i = at, #ARGV, 6 do
   local key, name, step, value, text, by = unpack(ARGV, i, i + 5)
   local target, says = 'l' .. name .. '\0' .. step, value .. '\n' .. text .. '\n'
   local last = redis.call('HGET', KEYS[1], target)
   local before = last and redis.call('HGET', KEYS[1], last):sub(13)
   local is_there = key ~= '' and redis.call('HEXISTS', KEYS[1], 'k' .. key) == 1
-  if not is_there and not (key == '' and before and before:sub(1, #says) == says) then
+  local is_new = not is_there and not (key == '' and before and before:sub(1, #says) == says)
+  table.insert(reply, is_new and 1 or 0)
+  if is_new then
     is_orphan = not is_known(step) or is_orphan
     local size = redis.call('HLEN', KEYS[1])
     local field = key ~= '' and 'k' .. key or 'r' .. size
@@ -52,10 +54,10 @@ for i = at, #ARGV, 6 do
       list(values, value .. of)
       list(prefix .. 'score-names:' .. experiment, name)
     end
-    count = count + 1
+    is_written = true
   end
 end
-if count > 0 then
+if is_written then
   local about = redis.call('GETRANGE', KEYS[3], HISTORY_HEAD, HISTORY_HEAD + 1024)
   local known = redis.call('HGET', KEYS[1], 't') or (task ~= '' and task) or about:match('^{"t":"([^"\\]*)"')
   if known then
@@ -68,4 +70,4 @@ if count > 0 then
   end
   redis.call('EXPIRE', KEYS[1], math.max(keep, redis.call('TTL', KEYS[1])))
 end
-return count
+return reply
