@@ -137,7 +137,7 @@ class Scope:
 
     @property
     def has_readable_end(self) -> bool:
-        """Whether the result says how it has ended, or its record does not say that it has begun."""
+        """Whether the result says how it has ended; or no record says that it has begun."""
         return self.keeps_result or not self.is_claimed
 
     @property
