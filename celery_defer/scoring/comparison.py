@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from io import StringIO
 from typing import Any
 
-from celery_defer.scoring.statistics import Summary
+from celery_defer.errors import ExperimentError
+from celery_defer.scoring.plot import Row, draw
+from celery_defer.scoring.statistics import Interval, Summary
 
 __all__ = ["COUNTS", "Comparison", "Difference", "VariantRow"]
 
@@ -98,6 +101,26 @@ class Comparison:
             return _polars(rows)
         return pandas.DataFrame(rows, columns=list(_COLUMNS))
 
+    def plot(self, path: str | os.PathLike[str], *, score: str | None = None) -> None:
+        """Draw it by matplotlib, as PNG or SVG by the suffix of *path*; one score, or all.
+
+        It shows min, quartiles, max and mean of each variant, of booleans the rate, and the
+        differences with their 95% intervals. Raises ImportError if matplotlib is not installed, and
+        ExperimentError if no run has the score.
+
+        >>> compare("checkout-flow").plot("checkout.png", score="bought")
+        """
+        names = self.scores if score is None else [score]
+        if score not in (None, *self.scores) or not names:
+            raise ExperimentError(self._no_score(score))
+        rows = {name: self._drawn(name) for name in names}
+        draw(path, self.experiment, self.variants[0].variant, rows)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the scores, sorted."""
+        return tuple(sorted({name for row in self.variants for name in row.scores}))
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return a row for each variant and score; one without a score for a variant without."""
         differences = {(each.score, each.variant): each for each in self.differences}
@@ -113,6 +136,24 @@ class Comparison:
                     "difference": difference and _json(difference.value),
                     **_fields(difference, _BOUNDS),
                 }
+
+    def _drawn(self, score: str) -> list[Row]:
+        intervals = {
+            each.variant: Interval(each.value, each.low, each.high, each.method)
+            for each in self.differences
+            if each.score == score
+        }
+        return [
+            (row.variant, row.scores[score], intervals.get(row.variant))
+            for row in self.variants
+            if score in row.scores
+        ]
+
+    def _no_score(self, score: str | None) -> str:
+        if not self.scores:
+            return f"experiment '{self.experiment}' has no scores to draw yet"
+        known = ", ".join(f"'{name}'" for name in self.scores)
+        return f"experiment '{self.experiment}' has no score '{score}' to draw: give one of {known}"
 
 
 def _fields(value: object, names: Sequence[str]) -> dict[str, Any]:
