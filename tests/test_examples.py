@@ -210,10 +210,12 @@ def test_a_demo_that_is_kept_leads_from_an_order_to_the_event_that_its_review_wa
     ) as process:
         assert process.stdout is not None
         lines = [line.strip() for line in iter(process.stdout.readline, "For a shell:\n")]
-        [page] = [line for line in lines if line.startswith("http")]
+        page, task = (line for line in lines if line.startswith("http"))
         commands = [line for line in lines if " -m celery -A examples.shop.app defer " in line]
 
-        tree, waiting, event = map(_typed, commands)
+        tree, waiting, shown, event = map(_typed, commands)
+        runs = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", tree)
+        known = {run: httpx.get(f"{task.rpartition('/')[0]}/{run}").status_code for run in runs}
         wait_until(lambda: "WAITING" not in httpx.get(page).text, "its page shows the review's end")
         after = _typed(commands[0])
 
@@ -222,7 +224,11 @@ def test_a_demo_that_is_kept_leads_from_an_order_to_the_event_that_its_review_wa
     assert process.returncode == 0
     assert tree.count("succeeded") == 4
     assert "ask_for_review" in tree
+    assert "waits for event parcel/delivered, 14 d left" in tree
     assert "parcel/delivered" in waiting
+    assert "ask_for_review" in shown
+    assert task.endswith(runs[0])
+    assert set(known.values()) == {200}  # Flower has heard of each
     assert "1" in event
     assert after.count("succeeded") == 5
     assert left(mark) == set()

@@ -59,13 +59,15 @@ def _demo(url: str, keep: bool) -> list[Total]:
     with running_worker(app, "examples.shop.app", SHOP_REDIS_URL=url) as worker:
         seconds = time.monotonic() - began
         console.print(f"Worker     prefork, 2 processes, ready after {seconds:.1f} s")
-        outcomes = _run_orders(orders, worker)
-        totals = check_totals(orders, outcomes, _records(services, worker))
-        for part in (*order_trees(outcomes), *totals_table(totals)):
-            console.print(part)
-        _judge([total.what for total in totals if not total.is_right], worker)
-        if keep:
-            _stay(url, worker)
+        # Flower knows only what it has heard, so it listens before the first order.
+        with _flower(url, worker) if keep else nullcontext() as flower:
+            outcomes = _run_orders(orders, worker)
+            totals = check_totals(orders, outcomes, _records(services, worker))
+            for part in (*order_trees(outcomes), *totals_table(totals)):
+                console.print(part)
+            _judge([total.what for total in totals if not total.is_right], worker)
+            if keep:
+                _stay(url, worker, flower)
     return totals
 
 
@@ -125,19 +127,19 @@ def _judge(wrong: Sequence[str], worker: Worker) -> None:
     click.secho(f"These do not add up: {', '.join(wrong)}", fg="red", bold=True, err=True)
 
 
-def _stay(url: str, worker: Worker) -> None:
-    """Start Flower, leave an order that waits for an event, and say how to look at it."""
-    with suppress(KeyboardInterrupt), _flower(url) as address:
-        click.echo(_invitation(url, worker, address, _waiting_order(worker)))
+def _stay(url: str, worker: Worker, flower: str | None) -> None:
+    """Leave an order that waits for an event, and say how to look at it."""
+    with suppress(KeyboardInterrupt):
+        click.echo(_invitation(url, worker, flower, _waiting_order(worker)))
         while True:
             worker.check()
             time.sleep(0.5)
 
 
-def _flower(url: str) -> AbstractContextManager[str | None]:
+def _flower(url: str, worker: Worker) -> AbstractContextManager[str | None]:
     if not importlib.util.find_spec("flower"):
         return nullcontext()
-    return running_flower("examples.shop.app", CONFIG, SHOP_REDIS_URL=url)
+    return running_flower("examples.shop.app", CONFIG, worker, SHOP_REDIS_URL=url)
 
 
 def _waiting_order(worker: Worker) -> str:
@@ -156,7 +158,7 @@ def _invitation(url: str, worker: Worker, flower: str | None, order: str) -> str
     setting = f"SHOP_REDIS_URL={url}"
     celery = f"{setting} {python} -m celery -A examples.shop.app"
     page = (
-        f"{flower}/deferred/run/{order}"
+        f"{flower}/deferred/run/{order}\n  {flower}/task/{order}"
         if flower
         else f"it is not installed: {python} -m pip install flower"
     )
@@ -168,13 +170,14 @@ One more order is placed. What it has deferred, and what became of each:
 
 Its run "review" waits until the parcel is delivered:
 
-  {celery} defer waiting
+  {celery} defer waiting --event parcel/delivered
+  {celery} defer show {run_id(order, "review")}
 
-This event wakes it; it then mails the customer, and ends:
+This event wakes it; it then mails the customer, and ends, which the tree shows:
 
   {celery} defer send-event parcel/delivered '{{"order_id": "demo"}}'
 
-The same in Flower:
+The same in Flower, in its Deferred tab and among its tasks:
 
   {page}
 
