@@ -31,7 +31,7 @@ def wake(ctx: Any, as_json: bool, run: str) -> None:
     _say(ctx, as_json, f"run {run} goes on", woken=run)
 
 
-@command(defer)
+@command(defer, short="Withdraw a call whose run has not started.")
 @click.argument("parent", type=options.name)
 @click.argument("id", type=options.name)
 @options.yes
@@ -48,7 +48,7 @@ def abort(ctx: Any, as_json: bool, parent: str, id: str, yes: bool) -> None:
     _say(ctx, as_json, f"{id!r} of run {parent} is aborted{note}", aborted=id, parent=parent)
 
 
-@command(defer)
+@command(defer, short="End a run as REVOKED.")
 @click.argument("run", type=options.name)
 @click.option("--terminate", is_flag=True, help="Kill the process that runs it.")
 @options.yes
@@ -68,7 +68,7 @@ def cancel(ctx: Any, as_json: bool, run: str, terminate: bool, yes: bool) -> Non
     _say(ctx, as_json, f"run {run} is revoked; {text}", cancelled=run, has_ended=False)
 
 
-@command(defer)
+@command(defer, short="Let a run go on that has failed or was cancelled.")
 @click.argument("run", type=options.name)
 @click.option("--from", "from_step", metavar="STEP", help="Run this step and later ones again.")
 @options.yes

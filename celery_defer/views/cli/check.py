@@ -14,7 +14,7 @@ from celery_defer.views.cli.table import Fields
 from celery_defer.views.live import Live, look
 
 
-@command(defer)
+@command(defer, short="List what would not work, or could lose work.")
 @click.option(
     "--fail-level", type=click.Choice(["error", "warning"]), default="error", show_default=True,
     help="The level of a problem from which on the exit status is 1.",

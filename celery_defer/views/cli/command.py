@@ -81,15 +81,20 @@ class AwayProblem(Problem):
     exit_code = AWAY_STATUS
 
 
-def command(group: click.Group, name: str | None = None) -> Callable[..., Any]:
+def command(
+    group: click.Group, name: str | None = None, *, short: str | None = None
+) -> Callable[..., Any]:
     """Return a decorator that makes a function a command of *group*, with ``--json``.
 
-    It is called with click's context, ``as_json``, and its own options.
+    It is called with click's context, ``as_json``, and its own options. The list of the commands
+    has *short*, for a docstring that is too long for it.
     """
-    return lambda function: group.command(name, cls=DeferCommand)(_called(function))
+    return lambda function: group.command(name, cls=DeferCommand, short_help=short)(
+        _called(function)
+    )
 
 
-def subgroup(group: click.Group) -> Callable[..., Any]:
+def subgroup(group: click.Group, *, short: str) -> Callable[..., Any]:
     """Return a decorator as ``command`` does, for one that has commands below it.
 
     The function is called if none of them is.
@@ -101,7 +106,7 @@ def subgroup(group: click.Group) -> Callable[..., Any]:
                 function(ctx, **options)
 
         alone = _called(update_wrapper(alone, function))
-        return group.group(cls=DeferGroup, invoke_without_command=True)(alone)
+        return group.group(cls=DeferGroup, invoke_without_command=True, short_help=short)(alone)
 
     return decorate
 

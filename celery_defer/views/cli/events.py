@@ -15,7 +15,7 @@ from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
 
 
-@command(defer, "send-event")
+@command(defer, "send-event", short="Send an event to the runs that wait for it.")
 @click.argument("name", type=options.name)
 @click.argument("data", required=False)
 @click.option("--id", help="An id of the event: it counts once within a day.")

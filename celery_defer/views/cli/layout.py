@@ -12,19 +12,21 @@ from celery_defer.views.cli.table import Table
 _GAP = 2
 # A longer word may be divided: a payload, but no id.
 _UUID_WIDTH = 36
+# A duration is not divided.
+_SHORT = 14
 # Texts beside an id keep this width, or the id has a line of its own.
 _ROOM = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The widths of a table's columns, and the column whose texts have lines of their own.
+    """The widths of a table's columns, and those whose texts have lines of their own.
 
     An id is never divided: it is what the next command needs.
     """
 
     widths: Sequence[int]
-    apart: int | None = None
+    apart: Sequence[int] = ()
 
     @classmethod
     def of(cls, table: Table, width: int) -> Layout:
@@ -32,31 +34,36 @@ class Layout:
         columns = list(zip(table.columns, *table.clean(), strict=True))
         wide = [max(map(len, column)) for column in columns]
         least = [_longest_word(column) for column in columns]
-        if table.id is None:
+        if not table.apart:
             return cls(_fitted(wide, least, width))
-        id = table.columns.index(table.id)
-        roomy = [min(each, _ROOM) if n != id else each for n, each in enumerate(wide)]
+        apart = [table.columns.index(name) for name in table.apart]
+        roomy = [each if n in apart else min(each, _ROOM) for n, each in enumerate(wide)]
         widths = _fitted(wide, list(map(max, least, roomy)), width)
         if _total(widths) <= width:
             return cls(widths)
-        del wide[id], least[id]
-        return cls(_fitted(wide, least, width - _GAP), id)
+        rest = [n for n in range(len(wide)) if n not in apart]
+        fitted = _fitted([wide[n] for n in rest], [least[n] for n in rest], width - _GAP)
+        return cls([*(wide[n] for n in apart), *fitted], apart)
 
     def lines(self, row: Sequence[str]) -> Iterator[list[str]]:
         """Yield the lines of a row, each as its cells, which are filled up to their widths."""
-        cells = list(row)
-        start: list[str] = []
-        if self.apart is not None:
-            yield [cells.pop(self.apart)]
-            start = [""]  # the others are indented by a gap
-        parts = [_parts(cell, width) for cell, width in zip(cells, self.widths, strict=True)]
+        count = len(self.apart)
+        if count:
+            yield list(map(str.ljust, (row[n] for n in self.apart), self.widths))
+        rest = [cell for n, cell in enumerate(row) if n not in self.apart]
+        parts = list(map(_parts, rest, self.widths[count:]))
         for line in zip_longest(*parts, fillvalue=""):
-            yield [*start, *map(str.ljust, line, self.widths)]
+            # Below the others of its row a line is indented by a gap.
+            yield [*[""] * bool(count), *map(str.ljust, line, self.widths[count:])]
 
 
 def _longest_word(column: Sequence[str]) -> int:
-    words = (word for cell in column for word in cell.split())
+    words = (word for cell in column for word in _words(cell))
     return min(max(map(len, words), default=0), _UUID_WIDTH)
+
+
+def _words(cell: str) -> list[str]:
+    return [cell] if len(cell) <= _SHORT else cell.split()
 
 
 def _fitted(wide: Sequence[int], least: Sequence[int], width: int) -> list[int]:

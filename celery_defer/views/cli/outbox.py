@@ -16,7 +16,7 @@ from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
 
 
-@subgroup(defer)
+@subgroup(defer, short="List what has still to be published, or waits.")
 @options.limit
 @click.option(
     "--fail-older-than", type=options.length, metavar="DURATION",

@@ -16,7 +16,7 @@ from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
 
 
-@subgroup(defer)
+@subgroup(defer, short="List what could not be read or published.")
 @click.option("--fail-if-any", is_flag=True, help="Exit with status 1 if there is a record.")
 def quarantine(ctx: Any, as_json: bool, fail_if_any: bool) -> None:
     """List the records that could not be read or published, each with the reason."""
@@ -26,7 +26,7 @@ def quarantine(ctx: Any, as_json: bool, fail_if_any: bool) -> None:
         ctx.exit(FOUND)
 
 
-@command(quarantine, "retry")
+@command(quarantine, "retry", short="Put records back into the outbox.")
 @click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=options.name)
 def retry(ctx: Any, as_json: bool, records: tuple[str, ...]) -> None:
     """Put each RECORD back into the outbox; runs that have started do not start again."""
@@ -38,7 +38,7 @@ def retry(ctx: Any, as_json: bool, records: tuple[str, ...]) -> None:
         screen.json({"retried": records})
 
 
-@command(quarantine, "drop")
+@command(quarantine, "drop", short="Remove records for good.")
 @click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=options.name)
 @options.yes
 def drop(ctx: Any, as_json: bool, records: tuple[str, ...], yes: bool) -> None:

@@ -40,7 +40,7 @@ def runs(rows: Sequence[RunRow], now: datetime) -> Table:
             )
             for row in rows
         ],
-        id="run",
+        apart=("run", "task"),
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def waiting(rows: Sequence[WaitRow], now: datetime) -> Table:
             )
             for row in rows
         ],
-        id="run",
+        apart=("run", "task"),
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def outbox(rows: Sequence[OutboxRow], now: datetime) -> Table:
             )
             for row in rows
         ],
-        id="record",
+        apart=("record", "task"),
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def quarantine(rows: Sequence[QuarantineRow]) -> Table:
     return Table(
         ("record", "kind", "task", "reason"),
         [(row.id, row.kind, row.task, row.reason) for row in rows],
-        id="record",
+        apart=("record", "task"),
     )
 
 
@@ -188,5 +188,5 @@ def _calls(rows: Sequence[RunRow]) -> Table:
             )
             for row in rows
         ],
-        id="run",
+        apart=("run", "task"),
     )  # fmt: skip

@@ -27,7 +27,7 @@ def tree(ctx: Any, as_json: bool, run: str) -> None:
     screen.json(root) if as_json else screen.lines(render.tree(root, now))
 
 
-@command(defer)
+@command(defer, short="Show all that is known of a run.")
 @click.argument("run", type=options.name)
 def show(ctx: Any, as_json: bool, run: str) -> None:
     """Show all that is known of RUN: its state, times, payload, steps, defers and siblings."""

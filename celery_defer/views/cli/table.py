@@ -12,11 +12,14 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text below the names of their columns; *id* is the column with the row's id."""
+    """Rows of text below the names of their columns.
+
+    On a narrow screen the columns *apart* stand on a line of their own: a row's id above all.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    id: str | None = None
+    apart: Sequence[str] = ()
 
     def lines(self) -> Iterator[str]:
         """Yield the lines, with each column as wide as its widest text."""

@@ -17,7 +17,7 @@ from celery_defer.views.cli.screen import Screen
 _LATE = timedelta(minutes=1)
 
 
-@command(defer)
+@command(defer, short="List the runs that wait, and for what.")
 @click.option("--event", help="Only runs that wait for this event.")
 @click.option("--task", help="Only runs of this task.")
 @options.limit

@@ -60,7 +60,7 @@ class Frame:
         }  # fmt: skip
 
 
-@command(defer)
+@command(defer, short="Show the numbers of runs and the newest ones, live.")
 @click.option(
     "--interval", type=click.FloatRange(0.1), default=2.0, show_default=True,
     help="Seconds between two looks.",

@@ -155,6 +155,14 @@ def test_the_command_alone_prints_its_help(cli: Cli) -> None:
     assert "Deferred runs: what became of them" in cli().output
 
 
+@pytest.mark.parametrize("group", [[], ["outbox"], ["quarantine"]])
+def test_the_help_has_whole_sentences(cli: Cli, group: Sequence[str]) -> None:
+    printed = cli(*group, "--help").output
+
+    assert "\nCommands:\n" in printed
+    assert "..." not in printed.partition("\nCommands:\n")[2]
+
+
 def test_a_live_check_names_a_bad_setting(cli: Cli, app: Celery) -> None:
     app.conf.defer_gracee = 3
 

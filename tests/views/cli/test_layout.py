@@ -57,11 +57,10 @@ def test_a_wide_screen_has_a_line_for_each_row() -> None:
 def test_on_a_narrow_screen_an_id_has_a_line_of_its_own() -> None:
     assert text_of(TABLES["runs"], 80) == held(
         f"""
-        run
-          task                defer id      state      deferred       took       tags
-        {ID}
-          shop.process_order  the order of  succeeded  1 min 2 s ago  1 min 2 s  order=7
-                              Ada
+        run                                   task
+          defer id          state      deferred       took       tags
+        {ID}  shop.process_order
+          the order of Ada  succeeded  1 min 2 s ago  1 min 2 s  order=7
         """
     )
 
@@ -77,7 +76,7 @@ def test_no_id_is_divided_or_cut(name: str, width: int) -> None:
 
 
 def test_long_texts_are_divided_between_words() -> None:
-    table = Table(("run", "reason"), [("one", "a b " * 20)], id="run")
+    table = Table(("run", "reason"), [("one", "a b " * 20)], apart=["run"])
 
     assert text_of(table, 30).splitlines()[2:5] == [
         "one",
@@ -91,3 +90,9 @@ def test_a_word_is_divided_if_it_is_longer_than_an_id() -> None:
 
     assert text_of(table, 46).splitlines()[1:] == [f"charge  {'x' * 38}", f"        {'x' * 12}"]
     assert text_of(table, 20).splitlines()[1:] == [f"charge  {'x' * 36}", f"        {'x' * 14}"]
+
+
+def test_a_duration_is_not_divided() -> None:
+    table = Table(("took", "tags"), [("1 min 2 s", "order=7 customer=ada")])
+
+    assert text_of(table, 20).splitlines()[1:] == ["1 min 2 s  order=7", "           customer=ada"]
