@@ -17,7 +17,7 @@ from celery_defer.run.history import (
     told_by,
     told_of,
 )
-from celery_defer.run.memo import NOTHING, Failure, Memo
+from celery_defer.run.memo import Failure, Memo
 from celery_defer.run.parent import Parent, Run
 from celery_defer.run.results import commands_of, hook_results, server_of_results, win, winner_of
 from celery_defer.run.savepoint import Savepoint
@@ -39,7 +39,6 @@ from celery_defer.run.tracing import TraceHeader, Tracing, tracing, use_tracing,
 
 __all__ = [
     "MOST_WITHOUT_RUN",
-    "NOTHING",
     "NO_REVOKE",
     "STEPS",
     "WAKE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -12,9 +13,11 @@ from pydantic_core import to_json
 from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Outcome
+from celery_defer.run.journal import Journal
 from celery_defer.run.scope import Scope
 from celery_defer.settings import Settings
 from celery_defer.store import Fact, History, RunState
+from celery_defer.text import shortened
 
 logger = guard.logger(__name__)
 
@@ -28,6 +31,9 @@ NO_TASK = "?"
 _MOST_PAYLOAD = 16 * 1024
 # Calls of one run that are told although it does not make them.
 _MOST_DROPPED = 100
+# Failed steps of one run that are told, and characters of each failure.
+_MOST_FAILURES = 20
+_LONGEST_FAILURE = 500
 _MADE_AT_END = frozenset({CallState.BUFFERED, CallState.DROPPED})
 _WITHOUT_RUN = {CallState.SKIPPED: RunState.SKIPPED, CallState.ABORTED: RunState.ABORTED}
 
@@ -117,6 +123,8 @@ def told_by(
         told["k"] = [
             [call.id, call.task, call.at, call.reason, call.refused] for call in again[:100]
         ]
+    if outcome is Outcome.FAILURE and run.journal:
+        told |= _failed_steps(run.journal)
     if dropped:
         told["n"] = [[call.id, call.task, call.at, call.options.when] for call in dropped]
     if run.header is None or run.tags != run.header.tags:
@@ -170,6 +178,16 @@ def shown(arguments: Any) -> Any:
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _failed_steps(journal: Journal) -> dict[str, Any]:
+    """Return the steps that have failed, and of which the store remembers nothing."""
+    rows = [
+        [key, memo.kind, round(memo.began, 3), round(memo.took, 6), text]
+        for key, memo in islice(journal.failures(), _MOST_FAILURES)
+        if (text := memo.failure and shortened(memo.failure.text, _LONGEST_FAILURE))
+    ]
+    return {"f": rows} if rows else {}
 
 
 def _not_for(outcome: Outcome, run: Scope) -> list[Call]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from celery_defer.model import Call
+from celery_defer.run.memo import Memo
 
 
 class Journal(Protocol):
@@ -20,6 +21,10 @@ class Journal(Protocol):
     lost_store: Exception | None
     #: What the run's result shows of its wait.
     waits_for: Mapping[str, Any]
+
+    def failures(self) -> Iterable[tuple[str, Memo]]:
+        """Return the steps whose failures are not stored, with what would be their memos."""
+        ...
 
     def calls(self) -> Iterable[Call]:
         """Return the calls that finished steps deferred."""

@@ -83,6 +83,3 @@ def _with_state(call: Call) -> dict[str, Any]:
 
 
 _adapter = TypeAdapter(Memo)
-
-#: The memo of a wait that has timed out.
-NOTHING = Memo(kind="wait_for_event")

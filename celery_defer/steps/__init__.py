@@ -4,12 +4,13 @@ from celery_defer.steps.api import Steps, step
 from celery_defer.steps.invoke import report_to_invoker
 from celery_defer.steps.park import suspended
 from celery_defer.steps.recall import load_steps, restore
-from celery_defer.steps.replay import Note, Span
+from celery_defer.steps.replay import CAUGHT, Note, Span
 from celery_defer.steps.restart import Repeat, repeat
 from celery_defer.steps.retention import is_lost, keep_after_end, keep_until_retried
 from celery_defer.steps.wake import end_wait
 
 __all__ = [
+    "CAUGHT",
     "Note",
     "Repeat",
     "Span",

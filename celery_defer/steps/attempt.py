@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -65,7 +66,7 @@ def _id_of(value: object) -> str:
 
 def _failed(step: Step, error: Exception, retries: int, changes: Changes) -> Memo:
     if wait := next_try(step, error, retries):
-        return step.park(wait)
+        return step.park(replace(wait, began=step.span.since or changes.began))
     failure = failure_of(error, is_final=is_final(error, retries))
     replayed = as_replayed(error, failure)
     memo = _memo(step, changes, failure=failure)

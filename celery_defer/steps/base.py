@@ -22,7 +22,7 @@ from celery_defer.run import Block, Failure, Memo, Phase, Scope, current, find, 
 from celery_defer.steps.failure import exception_of
 from celery_defer.steps.park import cancelled, park, suspended
 from celery_defer.steps.recall import ask, journal_of, lasting, recall
-from celery_defer.steps.replay import Note, Replay
+from celery_defer.steps.replay import Note, Replay, Span
 from celery_defer.steps.retention import note_memos
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr
@@ -111,6 +111,11 @@ class Step:
     @property
     def note(self) -> Note | None:
         return self.replay.note(self.key)
+
+    @property
+    def span(self) -> Span:
+        """Since when and until when it has waited before, if it has."""
+        return Span.unpack(self.replay.spans.get(self.key))
 
     @contextmanager
     def named(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery_defer.durations import Duration, seconds
 from celery_defer.events import Event, Received, kept_for, received, typed, wanted
-from celery_defer.run import NOTHING, Memo
+from celery_defer.run import Memo
 from celery_defer.steps.base import Step
 from celery_defer.steps.recall import ask, store_of
 from celery_defer.steps.wait import Wait
@@ -37,13 +37,16 @@ def _wait(step: Step, event: Event[Any] | str, match: Match, longest: float) -> 
 
 
 def _give_up(step: Step, wait: Subscription) -> Memo:
-    """End the wait, whose time is up; return its memo, which is NOTHING in most cases."""
+    """End the wait, whose time is up; return its memo, which has no event in most cases.
+
+    It has how long the wait really took: a person may have ended it before its time.
+    """
     run, store = step.scope, store_of(step.scope)
     step.keep_pending()
-    keep = run.settings.run_keeps
-    memo = ask(
-        run, step.key, lambda: store.give_up(run.run.id, step.key, wait, NOTHING.pack(), keep)
-    )
+    keep, began = run.settings.run_keeps, step.span.since
+    took = run.now() - began if began else 0.0
+    nothing = step.pack(Memo(began=began, took=took))
+    memo = ask(run, step.key, lambda: store.give_up(run.run.id, step.key, wait, nothing, keep))
     return step.learn(memo)
 
 

@@ -165,7 +165,7 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
         due=min(wait.until, wait.look or wait.until),
         subscription=wait.subscription,
         ending=ending_of(record),
-        span=Span(run.now(), wait.until).pack(),
+        span=Span(wait.began or run.now(), wait.until).pack(),
     )
 
 

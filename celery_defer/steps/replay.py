@@ -15,8 +15,8 @@ from celery_defer.run import Memo
 from celery_defer.store import Recalled
 
 _DEFERS = re.compile(rb'"(calls|skipped|aborted)":').search
-# Prefix of the key of a failure that a body has caught; no step's key begins with it.
-_CAUGHT = "\1"
+#: Prefix of the key of a failure that a body has caught; no step's key begins with it.
+CAUGHT = "\1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ class Replay:
     is_cancelled: bool = False
     #: Whether the steps were read from the store.
     is_recalled: bool = False
+    #: Since when and until when each step has waited.
+    spans: Mapping[str, bytes] = field(default_factory=dict)
     lost_store: Exception | None = None
     waits_for: Mapping[str, Any] = field(default_factory=dict)
     #: The attempt of the task that this turn belongs to.
@@ -96,6 +98,7 @@ class Replay:
             recalled.waits,
             recalled.is_cancelled,
             is_recalled=True,
+            spans=recalled.spans,
             attempt=attempt,
         )
 
@@ -135,6 +138,11 @@ class Replay:
                 return key, note.detours
         return None
 
+    def failures(self) -> Iterator[tuple[str, Memo]]:
+        """Return the steps whose failures are not stored, with what would be their memos."""
+        for key, body in list(self.pending.items()):
+            yield key.removeprefix(self._caught("")), Memo.unpack(body)
+
     def calls(self) -> Iterator[Call]:
         """Return the calls that finished steps deferred."""
         for memo in self.deferring():
@@ -143,9 +151,9 @@ class Replay:
     def deferring(self) -> Iterator[Memo]:
         """Return the memos of this attempt's steps that deferred, skipped or aborted a call."""
         for key, body in list(self.memos.items()):
-            is_earlier = key.startswith(_CAUGHT) and not key.startswith(self._caught(""))
+            is_earlier = key.startswith(CAUGHT) and not key.startswith(self._caught(""))
             if _DEFERS(body) and not is_earlier:  # others are parsed when their step needs them
                 yield Memo.unpack(body)
 
     def _caught(self, key: str) -> str:
-        return f"{_CAUGHT}{self.attempt}:{key}"
+        return f"{CAUGHT}{self.attempt}:{key}"

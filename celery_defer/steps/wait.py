@@ -21,8 +21,9 @@ class Wait:
     kind: str
     until: float
     about: Mapping[str, Any] = field(default_factory=dict)
-    #: How often the step was tried, if it is to be tried again.
+    #: How often the step was tried, if it is to be tried again; and when it was first.
     tries: int = 0
+    began: float | None = None
     subscription: Subscription | None = None
     child: tuple[str, str] | None = None
     look: float | None = None

@@ -6,7 +6,8 @@ from typing import Any
 
 from celery_defer.errors import StepError
 from celery_defer.ids import RunId
-from celery_defer.steps.replay import Note
+from celery_defer.run import Memo
+from celery_defer.steps.replay import Note, Span
 from celery_defer.store import Recalled
 
 # A recall makes the store keep the run's steps; this is for how many seconds.
@@ -29,7 +30,15 @@ def end_wait(extension: Any, id: RunId) -> bool:
             "else has: wake or cancel that one",
             step,
         )
+    if note.kind == "sleep":
+        _keep(extension, id, step, Span.unpack(recalled.spans.get(step)))
     return bool(extension.store.hasten(id, extension.clock()))
+
+
+def _keep(extension: Any, id: RunId, step: str, span: Span) -> None:
+    """Store how long a sleep has really taken, which leaves no memo when its time is up."""
+    memo = Memo(kind="sleep", began=span.since, took=extension.clock() - span.since)
+    extension.store.remember(id, {step: memo.pack()}, extension.settings.run_keeps)
 
 
 def parked_at(recalled: Recalled) -> tuple[str, Note]:

@@ -57,7 +57,8 @@ class Fact(NamedTuple):
     others change it. ``told`` is what the run itself has done. The history lives for ``keep``
     seconds. ``deferred`` and ``started`` say how many seconds ago that was, if known. A run that
     has succeeded keeps that state; one that has begun is neither buffered nor published again. One
-    that is buffered and becomes UNKNOWN is forgotten: its attempt has failed, so it was never made.
+    that waits, and is in no attempt, is restarted: its attempts and its start count anew. One that
+    is buffered and becomes UNKNOWN is forgotten: its attempt has failed, so it was never made.
 
     A tuple, because each run makes several, and a frozen dataclass takes four times as long.
     """

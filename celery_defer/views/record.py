@@ -43,7 +43,7 @@ def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecor
         parent,
         defers[id],
         [sibling for sibling in siblings if sibling.id != id],
-        steps_of(of, store, row),
+        steps_of(of, store, row, told_of(histories[id]).get("f", ())),
         wait_of(row, histories[id]),
     )
 

@@ -37,7 +37,9 @@ class RunRow:
     #: more than 1,024 characters.
     refused: Any = None
     tags: Mapping[str, str] = field(default_factory=dict)  #: Its own, and those handed down to it.
-    attempts: int = 0  #: How often Celery has started it, without its wake-ups.
+    #: How often Celery has started it, without its wake-ups. Of a run that was restarted, this and
+    #: ``started_at`` count from the restart; ``published_at`` is None then.
+    attempts: int = 0
     deferred_at: datetime | None = None  #: When ``defer`` was called.
     published_at: datetime | None = None  #: When its message went to the broker.
     started_at: datetime | None = None  #: When a worker began it.
@@ -62,14 +64,14 @@ class StepRow:
     kind: str  #: Its method of ``step``.
     state: Literal["finished", "failed", "waiting"]  #: What has become of it.
     tries: int = 1  #: How often it was tried so far.
-    started_at: datetime | None = None  #: When it began, in UTC.
+    started_at: datetime | None = None  #: When it began, or its first try, in UTC.
     finished_at: datetime | None = None  #: When it ended, in UTC.
     result: Any = None  #: What it has returned, as JSON; None if payloads are hidden or masked.
     failure: str | None = None  #: The exception of the last try, as text.
 
     @property
     def duration(self) -> float | None:
-        """Seconds that the step has taken, or waited."""
+        """Seconds that the step has taken, or waited, with the time between its tries."""
         return _between(self.started_at, self.finished_at)
 
 

@@ -85,6 +85,18 @@ class HistoryContract:
         assert found is not None
         assert (found.state, found.finished) == (RunState.RUNNING, 0.0)
 
+    def test_a_run_that_is_restarted_counts_anew(self, store: Store) -> None:
+        store.note([fact(RunState.PUBLISHED), fact(RunState.RUNNING, attempt=3, started=5.0)])
+        store.note([fact(RunState.FAILED, attempt=3), fact(RunState.WAITING, attempt=0)])
+        waiting = history(store)
+        store.note([fact(RunState.RUNNING, attempt=1, started=1.0)])
+        running = history(store)
+
+        assert waiting is not None
+        assert running is not None
+        assert (waiting.attempts, waiting.published, waiting.started) == (0, 0.0, 0.0)
+        assert (running.attempts, running.published, running.started > 0) == (1, 0.0, True)
+
     def test_a_call_that_was_never_made_is_forgotten(self, store: Store) -> None:
         store.note([fact(RunState.BUFFERED), fact(RunState.UNKNOWN)])
 

@@ -105,6 +105,9 @@ local function learn(prefix, fact)
   if state == 'X' then
     return redis.call('DEL', key)
   end
+  if state == 'W' and attempt == 0 then -- it is restarted
+    tries, times[2], times[3] = 0, 0, 0
+  end
   times[1] = deferred >= 0 and times[1] == 0 and now - deferred or times[1]
   times[2] = state == 'P' and now or times[2]
   if started >= 0 and times[3] == 0 then
