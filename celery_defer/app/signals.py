@@ -63,7 +63,7 @@ def _on_failure(sender: Any, exception: Any, task_id: str = "", **_: Any) -> Non
     keep_after_end(scope)
     if scope.ending.phase not in (Phase.RETURNED, Phase.RAISED):
         return
-    if scope.ending.commit is None and not scope.has_deferred:
+    if scope.ending.commit is None and not scope.has_deferred and scope.has_readable_end:
         return
     scope.ending.result = exception
     try:

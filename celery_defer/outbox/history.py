@@ -65,6 +65,18 @@ def without_run(run: Scope) -> list[Fact]:
     return [*fact_of_run(run, _ENDS[outcome], told=_told(run, outcome)), *facts]
 
 
+def without_result(run: Scope) -> list[Fact]:
+    """Return what is to be known of the end of a run that has begun, and whose result is not kept.
+
+    A run with calls is told of when they have left the outbox.
+    """
+    pending = run.ending.commit
+    if run.has_readable_end or (pending is not None and pending.record.calls):
+        return []
+    outcome = _expected(run)
+    return fact_of_run(run, _ENDS[outcome], told=_told(run, outcome))
+
+
 def concluded(
     settings: Settings,
     record: DeferredCalls,

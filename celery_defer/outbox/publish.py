@@ -47,7 +47,7 @@ def publish(parent: Scope, outcome: Outcome) -> tuple[Call, ...]:
         _settle_others(parent, pending)
     if pending is None or pending.state is not State.SUPERSEDED:
         report_without_run(parent)
-        _tell_without_run(parent)
+        _tell(parent)
     return lost
 
 
@@ -218,14 +218,16 @@ def _settle_others(parent: Scope, pending: Commit) -> None:
             parent.store.settle(id, None)
 
 
-def _tell_without_run(parent: Scope) -> None:
-    """Write what was skipped or aborted into the histories, unless that went with the result.
+def _tell(parent: Scope) -> None:
+    """Write into the histories what nothing else says, unless that went with the result.
 
-    It takes a round trip; so does each such call to the result backend.
+    That is what was skipped or aborted, and the end of a run that keeps no result. It takes a round
+    trip; so does each such call to the result backend.
     """
-    facts = [] if parent.is_eager or parent.ending.is_told else history.without_run(parent)
-    if facts and parent.store is not None:
-        with guard.logged(logger, "run %s: its record lacks skipped calls", parent.run.id):
+    if parent.is_eager or parent.ending.is_told or parent.store is None:
+        return
+    if facts := history.without_run(parent) or history.without_result(parent):
+        with guard.logged(logger, "run %s: its record lacks its end", parent.run.id):
             parent.store.note(facts)
 
 

@@ -136,6 +136,11 @@ class Scope:
         return self.keeps_result
 
     @property
+    def has_readable_end(self) -> bool:
+        """Whether the result says how it has ended; or no record says that it has begun."""
+        return self.keeps_result or not self.is_claimed
+
+    @property
     def record_id(self) -> RunId:
         """The id of the run's record in the outbox."""
         return self.run.id

@@ -23,7 +23,22 @@ local function enlist(list, id, keep, trims)
     if old > 0 then -- not all at once, so that nobody waits for it
       redis.call('ZREMRANGEBYRANK', list, 0, math.min(old, 10000) - 1)
     end
+    if old > 10000 then -- the others follow within a second
+      redis.call('EXPIRE', list, keep)
+    end
   end
+end
+local function log(list, keep, field, value) -- in the order of time, by which it is trimmed
+  local oldest = math.max(math.floor((now - keep) * 1000), 0)
+  local place = string.format('%d-%d', now * 1000, now * 1e6 % 1000 * 1000 + number)
+  if not redis.pcall('XADD', list, 'MINID', '~', oldest, place, field, value).err then
+    return
+  end -- the server's time went back
+  local last = redis.call('XREVRANGE', list, '+', '-', 'COUNT', 1)[1]
+  if last and tonumber(last[1]:match('%d+')) > (now + keep) * 1000 then -- it would not be trimmed
+    redis.call('DEL', list)
+  end
+  redis.call('XADD', list, '*', field, value)
 end
 local function pair(run, carrier) -- returns how lists name an assigned run, and one that carries its experiment
   return #run .. ':' .. run .. (carrier == run and '' or carrier)
@@ -76,7 +91,10 @@ local function learn(prefix, fact)
   local old = redis.call('GETRANGE', key, 0, HISTORY_HEAD - 1)
   local is_new, was, tries, times, size = old == '', nil, 0, {0, 0, 0, 0}, #about
   if not is_new then
-    local _, letter, count, a, b, c, d, length = struct.unpack(HISTORY, old)
+    local version, letter, count, a, b, c, d, length = struct.unpack(HISTORY, old)
+    if version > 1 then -- of a later version of the package
+      return
+    end
     was, tries, times, size = string.char(letter), count, {a, b, c, d}, length
   end
   local is_early = state == 'B' or state == 'P' or state == 'X'
@@ -118,14 +136,9 @@ local function learn(prefix, fact)
   local head = struct.pack(HISTORY, 1, state:byte(), tries, times[1], times[2], times[3], times[4], size)
   if is_new then
     redis.call('SET', key, head .. about .. told, 'EX', keep)
-    local log = prefix .. 'log:' .. task
-    local oldest = math.max(math.floor((now - keep) * 1000), 0)
-    local field, value = raw == '' and 'i' or 'u', raw == '' and id or raw
-    local place = string.format('%d-%d', now * 1000, now * 1e6 % 1000 * 1000 + number)
-    if redis.pcall('XADD', log, 'MINID', '~', oldest, place, field, value).err then -- time went back
-      redis.call('XADD', log, '*', field, value)
-    end
-    if refresh(log, keep) then
+    local runs = prefix .. 'log:' .. task
+    log(runs, keep, raw == '' and 'i' or 'u', raw == '' and id or raw)
+    if refresh(runs, keep) then
       enlist(prefix .. 'tasks', task, keep, true)
     end
   elseif told == '' then
