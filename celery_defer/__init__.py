@@ -7,6 +7,7 @@ from celery_defer.errors import (
     DeferError,
     DepthError,
     EventError,
+    ExperimentError,
     IdError,
     LimitError,
     NonRetriable,
@@ -28,20 +29,32 @@ from celery_defer.events import Event, Received, Woken, send_event
 from celery_defer.ids import RunId, run_id
 from celery_defer.outbox import DeferHandle, defer
 from celery_defer.run import Parent, Run, current_run, set_tags
-from celery_defer.scoring import score
+from celery_defer.scoring import (
+    Comparison,
+    Difference,
+    Scores,
+    Summary,
+    VariantRow,
+    compare,
+    score,
+    scores,
+)
 from celery_defer.steps import Steps, step
 from celery_defer.store import RunState, ScoreRow
 from celery_defer.views import RunRecord, RunRow, RunTree, StepRow, WaitRow, record, tree
 
 __all__ = [
+    "Comparison",
     "ContractError",
     "Defer",
     "DeferError",
     "DeferHandle",
     "DeferredTask",
     "DepthError",
+    "Difference",
     "Event",
     "EventError",
+    "ExperimentError",
     "IdError",
     "LimitError",
     "NoRecordError",
@@ -63,16 +76,20 @@ __all__ = [
     "RunTree",
     "ScoreError",
     "ScoreRow",
+    "Scores",
     "SettingsError",
     "StepError",
     "StepRow",
     "Steps",
     "StoreError",
+    "Summary",
     "TagError",
+    "VariantRow",
     "WaitRow",
     "Woken",
     "abort",
     "cancel",
+    "compare",
     "current_run",
     "defer",
     "deferred",
@@ -81,6 +98,7 @@ __all__ = [
     "restart",
     "run_id",
     "score",
+    "scores",
     "send_event",
     "set_tags",
     "step",

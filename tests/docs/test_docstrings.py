@@ -17,6 +17,7 @@ from celery_defer import (
     RunState,
     abort,
     cancel,
+    compare,
     current_run,
     defer,
     deferred,
@@ -25,6 +26,7 @@ from celery_defer import (
     restart,
     run_id,
     score,
+    scores,
     send_event,
     set_tags,
     tree,
@@ -82,7 +84,7 @@ def _names(app: Celery) -> dict[str, Any]:
         for f in (
             *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted, RunState),
             *(abort, cancel, current_run, defer, deferred, deferring, send_event),
-            *(record, restart, score, set_tags, tree, wake),
+            *(record, restart, compare, score, set_tags, tree, wake),
         )
     }
 
@@ -99,6 +101,7 @@ def _names(app: Celery) -> dict[str, Any]:
     app._celery_defer.store.remember(failed.id, {"charge": Memo().pack()}, 60)
     own = {
         "result": SimpleNamespace(id=done.id),
+        "scores": scores,
         "conversation": SimpleNamespace(id="7"),
         "app": app,
         "order": OrderPlaced(id="o-1"),

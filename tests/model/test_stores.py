@@ -212,6 +212,7 @@ class LockStep(RuleBasedStateMachine):
         for name in ("exp", "b (B)"):
             assert sorted(plain.assigned(name)) == sorted(fast.assigned(name))
             assert sorted(map(repr, plain.values(name))) == sorted(map(repr, fast.values(name)))
+            assert sorted(plain.scored_in(name)) == sorted(fast.scored_in(name))
             assert plain.open_runs(name) == fast.open_runs(name)
             assert plain.unsampled(name) == fast.unsampled(name)
 

@@ -63,6 +63,7 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "experiments": lambda store: store.experiments(),
     "assigned": lambda store: list(store.assigned("exp")),
     "values": lambda store: list(store.values("exp")),
+    "scored_in": lambda store: list(store.scored_in("exp")),
     "open_runs": lambda store: store.open_runs("exp"),
     "unsampled": lambda store: store.unsampled("exp"),
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),

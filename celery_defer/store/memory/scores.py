@@ -75,6 +75,11 @@ class MemoryScores(MemoryState):
             values = list(self._experiments[experiment].values.items())
         return iter([(name, run, value) for (name, run, *_), value in values])
 
+    def scored_in(self, experiment: str) -> Iterator[tuple[RunId, RunId]]:
+        with self._lock:
+            values = list(self._experiments[experiment].values)
+        return iter([(assigned, run) for _, assigned, run, _ in values])
+
     def open_runs(self, experiment: str) -> set[RunId]:
         with self._lock:
             now, known = self.clock(), self._experiments[experiment].open

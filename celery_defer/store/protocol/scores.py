@@ -87,6 +87,13 @@ class Scores(Protocol):
         """
         ...
 
+    def scored_in(self, experiment: str) -> Iterator[tuple[RunId, RunId]]:
+        """Return the runs whose scores count in an experiment, each behind its assigned run.
+
+        Read in parts; a run with several scores comes several times.
+        """
+        ...
+
     def open_runs(self, experiment: str) -> set[RunId]:
         """Return the assigned runs that are open, or of which a run that carries it is."""
         ...

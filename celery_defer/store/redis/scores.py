@@ -88,13 +88,12 @@ class RedisScores(RedisClient):
             yield RunId(run.decode()), variant.decode()
 
     def values(self, experiment: str) -> Iterator[tuple[str, RunId, bool | int | float]]:
-        for name in self._members(f"{self._prefix}score-names:{experiment}"):
-            latest: dict[bytes, bytes] = {}
-            for member in self._members(f"{self._prefix}values:{experiment}'{name.decode()}"):
-                value, _, target = member.partition(b"\n")
-                latest[target] = value
-            text = name.decode()
-            yield from ((text, _assigned(of), from_json(value)) for of, value in latest.items())
+        for name, latest in self._latest(experiment):
+            yield from ((name, _assigned(of), from_json(value)) for of, value in latest.items())
+
+    def scored_in(self, experiment: str) -> Iterator[tuple[RunId, RunId]]:
+        for _, latest in self._latest(experiment):
+            yield from ((_assigned(target), _scored(target)) for target in latest)
 
     def open_runs(self, experiment: str) -> set[RunId]:
         seconds, microseconds = self._client.time()
@@ -129,6 +128,15 @@ class RedisScores(RedisClient):
         )
         places = [Place(at, 0, RunId(run.decode())) for run, at in rows]
         return [each for each in places if before is None or each < before][:limit]
+
+    def _latest(self, experiment: str) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+        """Return the last value of each target, for each name of a score."""
+        for name in self._members(f"{self._prefix}score-names:{experiment}"):
+            latest: dict[bytes, bytes] = {}
+            for member in self._members(f"{self._prefix}values:{experiment}'{name.decode()}"):
+                value, _, target = member.partition(b"\n")
+                latest[target] = value
+            yield name.decode(), latest
 
     def _members(self, key: str, since: float = 0.0) -> Iterator[bytes]:
         """Return the members of a list, read in parts; one that moves up meanwhile comes again."""
@@ -172,3 +180,10 @@ def _assigned(member: bytes) -> RunId:
     """Return the assigned run of a pair, as note.lua writes it."""
     length, _, rest = member.partition(b":")
     return RunId(rest[: int(length)].decode())
+
+
+def _scored(member: bytes) -> RunId:
+    """Return the run of such a pair that was scored; a step of it stands behind a byte 0."""
+    length, _, rest = member.partition(b":")
+    run, _, _ = rest[int(length) :].partition(b"\0")
+    return RunId(run.decode()) if run else _assigned(member)

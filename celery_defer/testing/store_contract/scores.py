@@ -229,6 +229,7 @@ class ScoreContract:
         assert counted(store) == [
             ("bought", P, True), ("tone", P, 2), ("tone", P, 3), ("tone", P, 4),
         ]  # fmt: skip
+        assert set(store.scored_in("exp")) == {(P, P), (P, CHILD)}
         assert next(value for name, _, value in counted(store) if name == "bought") is True
         assert counted(store, "unknown") == []
 
