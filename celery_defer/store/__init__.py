@@ -6,7 +6,7 @@ from celery_defer.store.match import Match, digests, match
 from celery_defer.store.memory import MemoryStore
 from celery_defer.store.owner import is_of_one_message, owner_of
 from celery_defer.store.protocol import Store
-from celery_defer.store.redis import AWAY, RedisStore, commit
+from celery_defer.store.redis import AWAY, RedisStore, commit, hurry
 from celery_defer.store.scores import Carried, ScoreRow
 from celery_defer.store.values import (
     MOST_BYTES,
@@ -64,6 +64,7 @@ __all__ = [
     "Verdict",
     "commit",
     "digests",
+    "hurry",
     "is_of_one_message",
     "match",
     "owner_of",

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 from celery.backends.base import BaseKeyValueStoreBackend, DisabledBackend
+from celery.backends.redis import RedisBackend
 from celery.utils.time import maybe_iso8601
 from pydantic_core import from_json
 
 from celery_defer import guard
 from celery_defer.ids import RunId
 from celery_defer.model import WAITING, CallState
-from celery_defer.store import RunState
+from celery_defer.store import RunState, hurry
 from celery_defer.views.rows import RunRow
 
 #: What Celery stores of a run: celery.backends.base.Backend._get_result_meta.
@@ -108,6 +109,8 @@ def children_of(meta: Meta) -> list[RunId]:
 def _read(backend: Any, ids: list[RunId]) -> dict[RunId, Meta]:
     if isinstance(backend, DisabledBackend):
         return {}
+    if isinstance(backend, RedisBackend):
+        backend = _hurried(backend)
     if isinstance(backend, BaseKeyValueStoreBackend):
         keys = [backend.get_key_for_task(id) for id in ids]
         bodies = backend.mget(keys)
@@ -117,6 +120,20 @@ def _read(backend: Any, ids: list[RunId]) -> dict[RunId, Meta]:
     else:
         read = {id: guard.attempt(partial(backend.get_task_meta, id)) for id in ids}
     return {id: meta for id, meta in read.items() if meta}
+
+
+def _hurried(backend: Any) -> Any:
+    """Return a copy of a Redis backend which waits no longer than the store does.
+
+    Celery's own waits for two minutes, and then tries again. It keeps the copy.
+    """
+    hurried: Any = vars(backend).get("_defer_hurried")
+    if hurried is None:
+        hurried = object.__new__(type(backend))  # celery.backends.base.Backend pickles itself
+        vars(hurried).update({k: v for k, v in vars(backend).items() if k != "client"})
+        hurry(hurried.client)
+        backend._defer_hurried = hurried
+    return hurried
 
 
 def _decoded(backend: Any, body: Any) -> Meta | None:

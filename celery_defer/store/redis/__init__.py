@@ -2,10 +2,10 @@
 
 from redis.exceptions import RedisError
 
-from celery_defer.store.redis.store import RedisStore
+from celery_defer.store.redis.store import RedisStore, hurry
 from celery_defer.store.redis.transaction import commit
 
 #: What the store raises if its server is away, or refuses something.
 AWAY = (RedisError, OSError)
 
-__all__ = ["AWAY", "RedisStore", "commit"]
+__all__ = ["AWAY", "RedisStore", "commit", "hurry"]

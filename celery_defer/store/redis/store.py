@@ -42,9 +42,9 @@ class RedisStore(
     def __init__(
         self, client: Redis, prefix: str = "celery-defer:", clock: Callable[[], float] = time
     ) -> None:
-        # The end of a parent waits for this client, so it must not retry for long.
+        # The end of a parent waits for this client.
+        hurry(client)
         for pool in _pools(client):
-            pool.connection_kwargs.update(_TIMEOUTS)
             # Celery's `redis_max_connections` is for one backend, and each thread has its own;
             # all threads share this pool.
             pool.max_connections = _MANY
@@ -93,6 +93,12 @@ class RedisStore(
         except RedisError:  # a managed Redis may refuse this
             return True
         return bool(setting.get("save"))
+
+
+def hurry(client: Any) -> None:
+    """Let a client of redis-py, which has not connected yet, not wait or retry for long."""
+    for pool in _pools(client):
+        pool.connection_kwargs.update(_TIMEOUTS)
 
 
 def _pools(client: Any) -> Iterator[Any]:

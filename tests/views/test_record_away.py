@@ -1,0 +1,44 @@
+"""What readers of records do if the results hang, and the store does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from celery_defer import defer
+from celery_defer.views import record, runs, tree
+from tests.support.inside import Worker, parent_of, ship_of
+from tests.support.one_redis import ONE_TRANSACTION, app_on
+from tests.support.proxy import Proxy
+from tests.support.redis import Server
+
+pytestmark = ONE_TRANSACTION
+
+READERS: dict[str, Callable[[Any, Celery], Any]] = {
+    "record": lambda id, app: record(id, app=app),
+    "tree": lambda id, app: tree(id, app=app),
+    "runs": lambda id, app: runs(app=app),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_results_that_hang_hold_up_a_reader_for_seconds_only(server: Server, name: str) -> None:
+    with Proxy(server.url) as way:
+        app = app_on(server, backend=f"{way.url}/4", defer_store_url=f"{server.url}/5")
+        ship = ship_of(app)
+        parent = Worker(app).perform(parent_of(app, lambda: defer("a", ship, n=1) and None))
+        assert READERS[name](parent.id, app)
+
+        way.hang()
+        began = monotonic()
+        with pytest.raises(RedisTimeoutError):
+            READERS[name](parent.id, app)
+        assert monotonic() - began < 5
+        way.mend()
+
+        assert READERS[name](parent.id, app)
