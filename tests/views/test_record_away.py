@@ -20,9 +20,9 @@ from tests.support.redis import Server
 pytestmark = ONE_TRANSACTION
 
 READERS: dict[str, Callable[[Any, Celery], Any]] = {
-    "record": lambda id, app: record(id, app=app),
-    "tree": lambda id, app: tree(id, app=app),
-    "runs": lambda id, app: runs(app=app),
+    "record": lambda run, app: record(run, app=app),
+    "tree": lambda run, app: tree(run, app=app),
+    "runs": lambda run, app: runs(app=app),
 }
 
 
