@@ -33,7 +33,9 @@ def committed(run: Scope, calls: Sequence[Call], *, are_published: bool) -> list
     """Return what is to be known of a run that has succeeded, and of its *calls*."""
     if not run.settings.record:
         return []
-    facts = fact_of_run(run, RunState.SUCCEEDED, told=_told_of(run, calls, Outcome.SUCCESS))
+    # Messages go with the result only if all calls of the run wait for its success.
+    told = _told_of(run, calls, None if are_published else Outcome.SUCCESS)
+    facts = fact_of_run(run, RunState.SUCCEEDED, told=told)
     published = calls if are_published else ()
     return [*facts, *_facts(run, published, RunState.PUBLISHED), *facts_without_run(run)]
 
@@ -219,7 +221,7 @@ def _told(run: Scope, outcome: Outcome) -> bytes:
     return _told_of(run, pending.record.calls if pending else (), outcome)
 
 
-def _told_of(run: Scope, calls: Iterable[Call], outcome: Outcome) -> bytes:
+def _told_of(run: Scope, calls: Iterable[Call], outcome: Outcome | None) -> bytes:
     return told_by(run, _all(run, calls), outcome=outcome)
 
 

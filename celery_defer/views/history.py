@@ -22,6 +22,8 @@ NO_RECORDS = (
     "workers"
 )
 
+# The states of which a result says the reason.
+_WITH_REASON = frozenset({RunState.FAILED, RunState.QUARANTINED})
 _OUTCOMES = {RunState.SUCCEEDED: Outcome.SUCCESS, RunState.FAILED: Outcome.FAILURE}
 # What a later version of the package may not be able to write.
 _MOST = 1_000
@@ -135,7 +137,7 @@ def _payload(arguments: Any) -> Any:
 
 def _may_have_gone_on(row: RunRow) -> bool:
     """Whether its result may say more: not all ends are written into histories."""
-    return row.state.is_open or row.state is RunState.FAILED
+    return row.state.is_open or row.state in _WITH_REASON
 
 
 def _with_result(row: RunRow | None, id: RunId, meta: results.Meta) -> RunRow | None:
@@ -144,8 +146,9 @@ def _with_result(row: RunRow | None, id: RunId, meta: results.Meta) -> RunRow | 
     state = results.state_of(meta)
     if state is RunState.UNKNOWN or (state.is_open and state is not RunState.WAITING):
         return row
-    if row.state is RunState.FAILED:
-        return replace(row, reason=results.reason_of(meta) or row.reason)
+    if row.state in _WITH_REASON:
+        has_failed = state is RunState.FAILED
+        return replace(row, reason=(has_failed and results.reason_of(meta)) or row.reason)
     if state is RunState.WAITING:
         return row
     return replace(

@@ -178,6 +178,15 @@ def test_attempts_are_counted_over_retries(app: Celery, sim: Simulation) -> None
     assert (last.state, last.attempts) == (RunState.SUCCEEDED, 3)
 
 
+def test_a_call_in_quarantine_says_why(app: Celery, sim: Simulation, ship: Any) -> None:
+    ship.serializer = "none such"
+    parent = sim.run(parent_of(app, one("a", ship, n=1)))
+
+    row = only_call(parent.id)
+    assert row.state is RunState.QUARANTINED
+    assert "cannot be published: 'a' (ship): SerializerNotInstalled(" in str(row.reason)
+
+
 def test_a_run_that_was_withdrawn_is_aborted(app: Celery, sim: Simulation, ship: Any) -> None:
     parent = sim.run(parent_of(app, one("a", ship, n=1)))
     assert abort(parent.id, "a")
