@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,7 @@ _NOTHING: Carried = MappingProxyType({})
 # As score.lua writes it.
 _HEAD = struct.Struct("<dI")
 # Members of a list that are read at once, and fields of a hash.
-_MANY = 5_000
+_MANY = 2_500
 # Scores that one script writes; a thousand would take a server 20 ms.
 _MOST = 250
 
@@ -31,6 +31,7 @@ class RedisScores(RedisClient):
         super().__init__(client, prefix, clock)
         self._score = self._script("now", "note", "score")
         self._assign = self._script("now", "note", "assign")
+        self._list_members = self._script("members")
 
     def score(
         self,
@@ -84,12 +85,13 @@ class RedisScores(RedisClient):
 
     def assigned(self, experiment: str, *, since: float = 0.0) -> Iterator[tuple[RunId, str]]:
         for member in self._members(f"{self._prefix}assigned:{experiment}", since):
-            variant, _, run = member.partition(b"\0")
-            yield RunId(run.decode()), variant.decode()
+            variant, _, run = member.partition("\0")
+            yield RunId(run), variant
 
     def values(self, experiment: str) -> Iterator[tuple[str, RunId, bool | int | float]]:
         for name, latest in self._latest(experiment):
-            yield from ((name, _assigned(of), from_json(value)) for of, value in latest.items())
+            values = from_json(f"[{','.join(latest.values())}]")
+            yield from zip(repeat(name), map(_assigned, latest), values)
 
     def scored_in(self, experiment: str) -> Iterator[tuple[RunId, RunId]]:
         for _, latest in self._latest(experiment):
@@ -102,7 +104,7 @@ class RedisScores(RedisClient):
 
     def unsampled(self, experiment: str) -> set[RunId]:
         members = self._members(f"{self._prefix}unsampled:{experiment}")
-        return {RunId(member.decode()) for member in members}
+        return set(map(RunId, members))
 
     def _scores(self, run: RunId) -> str:
         return f"{self._prefix}{{{run}}}:scores"
@@ -129,28 +131,28 @@ class RedisScores(RedisClient):
         places = [Place(at, 0, RunId(run.decode())) for run, at in rows]
         return [each for each in places if before is None or each < before][:limit]
 
-    def _latest(self, experiment: str) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+    def _latest(self, experiment: str) -> Iterator[tuple[str, dict[str, str]]]:
         """Return the last value of each target, for each name of a score."""
         for name in self._members(f"{self._prefix}score-names:{experiment}"):
-            latest: dict[bytes, bytes] = {}
-            for member in self._members(f"{self._prefix}values:{experiment}'{name.decode()}"):
-                value, _, target = member.partition(b"\n")
+            latest: dict[str, str] = {}
+            for member in self._members(f"{self._prefix}values:{experiment}'{name}"):
+                value, _, target = member.partition("\n")
                 latest[target] = value
-            yield name.decode(), latest
+            yield name, latest
 
-    def _members(self, key: str, since: float = 0.0) -> Iterator[bytes]:
+    def _members(self, key: str, since: float = 0.0) -> Iterator[str]:
         """Return the members of a list, read in parts; one that moves up meanwhile comes again."""
         lowest: Any = since or "-inf"
-        last: set[bytes] = set()
+        seen: set[str] = set()
         while True:
-            rows: list[Any] = self._client.zrangebyscore(
-                key, lowest, "+inf", 0, _MANY, withscores=True
-            )
-            yield from (member for member, _ in rows if member not in last)
-            if len(rows) < _MANY:
+            rows: Any = from_json(self._list_members([key], [lowest, _MANY])) or []
+            members, scores = rows[::2], rows[1::2]
+            yield from members if seen.isdisjoint(members) else set(members) - seen
+            if len(members) < _MANY:
                 return
-            lowest = rows[-1][1]
-            last = {member for member, at in rows if at == lowest}
+            # No script writes so many members that one time stands for all of them.
+            lowest = scores[-1] if scores[-1] != scores[0] else f"({scores[-1]}"
+            seen = set(members[scores.index(scores[-1]) :])
 
 
 def _written(row: ScoreRow) -> Iterable[str | bytes]:
@@ -176,14 +178,21 @@ def _row(run: RunId, at: float, value: str, text: str, by: str) -> ScoreRow:
     )
 
 
-def _assigned(member: bytes) -> RunId:
+def _assigned(member: str) -> RunId:
     """Return the assigned run of a pair, as note.lua writes it."""
-    length, _, rest = member.partition(b":")
-    return RunId(rest[: int(length)].decode())
+    return RunId(_parts(member)[0])
 
 
-def _scored(member: bytes) -> RunId:
+def _scored(member: str) -> RunId:
     """Return the run of such a pair that was scored; a step of it stands behind a byte 0."""
-    length, _, rest = member.partition(b":")
-    run, _, _ = rest[int(length) :].partition(b"\0")
-    return RunId(run.decode()) if run else _assigned(member)
+    assigned, rest = _parts(member)
+    run, _, _ = rest.partition("\0")
+    return RunId(run or assigned)
+
+
+def _parts(member: str) -> tuple[str, str]:
+    length, _, rest = member.partition(":")
+    if not rest.isascii():  # the length is in bytes
+        raw, size = rest.encode(), int(length)
+        return raw[:size].decode(), raw[size:].decode()
+    return rest[: int(length)], rest[int(length) :]
