@@ -74,6 +74,7 @@ local function follow(prefix, id, state, keep, carried, is_said) -- keeps up who
       local list = prefix .. 'unsampled:' .. name
       redis.call('ZADD', list, now, run)
       refresh(list, math.max(keep, left))
+      trim(list, now - math.max(keep, left))
     end
   end
 end

@@ -17,6 +17,10 @@ local function is_known(step)
   end
   return redis.call('EXISTS', KEYS[2], KEYS[3], KEYS[4], KEYS[5]) > 0
 end
+local function task_of()
+  local known = redis.call('HGET', KEYS[1], 't') or (task ~= '' and task)
+  return known or redis.call('GETRANGE', KEYS[3], HISTORY_HEAD, HISTORY_HEAD + 1024):match('^{"t":"([^"\\]*)"')
+end
 local function list(key, member)
   number = number + 1
   redis.call('ZADD', key, string.format('%.6f', now + number / 1e6), member)
@@ -43,23 +47,24 @@ for i = at, #ARGV, 6 do
     is_orphan = not is_known(step) or is_orphan
     local size = redis.call('HLEN', KEYS[1])
     local field = key ~= '' and 'k' .. key or 'r' .. size
-    local row = struct.pack(ROW, now, size) .. says .. by
-    redis.call('HSET', KEYS[1], field, row, target, field)
     for experiment, assigned in pairs(carried) do
       local of = '\n' .. pair(assigned, run == assigned and step == '' and run or run .. '\0' .. step)
       local values = prefix .. 'values:' .. experiment .. "'" .. name
-      if before then
-        redis.call('ZREM', values, before:match('^[^\n]*') .. of)
-      end
       list(values, value .. of)
       list(prefix .. 'score-names:' .. experiment, name)
+      local old = before and before:match('^[^\n]*')
+      if old and old ~= value then
+        redis.call('ZREM', values, old .. of)
+      end
     end
+    -- Last, so that a score is written again if its lists could not be.
+    redis.call('HSET', KEYS[1], field, struct.pack(ROW, now, size) .. says .. by, target, field)
+    redis.call('EXPIRE', KEYS[1], math.max(keep, redis.call('TTL', KEYS[1])))
     is_written = true
   end
 end
 if is_written then
-  local about = redis.call('GETRANGE', KEYS[3], HISTORY_HEAD, HISTORY_HEAD + 1024)
-  local known = redis.call('HGET', KEYS[1], 't') or (task ~= '' and task) or about:match('^{"t":"([^"\\]*)"')
+  local known = task_of()
   if known then
     redis.call('HSETNX', KEYS[1], 't', known)
     list(prefix .. 'scored:' .. known, run)
@@ -68,6 +73,5 @@ if is_written then
   if is_orphan then
     list(prefix .. 'orphans', run)
   end
-  redis.call('EXPIRE', KEYS[1], math.max(keep, redis.call('TTL', KEYS[1])))
 end
 return reply
