@@ -158,7 +158,7 @@ def test_a_full_redis_writes_nothing_of_a_score(
         lambda: write(store, row(2, run=P)),
         lambda: assign(store, "b", run="other"),
     ):
-        with pytest.raises(RedisError, match="OOM|maxmemory"):
+        with pytest.raises(RedisError, match=r"OOM|maxmemory"):
             write_it()
     redis.config_set("maxmemory", 0)
 
@@ -172,7 +172,7 @@ def test_a_score_that_was_refused_half_way_can_be_written_again(
 ) -> None:
     redis.acl_setuser("poor", enabled=True, nopass=True, keys="*", commands=["+@all", "-zadd"])
     store = RedisStore(server.client(db=2, username="poor", password="any"), "defer:")
-    with pytest.raises(RedisError, match="can't run|permission"):
+    with pytest.raises(RedisError, match=r"can't run|permission"):
         write(store, row(1), keys="a", carried=CARRIED)
     redis.acl_setuser("poor", enabled=True, nopass=True, keys="*", commands=["+@all"])
 
