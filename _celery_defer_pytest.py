@@ -1,4 +1,4 @@
-"""The pytest plugin, loaded by its entry point: the fixture ``defer_simulation``.
+"""The pytest plugin, loaded by its entry point: ``defer_simulation`` and ``force_variant``.
 
 It imports nothing of the package before a test asks for the fixture, because pytest loads it in
 every session: an early import would change what other plugins measure or patch, and take time.
@@ -32,3 +32,19 @@ def defer_simulation() -> Iterator[Callable[..., Simulation]]:
             return simulations.enter_context(Simulation(app, now=now))
 
         yield begin
+
+
+@pytest.fixture
+def force_variant() -> Iterator[Callable[[str, str], None]]:
+    """Let runs take a variant until the test ends: ``force_variant("checkout-flow", "variant")``.
+
+    It takes the arguments of ``celery_defer.testing.force_variant``.
+    """
+    from celery_defer.testing import force_variant  # noqa: PLC0415
+
+    with ExitStack() as forced:
+
+        def force(experiment: str, variant: str) -> None:
+            forced.enter_context(force_variant(experiment, variant))
+
+        yield force

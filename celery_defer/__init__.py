@@ -30,20 +30,27 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.outbox import DeferHandle, defer
 from celery_defer.run import Parent, Run, current_run, set_tags
 from celery_defer.scoring import (
+    Choice,
     Comparison,
     Difference,
+    Score,
     Scores,
     Summary,
     VariantRow,
+    bucket,
     compare,
+    fixed,
     score,
+    scorer,
     scores,
+    weighted,
 )
-from celery_defer.steps import Steps, step
+from celery_defer.steps import ExperimentResult, Steps, experiment, step
 from celery_defer.store import RunState, ScoreRow
 from celery_defer.views import RunRecord, RunRow, RunTree, StepRow, WaitRow, record, tree
 
 __all__ = [
+    "Choice",
     "Comparison",
     "ContractError",
     "Defer",
@@ -55,6 +62,7 @@ __all__ = [
     "Event",
     "EventError",
     "ExperimentError",
+    "ExperimentResult",
     "IdError",
     "LimitError",
     "NoRecordError",
@@ -74,6 +82,7 @@ __all__ = [
     "RunRow",
     "RunState",
     "RunTree",
+    "Score",
     "ScoreError",
     "ScoreRow",
     "Scores",
@@ -88,20 +97,25 @@ __all__ = [
     "WaitRow",
     "Woken",
     "abort",
+    "bucket",
     "cancel",
     "compare",
     "current_run",
     "defer",
     "deferred",
     "deferring",
+    "experiment",
+    "fixed",
     "record",
     "restart",
     "run_id",
     "score",
+    "scorer",
     "scores",
     "send_event",
     "set_tags",
     "step",
     "tree",
     "wake",
+    "weighted",
 ]

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from celery_defer import encoding, guard, subject
+from celery_defer.ids import RunId
 
 When = Literal["success", "failure", "always", "now"]
 
@@ -86,6 +87,9 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
     CallState.QUARANTINED: frozenset(),
     CallState.LOST: frozenset(),
 }
+
+#: Why a scorer has no run that scores only a sample of the runs.
+NOT_SAMPLED = "not sampled"
 
 #: The states of a run that has ended, or will never start.
 ENDED = frozenset(
@@ -192,6 +196,8 @@ class Call:
     trace: Mapping[str, str] | None = None
     #: The tags of its run, those of the parent among them.
     tags: Mapping[str, str] = field(default_factory=dict)
+    #: The experiments that its run carries: of each the variant, and the run that has taken it.
+    experiments: Mapping[str, tuple[str, RunId]] = field(default_factory=dict)
 
     def to(self, state: CallState) -> Call:
         """Return the call in another state; raise ValueError if TRANSITIONS forbids it."""
@@ -211,7 +217,12 @@ class Call:
             if options.model_fields_set
             else {},
         }
-        rest = {"step": self.step, "tags": self.tags, "trace": self.trace}
+        rest = {
+            "step": self.step,
+            "tags": self.tags,
+            "trace": self.trace,
+            "experiments": self.experiments,
+        }
         return {**fields, **{name: value for name, value in rest.items() if value}}
 
 

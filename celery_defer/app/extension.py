@@ -12,6 +12,7 @@ from celery.app.backends import by_url
 
 from celery_defer.app import tracer
 from celery_defer.app.bootstep import RelayStep
+from celery_defer.contract import Scoring
 from celery_defer.current import add, extension_of, is_app
 from celery_defer.errors import OptionError
 from celery_defer.settings import STORES, Settings
@@ -40,6 +41,9 @@ class Defer:
         self.clock: Callable[[], float] = time
         #: Calls a step's function, given the step's id; tests may replace it.
         self.call_step: Callable[[str, Callable[[], Any]], Any] = _call
+        #: Returns whether a scorer scores a run, by the scorer's part, the run's id and the name of
+        #: the scorer's task; tests may replace it.
+        self.samples: Callable[[Scoring, str, str], bool] = Scoring.takes
         #: Is called with the scope of a block that has ended or is published; tests may replace it.
         self.watch_block: Callable[[Any], None] = _ignore
         #: When the relay of this process has looked at the outbox; None if it has none.

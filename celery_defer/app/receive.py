@@ -9,6 +9,7 @@ from typing import Any
 from celery.exceptions import Retry
 
 from celery_defer import guard, subject
+from celery_defer.app.final import result_of
 from celery_defer.broker import marks_redelivery
 from celery_defer.contract import Deferrable
 from celery_defer.errors import PayloadError, Suspended
@@ -30,7 +31,14 @@ from celery_defer.run import (
     started_commands,
     tracing,
 )
-from celery_defer.steps import is_lost, keep_until_retried, load_steps, restore, suspended
+from celery_defer.steps import (
+    is_lost,
+    keep_until_retried,
+    load_steps,
+    restore,
+    suspended,
+    write_scores,
+)
 from celery_defer.store import Claim, RunState, Store, is_of_one_message, owner_of
 
 logger = guard.logger(__name__)
@@ -78,12 +86,12 @@ def perform(
     run.context, run.ending.phase = run.task.request, Phase.IN_BODY
     tracing().began(run)
     try:
-        result = body(*args, **kwargs)
+        result = _result(run, body, args, kwargs)
     except Suspended:  # or Cancelled, which ends the run
         raise
     except Exception as error:
         _check_parked(run, error)
-        if run.has_deferred or run.journal or run.came_again or run.is_claimed:
+        if run.has_deferred or run.journal or run.came_again or run.is_known:
             hook_ends(run)
         if isinstance(error, undecided):
             run.drop()
@@ -128,6 +136,17 @@ def unpack(
             "optional and old ones stay",
             error.problems,
         ) from error
+
+
+def _result(
+    run: Scope, body: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Return the result of the body, or raise its error; what a scorer returns is written."""
+    result = result_of(body, args, kwargs)
+    if not run.is_scorer or iscoroutine(result):
+        return result
+    _check_parked(run)
+    return write_scores(run, result)
 
 
 def _claim(run: Scope, store: Store, owner: str) -> Claim:
@@ -176,7 +195,7 @@ def _check_parked(run: Scope, error: Exception | None = None) -> None:
 
 def _returned(run: Scope) -> None:
     came_again = run.came_again
-    if not (came_again or run.is_claimed or run.has_deferred or run.journal):  # as most runs
+    if not (came_again or run.is_known or run.has_deferred or run.journal):  # as most runs
         run.ending.phase = Phase.RETURNED
         return
     if came_again or run.wake:
@@ -192,7 +211,7 @@ def _returned(run: Scope) -> None:
         return
     # Without calls too, a commit stores the result in one round trip, where Celery needs two. A
     # run that was claimed has had one more; one with calls that were skipped writes them with it.
-    if has_calls or run.has_deferred or run.is_claimed or clears:
+    if has_calls or run.has_deferred or run.is_known or clears:
         with guard.logged(
             logger, "run %s (%s): its calls are not committed", run.run.id, run.run.task
         ):

@@ -20,6 +20,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celery_defer import guard, subject
 from celery_defer.app import receive, signals
+from celery_defer.app.final import end_tries
 from celery_defer.app.ignored import Ignored, exception_info, ignored
 from celery_defer.app.retry import retry
 from celery_defer.contract import Deferrable, deferrable, find
@@ -82,9 +83,13 @@ def _wrap_build_tracer(build: Any, extension_of: ExtensionOf) -> Callable[..., A
             return build(name, task, *args, **kwargs)
         with _wrapping:
             if "_defer_has_contract" not in vars(task):
-                has_contract = _wrap_function(task)
+                declaration = find(task)
+                if declaration is not None:
+                    _wrap_function(task, declaration)
+                end_tries(task)
                 _wrap_body(task)
-                task._defer_has_contract = has_contract
+                task._defer_is_scorer = declaration is not None and declaration.is_scorer
+                task._defer_has_contract = declaration is not None
         token = _in_progress.set(task)
         try:
             trace_task = build(name, task, *args, **kwargs)
@@ -101,7 +106,7 @@ def _wrap_trace_task(
 ) -> Callable[..., Any]:
     """Open a scope for each run: celery.app.trace.build_tracer.<locals>.trace_task."""
     settings, store = extension.settings, extension.store
-    has_contract = task._defer_has_contract
+    has_contract, is_scorer = task._defer_has_contract, task._defer_is_scorer
 
     @wraps(trace_task)
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
@@ -110,6 +115,7 @@ def _wrap_trace_task(
             facts = {name: fact for name, fact in facts.items() if name != HEADER}
         scope = Scope(task, facts, settings, store)
         scope.is_claimed = HEADER in facts or WAKE in facts
+        scope.is_scorer = is_scorer
         if scope.is_claimed and receive.is_duplicate(scope):
             reason = f"run {uuid} ({task.name}) has been started, or was aborted"
             return ignored(reason, subject.of_run(scope.run))
@@ -189,15 +195,12 @@ def _performed(
         raise Ignored(str(end)) from None
 
 
-def _wrap_function(task: Any) -> bool:
-    """Call `receive.unpack` before the function of a deferred task; return whether it is one.
+def _wrap_function(task: Any, declaration: Any) -> None:
+    """Call `receive.unpack` before the function of a deferred task.
 
     It is the innermost wrapper: celery.app.autoretry.add_autoretry_behaviour keeps the function
     as `_orig_run` and retries what it raises, so `autoretry_for` holds for a PayloadError too.
     """
-    declaration = find(task)
-    if declaration is None:
-        return False
     try:
         declaration.read(task)  # before the pool forks
     except ContractError as error:
@@ -215,7 +218,6 @@ def _wrap_function(task: Any) -> bool:
         return function(*args, **kwargs)
 
     setattr(task, attribute, run)
-    return True
 
 
 def _with_options(self: Any, **options: Any) -> Deferrable[..., Any]:

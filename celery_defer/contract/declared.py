@@ -18,6 +18,7 @@ from celery_defer.contract.body import (
 )
 from celery_defer.contract.contract import Contract, schema_layout
 from celery_defer.contract.function import Deferrable
+from celery_defer.contract.sample import Scoring
 from celery_defer.current import is_signature
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
 
@@ -27,16 +28,23 @@ class _Declaration:
     """One use of ``@deferred``; it does not hold the task, which holds its app."""
 
     schema: Any
+    #: How it scores the runs that defer it; None if it is no scorer.
+    scoring: Scoring | None = None
     #: The task's name; None for a lazy task that Celery is to name.
     name: str | None = None
     _deferrable: Deferrable[..., Any] | None = field(default=None)
+
+    @property
+    def is_scorer(self) -> bool:
+        return self.scoring is not None
 
     def read(self, task: Any) -> Deferrable[..., Any]:
         """Return the contract; the first call reads it from *task*."""
         if self._deferrable is None:
             task = evaluated(task)
             Body(task.name, task.run, type(task)).check()
-            self._deferrable = Deferrable(Contract.of(task.name, task.run, self.schema))
+            contract = Contract.of(task.name, task.run, self.schema)
+            self._deferrable = Deferrable(contract, scoring=self.scoring)
         return self._deferrable
 
 
@@ -51,7 +59,7 @@ _by_function: WeakKeyDictionary[Any, list[_Declaration]] = WeakKeyDictionary()
 _pending: list[tuple[Any, _Declaration]] = []
 
 
-def declare(target: Any, schema: Any = None) -> None:
+def declare(target: Any, schema: Any = None, scoring: Scoring | None = None) -> None:
     """Remember that *target* is a deferred function.
 
     Raises ContractError if it is one already, and for a body that cannot be one; of a shared task
@@ -63,7 +71,7 @@ def declare(target: Any, schema: Any = None) -> None:
         body.check()
         if schema is not None:
             schema_layout(body.task, body.function, body.parameters, schema)
-    declaration = _Declaration(schema)
+    declaration = _Declaration(schema, scoring)
     _by_target[id(target)] = declaration
     _refs[id(target)] = _held(target)
     if is_asleep(target):  # Celery drops this proxy once the task is made

@@ -12,6 +12,7 @@ from typing_extensions import is_typeddict
 
 from celery_defer.contract.declared import declare
 from celery_defer.contract.function import DeferredTask, P, R
+from celery_defer.contract.sample import Scoring
 from celery_defer.current import is_app, is_task
 from celery_defer.errors import ContractError, OptionError
 
@@ -77,27 +78,38 @@ def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> An
     has a ``__call__`` that awaits it), and for a function that does not take the schema. An
     annotation that pydantic cannot check is found at the first call: ``defer`` skips it.
     """
+    return decorated(target, schema, options)
+
+
+def decorated(
+    target: Any, schema: Any, options: dict[str, Any], scoring: Scoring | None = None
+) -> Any:
+    """Return what ``@deferred`` makes of a target, or with *scoring* what ``@scorer`` does."""
     if schema is not None:
         _check_schema(schema)
     if target is None:
-        _check_options(options, names=frozenset())
-        return lambda task: _declared(task, schema)
+        _check_options(options, frozenset(), scoring)
+        return lambda task: _declared(task, schema, scoring)
     if is_app(target):
         base = options.get("base") or target.Task
-        _check_options(options, names=_TASK_OPTIONS | _attributes(base))
-        return lambda function: _declared(target.task(**options)(function), schema)
-    _check_options(options, names=frozenset())
-    return _declared(target, schema)
+        _check_options(options, _TASK_OPTIONS | _attributes(base), scoring)
+        return lambda function: _declared(target.task(**options)(function), schema, scoring)
+    _check_options(options, frozenset(), scoring)
+    return _declared(target, schema, scoring)
 
 
-def _declared(task: Any, schema: Any) -> DeferredTask[Any, Any]:
+def _name(scoring: Scoring | None) -> str:
+    return "@deferred" if scoring is None else "@scorer"
+
+
+def _declared(task: Any, schema: Any, scoring: Scoring | None) -> DeferredTask[Any, Any]:
     if not is_task(task):
-        name = getattr(task, "__qualname__", repr(task))
+        name, decorator = getattr(task, "__qualname__", repr(task)), _name(scoring)
         raise ContractError(
-            f"{name} is not a Celery task: put @deferred on top of @app.task or @shared_task, "
-            "or write @deferred(app) to make it one"
+            f"{name} is not a Celery task: put {decorator} on top of @app.task or @shared_task, "
+            f"or write {decorator}(app) to make it one"
         )
-    declare(task, schema)
+    declare(task, schema, scoring)
     return cast("DeferredTask[Any, Any]", task)
 
 
@@ -118,9 +130,10 @@ def _is_model(schema: type) -> bool:
     return issubclass(schema, BaseModel) and not issubclass(schema, RootModel)
 
 
-def _check_options(options: dict[str, Any], names: frozenset[str]) -> None:
+def _check_options(options: dict[str, Any], names: frozenset[str], scoring: Scoring | None) -> None:
+    decorator, own = _name(scoring), {"schema"} if scoring is None else {"schema", "sample"}
     for name in options.keys() - names:
-        near = get_close_matches(name, {*names, "schema"}, n=1)
+        near = get_close_matches(name, names | own, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        rest = "" if names else "; options of the task go to @app.task, or use @deferred(app, …)"
-        raise OptionError(f"@deferred has no option {name!r}{hint}{rest}")
+        rest = f"; options of the task go to @app.task, or use {decorator}(app, …)"
+        raise OptionError(f"{decorator} has no option {name!r}{hint}{'' if names else rest}")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
 from celery_defer.contract.contract import Contract
+from celery_defer.contract.sample import Scoring
 from celery_defer.current import in_run
 from celery_defer.errors import OptionError
 from celery_defer.model import Options, When
@@ -63,6 +64,8 @@ class Deferrable(Generic[P, R]):
     options: Options = field(default_factory=Options)
     #: What is wrong with a value that a run in progress has given.
     problem: str | None = None
+    #: How it scores the runs that defer it; None if it is no scorer.
+    scoring: Scoring | None = None
 
     def __repr__(self) -> str:
         values = self.options.model_dump(exclude_unset=True)

@@ -72,6 +72,10 @@ def _header(store: Store, history: History, about: Mapping[str, Any]) -> dict[st
         token=token_hex(4),
         step=about["d"] if about.get("s") else None,
         tags=about.get("g") or {},
+        experiments={
+            name: (taken[0], RunId(taken[1] if len(taken) > 1 else about.get("p", "")))
+            for name, taken in (about.get("v") or {}).items()
+        },
     ).pack()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from celery_defer import guard, ids, subject
 from celery_defer.contract import Deferrable, P, deferrable, name_of
-from celery_defer.current import is_task
+from celery_defer.current import extension_of, is_task
 from celery_defer.errors import (
     DeferError,
     DepthError,
@@ -26,7 +26,7 @@ from celery_defer.errors import (
     NoRunError,
     NotDeferredError,
 )
-from celery_defer.model import Call, CallState, Options
+from celery_defer.model import NOT_SAMPLED, Call, CallState, Options
 from celery_defer.outbox import records
 from celery_defer.outbox.cancel import abort_from
 from celery_defer.outbox.publish import publish_now
@@ -100,6 +100,9 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
         return DeferHandle(parent, id)
     try:
         call = _checked(parent, id, task, args, kwargs)
+        if call.state is CallState.SKIPPED:
+            parent.buffer.skip(call)
+            return DeferHandle(parent, id, call.reason)
         if call.options.when == "now":
             call = call.to(publish_now(parent, call))
         _buffer(parent, call)
@@ -143,7 +146,7 @@ def call_of(
         )
     call = Call(
         id, function.contract.task, payload, parent.now(), function.options,
-        tags=merged(parent.tags, function.options.tags),
+        tags=merged(parent.tags, function.options.tags), experiments=parent.experiments,
         trace=tracing().carrier(),
     )  # fmt: skip
     if call.options.model_fields_set:
@@ -170,7 +173,13 @@ def _checked(
         raise IdError(_used(calls[id]))
     if len(calls) >= parent.settings.max_per_run:
         raise LimitError(f"the run has deferred {len(calls)} calls; defer_max_per_run is the limit")
-    return call_of(parent, id, deferrable_in(parent, task), args, kwargs)
+    function = deferrable_in(parent, task)
+    call = call_of(parent, id, function, args, kwargs)
+    if function.scoring is None or extension_of(parent.app).samples(
+        function.scoring, parent.run.id, call.task
+    ):
+        return call
+    return replace(call, state=CallState.SKIPPED, reason=NOT_SAMPLED)
 
 
 def _used(call: Call) -> str:
@@ -189,7 +198,7 @@ def _skipped(
     target = name_of(task)
     call = Call(
         ids.text(id), target, b"", parent.now(), Options(), CallState.SKIPPED, reason,
-        refused=refused, tags=parent.tags,
+        refused=refused, tags=parent.tags, experiments=parent.experiments,
     )  # fmt: skip
     about = subject.of(ids.run_id(parent.run.id, call.id), parent.run.id, call.id)
     logger.warning(

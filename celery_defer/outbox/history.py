@@ -53,7 +53,7 @@ def failed(run: Scope) -> list[Fact]:
     """Return what is to be known of a run that has failed."""
     skipped = facts_without_run(run) if run.settings.record else []
     told = _told(run, Outcome.FAILURE) if run.has_deferred or run.journal else b""
-    if not (run.is_claimed or run.journal or told):
+    if not (run.is_known or run.journal or told):
         return []
     return [*fact_of_run(run, RunState.FAILED, told=told), *skipped]
 
@@ -68,7 +68,7 @@ def without_run(run: Scope) -> list[Fact]:
 
 
 def without_result(run: Scope) -> list[Fact]:
-    """Return what is to be known of the end of a run that has begun, and whose result is not kept.
+    """Return what is to be known of the end of a run that has begun, and that no result tells of.
 
     A run with calls is told of when they have left the outbox.
     """

@@ -94,6 +94,7 @@ def _header(record: DeferredCalls, call: Call, token: str) -> DeferHeader:
         token=token,
         step=call.step,
         tags=call.tags,
+        experiments=call.experiments,
     )
 
 

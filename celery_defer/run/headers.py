@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from celery_defer.ids import RunId
 from celery_defer.model import HEADER, When
 
 #: The header of a message that wakes a run. Celery keeps it over retries and redeliveries.
@@ -21,7 +22,8 @@ class DeferHeader:
 
     ``at`` is when the run was deferred, in seconds since 1970. ``token`` names the publication:
     a redelivery of the message has the same one, a second publication has
-    another. ``step`` is the step of the parent that waits for the run's end.
+    another. ``step`` is the step of the parent that waits for the run's end. ``experiments`` are
+    those that the run carries: of each the variant, and the run that has taken it.
     """
 
     defer_id: str
@@ -33,6 +35,7 @@ class DeferHeader:
     token: str
     step: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    experiments: Mapping[str, tuple[str, RunId]] = field(default_factory=dict)
 
     @property
     def deferred_at(self) -> datetime:
@@ -62,6 +65,7 @@ class DeferHeader:
             token=header.get("token", ""),
             step=header.get("step"),
             tags=_tags(header.get("tags")),
+            experiments=_experiments(header.get("experiments")),
         )
         defer_header.deferred_at  # noqa: B018  # raises if it is not a time
         return defer_header
@@ -77,7 +81,9 @@ class DeferHeader:
             "depth": self.depth,
             "token": self.token,
         }
-        rest = {"step": self.step, "tags": self.tags}
+        # Lists, because brokers write no tuples.
+        experiments = {name: list(taken) for name, taken in self.experiments.items()}
+        rest = {"step": self.step, "tags": self.tags, "experiments": experiments}
         return {**header, **{name: value for name, value in rest.items() if value}}
 
 
@@ -87,6 +93,20 @@ def _tags(tags: object) -> Mapping[str, str]:
         return {}
     is_text = all(isinstance(part, str) for pair in tags.items() for part in pair)
     return tags if is_text else {}
+
+
+def _experiments(experiments: object) -> Mapping[str, tuple[str, RunId]]:
+    """Return the experiments of a header, without what is none."""
+    if not isinstance(experiments, dict):
+        return {}
+    taken = {name: pair for name, pair in experiments.items() if _is_taken(name, pair)}
+    return {name: (variant, RunId(run)) for name, (variant, run) in taken.items()}
+
+
+def _is_taken(name: object, taken: object) -> bool:
+    if not isinstance(taken, list | tuple) or len(taken) != len(("variant", "run")):
+        return False
+    return all(isinstance(text, str) and text for text in (name, *taken))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import Call, CallState, Outcome
+from celery_defer.model import NOT_SAMPLED, Call, CallState, Outcome
 from celery_defer.run.journal import Journal
 from celery_defer.run.scope import Scope
 from celery_defer.settings import Settings
@@ -35,6 +35,9 @@ _MOST_DROPPED = 100
 _MOST_FAILURES = 20
 _LONGEST_FAILURE = 500
 _MADE_AT_END = frozenset({CallState.BUFFERED, CallState.DROPPED})
+#: Of each experiment that a run carries: its name, the variant, and the run that has taken it.
+Taken = tuple[tuple[str, str, RunId], ...]
+
 _WITHOUT_RUN = {CallState.SKIPPED: RunState.SKIPPED, CallState.ABORTED: RunState.ABORTED}
 
 
@@ -60,6 +63,7 @@ def facts_of_calls(
             NO_REVOKE if call.state is CallState.ABORTED else b"",
             deferred=now - call.at,
             tags=listed(call.tags),
+            experiments=_counted(call) if call.experiments else (),
         )
         for call in calls
     ]
@@ -82,6 +86,7 @@ def fact_of_run(run: Scope, state: RunState, *, told: bytes = b"", wait: float =
             deferred=run.now() - header.at if header else None,
             started=monotonic() - run.opened,
             tags=listed(run.tags) if told or header is None else (),
+            experiments=_taken(run.experiments) if run.experiments else (),
         )
     ]
 
@@ -129,6 +134,8 @@ def told_by(
         told["n"] = [[call.id, call.task, call.at, call.options.when] for call in dropped]
     if run.header is None or run.tags != run.header.tags:
         told |= {"g": run.tags} if run.tags or run.header else {}
+    if run.takes_variants:
+        told["v"] = _shortened(run.experiments, run.run.id)
     if wait:
         told["w"] = wait
     return to_json(told) if told else b""
@@ -155,6 +162,8 @@ def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> by
         about["w"] = call.options.when
     if call.tags:
         about["g"] = call.tags
+    if call.experiments:
+        about["v"] = _shortened(call.experiments, parent)
     if call.reason:
         about["e"] = call.reason
     if call.refused and settings.record_payloads is True:
@@ -199,6 +208,26 @@ def _not_for(outcome: Outcome, run: Scope) -> list[Call]:
     ]
 
 
+def _counted(call: Call) -> Taken:
+    """Return the experiments in which a call counts; not one that was refused, and has no run."""
+    is_refused = call.state is CallState.SKIPPED and call.reason != NOT_SAMPLED
+    return () if is_refused else _taken(call.experiments)
+
+
+def _taken(experiments: Mapping[str, tuple[str, RunId]]) -> Taken:
+    return tuple((name, variant, run) for name, (variant, run) in experiments.items())
+
+
+def _shortened(
+    experiments: Mapping[str, tuple[str, RunId]], usual: RunId | None
+) -> dict[str, list[str]]:
+    """Return experiments as a history has them: without the run, if the *usual* one took it."""
+    return {
+        name: [variant] if run == usual else [variant, run]
+        for name, (variant, run) in experiments.items()
+    }
+
+
 def _about_run(run: Scope) -> bytes:
     """Return what a run is; for a deferred run, in case nobody else has said so."""
     if run.header is None and not run.tags and run.run.root_id == run.run.id:
@@ -212,6 +241,8 @@ def _about_run(run: Scope) -> bytes:
         about["r"] = run.run.root_id
     if run.tags:
         about["g"] = run.tags
+    if run.header and run.header.experiments:
+        about["v"] = _shortened(run.header.experiments, about.get("p"))
     return encoding.shorten(to_json(about))
 
 

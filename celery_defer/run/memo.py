@@ -47,6 +47,8 @@ class Memo:
     took: float = 0.0
     #: The tags that it set for its run; None for one that it removed.
     tags: Mapping[str, str | None] = field(default_factory=dict)
+    #: The variants in which the step was, by experiment.
+    experiments: Mapping[str, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Return the memo as JSON."""
@@ -63,6 +65,8 @@ class Memo:
             fields["aborted"] = self.aborted
         if self.tags:
             fields["tags"] = self.tags
+        if self.experiments:
+            fields["experiments"] = self.experiments
         if self.began:
             fields |= {"began": round(self.began, 3), "took": round(self.took, 6)}
         return to_json(fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -45,6 +45,8 @@ class Run:
     deferred_at: datetime | None  #: When ``defer`` was called, with time zone UTC; or None.
     #: How deep it is nested: 0 if it was not deferred, 1 if such a run has deferred it.
     depth: int = field(default=0, repr=False)
+    #: The variant that was taken in each experiment, by the run or by a run above it.
+    experiments: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def parent_of(scope: Any, header: DeferHeader) -> Parent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from functools import cached_property
 from time import monotonic
 from typing import Any
@@ -35,6 +36,10 @@ class Scope:
     is_unpacked = False
     #: Whether its message is one of ours, for which a claim was made.
     is_claimed = False
+    #: Whether what its body returns are scores of its parent.
+    is_scorer = False
+    #: Whether its body has taken a variant of an experiment.
+    takes_variants = False
     #: Whether it is a block that has ended.
     is_over = False
     #: What differs from Celery's own policy when the run's result is stored.
@@ -86,6 +91,17 @@ class Scope:
         """The tags of the run, those of its parent among them."""
         return self.header.tags if self.header else {}
 
+    @cached_property
+    def experiments(self) -> Mapping[str, tuple[str, RunId]]:
+        """What the run carries: of each experiment the variant, and the run that has taken it."""
+        return self.header.experiments if self.header else {}
+
+    def carry(self, experiment: str, variant: str) -> None:
+        """Let the run, and what it defers from now on, carry a variant that it has taken."""
+        self.takes_variants = True
+        self.experiments = {**self.experiments, experiment: (variant, self.run.id)}
+        self.run = replace(self.run, experiments={**self.run.experiments, experiment: variant})
+
     @property
     def turn(self) -> int:
         """How often the run has parked."""
@@ -107,6 +123,11 @@ class Scope:
     @property
     def is_eager(self) -> bool:
         return bool(self.request.get("is_eager"))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the store knows of the run by its message or by a variant that it has taken."""
+        return self.is_claimed or self.takes_variants
 
     @property
     def came_again(self) -> bool:
@@ -137,8 +158,11 @@ class Scope:
 
     @property
     def has_readable_end(self) -> bool:
-        """Whether the result says how it has ended; or no record says that it has begun."""
-        return self.keeps_result or not self.is_claimed
+        """Whether the result says how it has ended; or no record says that it has begun.
+
+        Experiments do not read results: to them it is open until its record says that it has ended.
+        """
+        return not self.experiments and (self.keeps_result or not self.is_claimed)
 
     @property
     def record_id(self) -> RunId:
@@ -232,4 +256,7 @@ def _run(scope: Scope) -> Run:
         parent=parent_of(scope, header) if header else None,
         deferred_at=header.deferred_at if header else None,
         depth=header.depth if header else 0,
+        experiments={name: taken[0] for name, taken in header.experiments.items()}
+        if header
+        else {},
     )

@@ -5,6 +5,7 @@ from celery_defer.scoring.comparison import Comparison, Difference, VariantRow
 from celery_defer.scoring.experiments import compare
 from celery_defer.scoring.readers import Scores, scores
 from celery_defer.scoring.score import Score
+from celery_defer.scoring.scorer import scorer
 from celery_defer.scoring.select import Choice, Selector, bucket, chosen, fixed, weighted
 from celery_defer.scoring.statistics import Interval, Summary, interval, mean_of
 from celery_defer.scoring.write import score, write_rows
@@ -27,6 +28,7 @@ __all__ = [
     "interval",
     "mean_of",
     "score",
+    "scorer",
     "scores",
     "weighted",
     "write_rows",

@@ -8,8 +8,8 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from celery_defer import guard
-from celery_defer.errors import ScoreError
+from celery_defer import guard, ids
+from celery_defer.errors import IdError, ScoreError
 from celery_defer.scoring import names
 from celery_defer.text import safe_repr
 
@@ -28,18 +28,20 @@ class Score:
     quotes. *value* is a boolean or a finite number. Scalars of numpy and the like are taken as the
     Python number that their ``item()`` returns; a ``Decimal`` or a ``Fraction`` is taken as the
     nearest ``float``. *comment* says why, in at most 8,192 bytes; *source* says who scored, such as
-    the name of a model, in one line of at most 256 bytes.
+    the name of a model, in one line of at most 256 bytes. *step* is the id of a step of the run, if
+    the score is about that step alone.
 
     Raises ScoreError for anything else. A step is not tried again after it.
 
     >>> Score("relevance", 0.9, comment="names the product", source="judge-2")
-    Score(name='relevance', value=0.9, comment='names the product', source='judge-2')
+    Score(name='relevance', value=0.9, comment='names the product', source='judge-2', step=None)
     """
 
     name: str  #: What is scored.
     value: bool | int | float  #: A boolean, or a finite number.
     comment: str | None = None  #: Why the value is what it is.
     source: str | None = None  #: Who scored.
+    step: str | None = None  #: The step that is scored; None for the run itself.
 
     def __post_init__(self) -> None:
         if problem := names.problem_of(self.name):
@@ -49,6 +51,7 @@ class Score:
         set_field(self, "value", _checked_value(self.name, self.value))
         set_field(self, "comment", _checked_comment(self.name, self.comment))
         set_field(self, "source", _checked_source(self.name, self.source))
+        set_field(self, "step", _checked_step(self.name, self.step))
 
 
 def _checked_value(name: str, value: object) -> bool | int | float:
@@ -93,6 +96,17 @@ def _checked_source(name: str, text: object) -> str | None:
     if isinstance(text, str) and not text.isprintable():
         raise ScoreError(f"{what} has a character that cannot be printed: give one line")
     return _checked_text(what, text, _LONGEST_SOURCE)
+
+
+def _checked_step(name: str, id: object) -> str | None:
+    if id is None:
+        return None
+    try:
+        return names.plain(ids.check(id))
+    except IdError:
+        raise ScoreError(
+            f"the step of score '{name}' is {safe_repr(id)[:80]}: give the id of a step, as text"
+        ) from None
 
 
 def _checked_text(what: str, text: object, longest: int) -> str | None:

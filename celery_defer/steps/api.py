@@ -12,12 +12,14 @@ from celery_defer.contract import Deferrable, returns
 from celery_defer.durations import Duration
 from celery_defer.errors import StoreError
 from celery_defer.events import Event, Received, send_event
+from celery_defer.scoring import Score
 from celery_defer.steps.attempt import attempt, check
 from celery_defer.steps.base import Step, begin
 from celery_defer.steps.event import wait_for_event
 from celery_defer.steps.invoke import invoke
 from celery_defer.steps.recall import away
 from celery_defer.steps.retry import check_retries
+from celery_defer.steps.score import write_score
 from celery_defer.steps.wait import Wait
 
 P = ParamSpec("P")
@@ -136,6 +138,26 @@ class Steps:
 
         kind = returns.of_function(send)
         return int(one.result(one.memo or attempt(one, send, kind), kind))
+
+    def score(
+        self,
+        id: str,
+        name: str,
+        value: bool | float,
+        *,
+        comment: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Score the run, once: a replay, a retry or a redelivery does not write it again.
+
+        *name*, *value*, *comment* and *source* are those of a ``Score``. Raises ScoreError.
+
+        >>> step.score("score", "converted", bought is not None)
+        """
+        one = begin(id, "score")
+        with one.named():
+            score = Score(name, value, comment, source)
+        write_score(one, score)
 
     def invoke(self, id: str, task: Deferrable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a deferred function as a run of its own, wait for its end, and return its result.

@@ -16,6 +16,7 @@ from celery_defer.errors import (
     NoRunError,
     NotDeferredError,
     PayloadError,
+    ScoreError,
     StepError,
 )
 from celery_defer.run import Block, Failure, Memo, Phase, Scope, current, find, step_inside
@@ -24,6 +25,7 @@ from celery_defer.steps.park import cancelled, park, suspended
 from celery_defer.steps.recall import ask, journal_of, lasting, recall
 from celery_defer.steps.replay import Note, Replay, Span
 from celery_defer.steps.retention import note_memos
+from celery_defer.steps.variants import variants_in_progress
 from celery_defer.steps.wait import Wait
 from celery_defer.text import safe_repr
 
@@ -122,7 +124,7 @@ class Step:
         """Put the step's id into errors about its arguments."""
         try:
             yield
-        except (EventError, LimitError, NotDeferredError, PayloadError) as error:
+        except (EventError, LimitError, NotDeferredError, PayloadError, ScoreError) as error:
             error.args = (f"step {self.key!r}: {error}", *error.args[1:])
             raise
 
@@ -137,7 +139,8 @@ class Step:
         return Memo.unpack(body)
 
     def pack(self, memo: Memo) -> bytes:
-        return replace(memo, kind=self.kind).pack()
+        variants = variants_in_progress(self.scope)
+        return replace(memo, kind=self.kind, experiments=variants).pack()
 
     def result(self, memo: Memo, kind: JsonType, prefix: str = "") -> Any:
         """Return the step's result, or raise its failure, with *prefix* in the message."""

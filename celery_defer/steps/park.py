@@ -28,6 +28,7 @@ from celery_defer.steps.earlier import earlier_events
 from celery_defer.steps.recall import ask, check_current, journal_of, store_of
 from celery_defer.steps.replay import Note, Replay, Span
 from celery_defer.steps.retention import headers_of
+from celery_defer.steps.variants import variants_in_progress
 from celery_defer.steps.wait import Wait
 from celery_defer.store import (
     Arrival,
@@ -165,7 +166,7 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
         due=min(wait.until, wait.look or wait.until),
         subscription=wait.subscription,
         ending=ending_of(record),
-        span=Span(wait.began or run.now(), wait.until).pack(),
+        span=Span(wait.began or run.now(), wait.until, variants_in_progress(run)).pack(),
     )
 
 

@@ -57,7 +57,9 @@ def store_of(run: Scope) -> Store:
 def load_steps(run: Scope, recalled: Recalled) -> None:
     """Give the run its journal, and its buffer the calls that finished steps deferred."""
     replay = Replay.of(recalled, attempt_of(run))
-    replay.lost_store = run.journal.lost_store if run.journal else None
+    if run.journal is not None:
+        replay.lost_store = run.journal.lost_store
+        replay.pending = journal_of(run).pending
     run.journal = replay
     of_body = [Memo.unpack(memo) for key, memo in replay.memos.items() if key[0] == _OF_BODY]
     published = (call.id for memo in of_body for call in memo.calls)

@@ -46,19 +46,22 @@ class Note:
 class Span:
     """Since when and until when a step waits, in seconds since 1970; 0 if that is not known.
 
-    It is stored beside the step's note, of which an earlier version of the package reads no more
+    ``experiments`` are the variants in which the step is. It is stored beside the step's note, of
+    which an earlier version of the package reads no more
     than there is.
     """
 
     since: float = 0.0
     until: float = 0.0
+    experiments: Mapping[str, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:
-        return to_json([round(self.since, 3), round(self.until, 3)])
+        times = [round(self.since, 3), round(self.until, 3)]
+        return to_json([*times, self.experiments] if self.experiments else times)
 
     @classmethod
     def unpack(cls, body: bytes | None) -> Span:
-        return cls(*from_json(body)[:2]) if body else cls()
+        return cls(*from_json(body)[:3]) if body else cls()
 
 
 @dataclass(slots=True)

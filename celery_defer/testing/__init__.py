@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_defer.store import MemoryStore
+from celery_defer.testing.force import force_variant
 from celery_defer.testing.run import DeferredCall, SimulatedRun, SimulationError
 from celery_defer.testing.simulation import Simulation
 from celery_defer.testing.store_contract import StoreContract
@@ -16,4 +17,5 @@ __all__ = [
     "SimulationError",
     "StoreContract",
     "Waiting",
+    "force_variant",
 ]

@@ -11,6 +11,8 @@ from celery_defer import encoding
 from celery_defer.contract import SchemaLayout, deferrable
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Options
+from celery_defer.run import DeferHeader
+from celery_defer.store import ScoreRow
 from celery_defer.testing.tracks import Runs, Track
 from celery_defer.testing.waiting import Waiting, describe, waiting
 
@@ -116,6 +118,20 @@ class SimulatedRun(Generic[R]):
     def skipped(self) -> list[DeferredCall]:
         """The calls that were refused, including those whose id was already used."""
         return [DeferredCall(self._runs, self._track, call) for call in self._track.skipped]
+
+    @property
+    def variants(self) -> Mapping[str, str]:
+        """The variant of each experiment that the run, or one above it, has taken."""
+        header = DeferHeader.of(self._track.headers)
+        carried = header.experiments.items() if header else ()
+        return {**{name: taken[0] for name, taken in carried}, **self._track.variants}
+
+    @property
+    def scores(self) -> list[ScoreRow]:
+        """The scores of the run and of its steps: the last one of each name, in order."""
+        (rows,) = self._runs.store.scores_of([self.id])
+        last = {(row.step, row.name): row for row in rows}
+        return sorted(last.values(), key=rows.index)
 
     @property
     def parent(self) -> SimulatedRun[Any] | None:

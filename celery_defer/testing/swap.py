@@ -30,6 +30,7 @@ class Ports:
     call_step: Callable[[str, Callable[[], Any]], Any]
     on_postrun: Callable[..., None]
     watch_block: Callable[[Any], None]
+    samples: Callable[..., bool]
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def _backend_of(task: Any) -> str:
 
 @contextmanager
 def _extension(extension: Any, ports: Ports) -> Iterator[None]:
-    names = ("store", "clock", "call_step", "watch_block")
+    names = ("store", "clock", "call_step", "watch_block", "samples")
     ours = {name: getattr(ports, name) for name in names}
     with swapped(vars(extension), ours, without=("settings",)):
         yield

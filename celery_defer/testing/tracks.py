@@ -35,6 +35,8 @@ class Track:
     #: What the run's result shows of its wait.
     waits_for: Mapping[str, Any] = field(default_factory=dict)
     skipped: list[Call] = field(default_factory=list)
+    #: The variants that the run had taken or carried at its last pass.
+    variants: Mapping[str, str] = field(default_factory=dict)
     #: Whether the test has looked at how the run ended.
     is_seen: bool = False
 

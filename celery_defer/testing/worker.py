@@ -80,6 +80,7 @@ class SimulatedWorker:
         track, buffer = self.runs.tracks[scope.run.id], scope.buffer
         track.passes += 1
         track.skipped += buffer.skipped
+        track.variants = scope.run.experiments
         skipped = {call.id: call for call in buffer.skipped}
         self.runs.store.calls.setdefault(scope.run.id, {}).update(skipped | buffer.calls)
         if scope.ending.phase is Phase.PARKED:

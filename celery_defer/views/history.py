@@ -126,7 +126,14 @@ def _row(history: History) -> RunRow:
         published_at=moment(history.published),
         started_at=moment(history.started),
         finished_at=moment(history.finished),
+        experiments=_variants(about.get("v"), told_of(history).get("v")),
     )
+
+
+def _variants(*parts: Any) -> dict[str, str]:
+    """Return the variant of each experiment, as those deferred and those taken have them."""
+    taken = {name: each for part in parts if isinstance(part, dict) for name, each in part.items()}
+    return {name: str(each[0]) for name, each in taken.items() if isinstance(each, list) and each}
 
 
 def _payload(arguments: Any) -> Any:

@@ -44,6 +44,8 @@ class RunRow:
     published_at: datetime | None = None  #: When its message went to the broker.
     started_at: datetime | None = None  #: When a worker began it.
     finished_at: datetime | None = None  #: When it ended.
+    #: The variant that was taken in each experiment, by the run or by a run above it.
+    experiments: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def latency(self) -> float | None:
@@ -68,6 +70,8 @@ class StepRow:
     finished_at: datetime | None = None  #: When it ended, in UTC.
     result: Any = None  #: What it has returned, as JSON; None if payloads are hidden or masked.
     failure: str | None = None  #: The exception of the last try, as text.
+    #: The variants in which it was, by experiment: those in whose function it was called.
+    experiments: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def duration(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -47,7 +48,10 @@ def _rows(recalled: Recalled, run: RunRow, *, shows: bool) -> Iterator[StepRow]:
         is_current = note is not None and note.turn == recalled.turn - 1
         is_waiting = is_current and run.state is RunState.WAITING
         until = _until(span, run)
-        yield _row(key, memo, note, span, until, is_waiting=is_waiting, shows=shows)
+        row = _row(key, memo, note, span, until, is_waiting=is_waiting, shows=shows)
+        # Where a wait has ended with an event, its memo is the event's.
+        variants = (memo and memo.experiments) or span.experiments
+        yield replace(row, experiments=variants) if variants else row
 
 
 def _told(failures: Sequence[Sequence[Any]]) -> Iterator[StepRow]:

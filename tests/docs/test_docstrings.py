@@ -15,22 +15,28 @@ from celery_defer import (
     Defer,
     Event,
     RunState,
+    Score,
     abort,
+    bucket,
     cancel,
     compare,
     current_run,
     defer,
     deferred,
     deferring,
+    experiment,
+    fixed,
     record,
     restart,
     run_id,
     score,
+    scorer,
     scores,
     send_event,
     set_tags,
     tree,
     wake,
+    weighted,
 )
 from celery_defer.contract import Deferrable
 from celery_defer.run import Memo
@@ -82,9 +88,10 @@ def _names(app: Celery) -> dict[str, Any]:
     known = {
         f.__name__: f
         for f in (
-            *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted, RunState),
+            *(Celery, Defer, Event, OrderPlaced, PurchaseCompleted, RunState, Score),
             *(abort, cancel, current_run, defer, deferred, deferring, send_event),
             *(record, restart, compare, score, set_tags, tree, wake),
+            *(bucket, experiment, fixed, scorer, weighted),
         )
     }
 
@@ -107,6 +114,12 @@ def _names(app: Celery) -> dict[str, Any]:
         "order": OrderPlaced(id="o-1"),
         "run_id": run_id,
         "handle": SimpleNamespace(id=failed.id),
+        "user": SimpleNamespace(id="u1"),
+        "cart": {},
+        "one_page": dict,
+        "three_pages": dict,
+        "bought": None,
+        "judge": lambda question, reply: 0.9,
     }
     return {**known, **own, "send_receipt": send_receipt, "remind": remind}
 

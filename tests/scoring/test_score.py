@@ -123,7 +123,7 @@ def test_a_value_that_is_taken(value: Any, number: float) -> None:
         timedelta(seconds=1),
         object(),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )
 def test_a_value_that_is_refused(value: Any) -> None:
     with pytest.raises(

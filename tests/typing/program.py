@@ -18,23 +18,31 @@ from pydantic import BaseModel
 from typing_extensions import NotRequired, TypedDict, assert_type
 
 from celery_defer import (
+    Choice,
     Defer,
     DeferHandle,
     DeferredTask,
     Event,
+    ExperimentResult,
     Received,
     Run,
+    Score,
     Woken,
+    bucket,
     cancel,
     current_run,
     defer,
     deferred,
     deferring,
+    experiment,
+    fixed,
     restart,
     run_id,
+    scorer,
     send_event,
     step,
     wake,
+    weighted,
 )
 
 app = Celery("shop")
@@ -263,3 +271,103 @@ def view() -> None:
 async def async_view() -> None:
     async with deferring() as block:
         assert_type(block, Run)
+
+
+# -- scores and experiments ------------------------------------------------------------------
+
+
+@scorer
+@shared_task
+def judged(reply: str) -> Score:
+    return Score("length", len(reply))
+
+
+@scorer(sample=0.1)
+@shared_task
+def judged_by_sample(reply: str) -> list[Score] | None:
+    return None
+
+
+@scorer(schema=OrderPlaced, sample=0.5)
+@app.task
+def judged_by_model(order: OrderPlaced) -> Score | None:
+    return Score("has note", order.note is not None, comment=order.note, source="us", step="note")
+
+
+@scorer(app, queue="scores", sample=0.1)
+def judged_here(n: int) -> tuple[Score, ...]:
+    return (Score("n", n),)
+
+
+@scorer(app, schema=OrderPlaced)
+def judged_here_by_model(order: OrderPlaced) -> Score:
+    return Score("n", order.user_id)
+
+
+@scorer(app, bind=True)
+def judged_bound(self: Task[[int], Score], n: int) -> Score:
+    return Score("n", n)
+
+
+@scorer(app)  # refused if typed
+def no_score(n: int) -> str:
+    return "great"
+
+
+@scorer(app)  # refused if typed
+def no_scores(n: int) -> list[float]:
+    return [0.5]
+
+
+@scorer(app, schema=OrderPlaced)  # refused
+def no_score_of_model(order: OrderPlaced) -> float:
+    return 0.5
+
+
+scorer(app, sample="0.1")  # refused
+Score("tone", "high")  # refused
+Score(7, 0.5)  # refused
+
+
+def one_page() -> int:
+    return 1
+
+
+def scores() -> None:
+    defer("a", judged, reply="hello")
+    defer("b", judged, reply=7)  # refused if typed
+    defer("c", judged_by_sample, reply="hello")
+    defer("d", judged_by_sample, text="hello")  # refused if typed
+    defer("e", judged_by_model, order_id="o-1", user_id=7)
+    defer("f", judged_by_model, order_id="o-1")  # refused
+    defer("g", judged_here.with_options(countdown=60), 7)
+    defer("h", judged_here, "seven")  # refused
+    defer("i", judged_here_by_model, order_id="o-1", user_id=7)
+    defer("j", judged_here_by_model, order_id=7, user_id=7)  # refused
+    defer("k", judged_bound, n=7)
+    defer("l", judged_bound, n="seven")  # refused
+    assert_type(step.invoke("m", judged_here, 7), tuple[Score, ...])
+    step.score("n", "tone", 0.5, comment="why", source="us")
+    step.score("o", "tone", True)
+    step.score("p", "tone", "high")  # refused
+    step.score("q", "tone")  # refused
+
+
+def experiments() -> None:
+    taken = experiment("flow", {"one": one_page, "three": lambda: 3}, select=bucket("alice"))
+    assert_type(taken, ExperimentResult[int])
+    assert_type((taken.variant, taken.result), tuple[str, int])
+    experiment("flow", {"one": one_page}, fixed("one"))
+    experiment("flow", {"one": one_page}, select=weighted({"one": 1}))
+    experiment("flow", {"one": one_page}, select=lambda choice: choice.variants[0])
+    experiment("flow", {"one": one_page}, select="one")  # refused
+    experiment("flow", {"one": 1})  # refused
+    experiment("flow", [one_page])  # refused
+    experiment({"one": one_page})  # refused
+    weighted({"one": "80"})  # refused
+    fixed(1)  # refused
+    assert_type(current_run().experiments.get("flow"), str | None)
+
+
+def chooses(choice: Choice) -> str:
+    return choice.variants[len(choice.run_id) % 2]
