@@ -91,3 +91,17 @@ def test_a_log_that_could_not_be_trimmed_by_time_for_longer_than_records_live_be
 
     [place] = store.listed(Lists(("ship",)), limit=10)
     assert (place.id, place.at == pytest.approx(time(), abs=5)) == ("one", True)
+
+
+@pytest.mark.parametrize("has_steps", [True, False])
+def test_who_may_only_read_may_look_at_the_steps_of_a_run(
+    server: Server, redis: Any, store: RedisStore, has_steps: bool
+) -> None:
+    redis.acl_setuser("reader", enabled=True, nopass=True, keys="*", categories=["+@all", "-@write"])
+    if has_steps:
+        store.remember(RunId("a"), {"charge": b"a memo"}, KEEP)
+
+    with server.client(username="reader", password="any") as client:  # noqa: S106
+        recalled = RedisStore(client, "d:").recall(RunId("a"), None, 0)
+
+    assert recalled.memos == ({"charge": b"a memo"} if has_steps else {})

@@ -45,7 +45,7 @@ class RedisRuns(RedisClient):
 
     def recall(self, id: RunId, now: float | None, keep: float) -> Recalled:
         since = "" if now is None else self._from_now(now)
-        return recalled(self._recall([self._run(id)], [since, seconds(keep)]))
+        return recalled(self._recall([self._run(id)], [since, keep and seconds(keep)]))
 
     def resume(
         self,

@@ -144,7 +144,8 @@ def test_a_redis_user_who_only_reads_sees_all_pages_and_changes_nothing() -> Non
             flower.visitor() as visitor,
         ):
             child = f"/deferred/run/{run_id(parent, 'receipt')}"
-            for path in ("/deferred", "/deferred/waiting", "/deferred/outbox", child):
+            top = f"/deferred/run/{parent}"
+            for path in ("/deferred", "/deferred/waiting", "/deferred/outbox", child, top):
                 visitor.page(path)
             response = visitor.press(child, "abort", sure="yes")
 
