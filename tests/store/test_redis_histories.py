@@ -97,11 +97,12 @@ def test_a_log_that_could_not_be_trimmed_by_time_for_longer_than_records_live_be
 def test_who_may_only_read_may_look_at_the_steps_of_a_run(
     server: Server, redis: Any, store: RedisStore, has_steps: bool
 ) -> None:
-    redis.acl_setuser("reader", enabled=True, nopass=True, keys="*", categories=["+@all", "-@write"])
+    rights = ["+@all", "-@write"]
+    redis.acl_setuser("reader", enabled=True, nopass=True, keys="*", categories=rights)
     if has_steps:
         store.remember(RunId("a"), {"charge": b"a memo"}, KEEP)
 
-    with server.client(username="reader", password="any") as client:  # noqa: S106
+    with server.client(username="reader", password="any") as client:
         recalled = RedisStore(client, "d:").recall(RunId("a"), None, 0)
 
     assert recalled.memos == ({"charge": b"a memo"} if has_steps else {})
