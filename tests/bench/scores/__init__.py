@@ -1,0 +1,1 @@
+"""What is measured of scores: writing one, and comparing the variants of many runs."""
