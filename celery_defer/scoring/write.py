@@ -45,8 +45,8 @@ def score(
     """
     extension = extension_for(app)
     run = _run_in_progress(extension)
-    checked = Score(name, value, comment=comment, source=source)
-    row = _row(checked, run, _text(name, "run_id", run_id), _text(name, "step", step))
+    checked = Score(name, value, comment=comment, source=source, step=step)
+    row = _row(checked, run, run_id)
     if run is not None and run.is_eager and row.run == run.run.id:
         return
     if extension.store is None:
@@ -68,7 +68,7 @@ def score(
             [""],
             task,
             extension.settings.score_retention,
-            carried={},
+            carried=_carried(run, row.run),
             is_known=bool(task) and step is None,
         )
 
@@ -96,25 +96,21 @@ def _run_in_progress(extension: Any) -> Scope | None:
     return run if run is not None and extension_of(run.app) is extension else None
 
 
-def _text(name: str, what: str, id: object) -> str | None:
-    if id is None or (isinstance(id, str) and _bytes_of(id)):
-        return id
-    raise ScoreError(
-        f"score '{name}': {what}={safe_repr(id)[:80]} is no id: give text, or leave it"
-    )
-
-
 def _bytes_of(text: str) -> bytes:
     """Return text as UTF-8; nothing if it has a lone surrogate."""
     return guard.attempt(text.encode, b"")
 
 
-def _row(score: Score, run: Scope | None, run_id: str | None, step: str | None) -> ScoreRow:
+def _row(score: Score, run: Scope | None, run_id: str | None) -> ScoreRow:
+    if run_id is not None and not (isinstance(run_id, str) and _bytes_of(run_id)):
+        raise ScoreError(
+            f"score '{score.name}': run_id={safe_repr(run_id)[:80]} is no id of a run: give text"
+        )
     if run is None and run_id is None:
         raise NoRunError(
             f"score '{score.name}' has no run: give run_id=…, or call score inside a task"
         )
-    own = run.run.id if run else None
+    own, step = run.run.id if run else None, score.step
     if run is not None and run_id is None:
         step = step or step_inside(run.buffer)
     return ScoreRow(
@@ -131,3 +127,14 @@ def _task_of(run: Scope | None, id: RunId) -> str:
         return run.run.task
     parent = run.run.parent
     return parent.task if parent is not None and parent.id == id else ""
+
+
+def _carried(run: Scope | None, id: RunId) -> Carried:
+    """Return the experiments of a run, as far as the run in progress knows them."""
+    if run is None:
+        return {}
+    if run.run.id == id:
+        return run.experiments
+    parent = run.run.parent
+    is_parent = parent is not None and parent.id == id
+    return run.header.experiments if is_parent and run.header else {}

@@ -17,7 +17,10 @@ from celery_defer import (
     defer,
     deferred,
     deferring,
+    experiment,
+    run_id,
     score,
+    scores,
     signals,
     step,
 )
@@ -148,11 +151,11 @@ def test_outside_a_run_its_id_is_needed(app: Celery, store: WatchedStore) -> Non
         ({"value": "good"}, "not a finite number"),
         ({"comment": 5}, "give text"),
         ({"source": "a\nb"}, "give one line"),
-        ({"run_id": ""}, r"score 'tone': run_id='' is no id"),
+        ({"run_id": ""}, r"score 'tone': run_id='' is no id of a run: give text"),
         ({"run_id": 5}, r"score 'tone': run_id=5 is no id"),
         ({"run_id": "\ud800"}, r"is no id"),
-        ({"step": ""}, r"score 'tone': step='' is no id"),
-        ({"step": 5}, r"score 'tone': step=5 is no id"),
+        ({"step": ""}, "the step of score 'tone' is ''"),
+        ({"step": 5}, "the step of score 'tone' is 5"),
     ],
 )
 def test_a_bad_score_is_refused_before_anything_is_written(
@@ -207,3 +210,54 @@ def test_a_score_that_is_there_already_is_not_told_again(
 
     assert [facts["value"] for facts in heard] == [1, 2]
     assert [facts["sender"] for facts in heard] == [None, None]
+
+
+def test_a_score_counts_in_the_experiments_that_its_run_carries(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    @deferred
+    @app.task(name="child", shared=False)
+    def child() -> None:
+        parent = current_run().parent
+        assert parent is not None
+        score("of-the-parent", 2, run_id=parent.id)
+        score("own", 3)
+
+    @app.task(name="reply", shared=False)
+    def reply() -> None:
+        score("before", 0)
+        experiment("flow", {"a": lambda: score("inside", 1)})
+        defer("child", child)
+
+    run = worker.perform(reply)
+    worker.drain()
+    score("outside", 4, run_id=run.id)
+    score("outside", 5, run_id=run_id(run.id, "child"))
+    score("outside", 6, run_id="stranger")
+
+    counted = sorted(store.values("flow"))
+    assert counted == [
+        ("inside", run.id, 1), ("of-the-parent", run.id, 2), ("outside", run.id, 4),
+        ("outside", run.id, 5), ("own", run.id, 3),
+    ]  # fmt: skip
+    assert [row.value for row in scores.of_experiment("flow", variant="a")] != []
+
+
+def test_a_run_without_a_record_knows_what_it_carries(
+    app: Celery, worker: Worker, store: WatchedStore
+) -> None:
+    app.conf.defer_record = False
+
+    @deferred
+    @app.task(name="child", shared=False)
+    def child() -> None:
+        score("own", 3)
+
+    @app.task(name="reply", shared=False)
+    def reply() -> None:
+        experiment("flow", {"a": lambda: defer("child", child)})
+
+    run = worker.perform(reply)
+    worker.drain()
+
+    assert list(store.values("flow")) == [("own", run.id, 3)]
