@@ -20,6 +20,8 @@ T = TypeVar("T")
 # Runs that are read at once, and that are looked at for one page.
 _CHUNK = 500
 _MOST = 10_000
+# Above all times in seconds, and all numbers, that a store gives out; also above no NaN.
+_LATEST = 1e12
 
 
 def runs(
@@ -135,7 +137,7 @@ def _scan(
 
     With *event* only those that wait for it: results are not read for the others.
     """
-    before, start, seen = _place(cursor), since.timestamp() if since else 0.0, 0
+    before, start, seen = _place(cursor), max(since.timestamp(), 0.0) if since else 0.0, 0
     while seen < _MOST:
         places = store.listed(lists, since=start, before=before, limit=_CHUNK)
         ids = [place.id for place in places]
@@ -194,6 +196,13 @@ def _place(cursor: str | None) -> Place | None:
         return None
     try:
         at, number, id = cursor.split("-", 2)
-        return Place(float(at), int(number), RunId(id))
+        place = Place(float(at), int(number), RunId(id))
     except ValueError:
-        raise OptionError(f"{cursor!r} is no cursor: give the `next` of a page") from None
+        raise OptionError(_no_cursor(cursor)) from None
+    if not (0 <= place.at < _LATEST and 0 <= place.number < _LATEST):
+        raise OptionError(_no_cursor(cursor))
+    return place
+
+
+def _no_cursor(cursor: str) -> str:
+    return f"{cursor!r} is no cursor: give the `next` of a page"

@@ -95,9 +95,11 @@ def test_a_list_goes_back_to_a_moment(server: Server) -> None:
     now = datetime.now(timezone.utc)
 
     assert len(runs(app=app, since=now - timedelta(minutes=1)).rows) == 2
+    assert len(runs(app=app, since=datetime(1, 1, 1, tzinfo=timezone.utc)).rows) == 2
     assert runs(app=app, since=now + timedelta(minutes=1)).rows == []
 
 
-def test_a_cursor_that_is_none_is_refused(server: Server) -> None:
-    with pytest.raises(OptionError, match="cursor"):
-        runs(app=app_on(server), cursor="tomorrow")
+@pytest.mark.parametrize("cursor", ["tomorrow", "nan-1-x", "inf-1-x", f"1-{10**30}-x", "-1-1-x"])
+def test_a_cursor_that_is_none_is_refused(server: Server, cursor: str) -> None:
+    with pytest.raises(OptionError, match="is no cursor"):
+        runs(app=app_on(server), cursor=cursor)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from celery_defer.views.check import check as find_problems
+from celery_defer.views.cli import options
 from celery_defer.views.cli.command import AWAY_STATUS, FOUND, command, defer_in
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
@@ -21,7 +22,7 @@ from celery_defer.views.live import Live, look
 )  # fmt: skip
 @click.option("--live", is_flag=True, help="Ask the running system too: its store, its workers.")
 @click.option(
-    "--timeout", type=click.FloatRange(0.1), default=1.0, show_default=True,
+    "--timeout", type=options.seconds, default=1.0, show_default=True,
     help="How many seconds to wait for the workers.",
 )  # fmt: skip
 def check(ctx: Any, as_json: bool, fail_level: str, live: bool, timeout: float) -> None:

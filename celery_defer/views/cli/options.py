@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from math import inf
 
 import click
 
 from celery_defer import durations
+
+_SHORTEST = 0.1
 
 
 def name(text: str) -> str:
     """Read an id or a name, which is not empty."""
     if not text.strip():
         raise click.BadParameter("it is empty: give an id or a name")
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise click.BadParameter("it is not UTF-8: give an id or a name as it was printed")
     return text
 
 
@@ -22,6 +27,19 @@ def length(text: str) -> float:
     if seconds is None or seconds < 0:
         raise click.BadParameter(f"{text!r} is no duration: give text such as 90s, 5m, 1h30m or 7d")
     return seconds
+
+
+def seconds(text: str | float) -> float:
+    """Read a number of seconds, of a tenth at least."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not _SHORTEST <= number < inf:
+        raise click.BadParameter(
+            f"{text!r} is no number of seconds from {_SHORTEST} on: give 2, say"
+        )
+    return number
 
 
 def moment(text: str) -> datetime:

@@ -16,7 +16,7 @@ from celery_defer import views
 from celery_defer.current import extension_of
 from celery_defer.store import Depth, RunState
 from celery_defer.views import words
-from celery_defer.views.cli import render
+from celery_defer.views.cli import options, render
 from celery_defer.views.cli.command import app_in, command
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen, rendered
@@ -62,7 +62,7 @@ class Frame:
 
 @command(defer, short="Show the numbers of runs and the newest ones, live.")
 @click.option(
-    "--interval", type=click.FloatRange(0.1), default=2.0, show_default=True,
+    "--interval", type=options.seconds, default=2.0, show_default=True,
     help="Seconds between two looks.",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="Look once, for scripts.")

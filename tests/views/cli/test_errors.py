@@ -124,6 +124,7 @@ WRONG: Sequence[tuple[Sequence[str], str]] = [
     (["runs", "--cursor", ""], "'' is no cursor: give the `next` of a page"),
     (["tree"], "Missing argument 'RUN'; see `celery defer tree --help`"),
     (["tree", ""], "it is empty: give an id or a name"),
+    (["show", "\udcff"], "it is not UTF-8"),
     (["wake", " "], "it is empty: give an id or a name"),
     (["abort", "run", ""], "it is empty: give an id or a name"),
     (["trees", "run"], "celery defer --help"),
@@ -132,7 +133,12 @@ WRONG: Sequence[tuple[Sequence[str], str]] = [
     (["send-event", ""], "it is empty: give an id or a name"),
     (["send-event", "paid", "--id", ""], "id"),
     (["send-event", "paid", "{"], "Give JSON"),
-    (["check", "--timeout", "-1"], "-1"),
+    (["check", "--timeout", "-1"], "'-1' is no number of seconds from 0.1 on: give 2, say"),
+    (["check", "--live", "--timeout", "nan"], "'nan' is no number of seconds"),
+    (["watch", "--interval", "soon"], "'soon' is no number of seconds"),
+    (["runs", "--cursor", "nan-1-x"], "'nan-1-x' is no cursor"),
+    (["runs", "--cursor", "inf-1-x"], "'inf-1-x' is no cursor"),
+    (["waiting", "--cursor", f"1-{10**30}-x"], "is no cursor"),
     (["cancel", "run"], "There is no terminal to ask on: give --yes."),
 ]
 
