@@ -175,6 +175,10 @@ class _Producer:
         """It is as before."""
 
     def publish(self, command: Callable[[], None]) -> None:
+        self._publish(command)
+
+    def _publish(self, command: Callable[[], None]) -> None:
+        """Send a message that is made, as kombu's producer does."""
         self.channel.basic_publish(command)
 
 
