@@ -10,6 +10,8 @@ from celery_defer.errors import DeferError
 # In characters: of an error, and of another value.
 _LONGEST = 2_000
 _LONGEST_VALUE = 200
+# Between these, numbers are shown without a fraction.
+_THOUSAND, _LARGEST_NUMBER = 1e3, 1e15
 _CREDENTIALS = re.compile(r"(?<=://)[^@/\s]*@")
 
 
@@ -38,3 +40,8 @@ def text_of(error: BaseException, most: int = _LONGEST) -> str:
 def shortened(text: str, most: int) -> str:
     """Return the beginning of *text*, of at most *most* characters; it shows that it has more."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def three_digits(number: float) -> str:
+    """Return three digits of a number, and all of them before the point: 0.123, 12,345, 2e+20."""
+    return f"{number:,.0f}" if _THOUSAND <= abs(number) < _LARGEST_NUMBER else f"{number:.3g}"

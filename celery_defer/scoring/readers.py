@@ -14,7 +14,7 @@ from celery_defer.run import extension_for
 from celery_defer.store import Place, ScoreRow, Store
 from celery_defer.text import safe_repr
 
-__all__ = ["Scores", "scores", "seconds_of", "store_of"]
+__all__ = ["Scores", "latest", "scores", "seconds_of", "store_of"]
 
 # Runs that are read at once.
 _CHUNK = 200
@@ -40,7 +40,7 @@ class Scores:
         store = store_of(app)
         with guard.translated(_away):
             [rows] = store.scores_of([RunId(run_id)])
-        return rows if history else _latest(rows)
+        return rows if history else latest(rows)
 
     def of_task(
         self, task: str, *, since: datetime | None = None, history: bool = False, app: Any = None
@@ -104,6 +104,11 @@ def seconds_of(since: datetime | None) -> float:
     return since.timestamp()
 
 
+def latest(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
+    """Return the last row of each step and name, in the order of the first ones."""
+    return list({(row.step, row.name): row for row in rows}.values())
+
+
 def _listed(store: Store, page: _ListPage, history: bool) -> Iterator[ScoreRow]:
     """Return the scores of the runs on all pages, in their order."""
     last: Place | None = None
@@ -124,12 +129,7 @@ def _read(store: Store, runs: Iterable[RunId], history: bool) -> Iterator[ScoreR
     left = iter(runs)
     while chunk := list(islice(left, _CHUNK)):
         for rows in store.scores_of(chunk):
-            yield from rows if history else _latest(rows)
-
-
-def _latest(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
-    """Return the last row of each step and name, in the order of the first ones."""
-    return list({(row.step, row.name): row for row in rows}.values())
+            yield from rows if history else latest(rows)
 
 
 def _away(error: Exception) -> StoreError:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from celery_defer.scoring.power import runs_needed
 from celery_defer.scoring.statistics import Interval, Summary
+from celery_defer.text import three_digits
 
 __all__ = ["Verdict", "verdict"]
 
 # With fewer runs a mean is spread like a bell only if the values are.
 _FEW = 30
-# Between these, numbers are shown without a fraction.
-_THOUSAND, _LARGEST = 1e3, 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,4 @@ def _bounds(case: _Case) -> str:
 
 
 def _shown(number: float | None) -> str:
-    """Return three digits of a number, and all of them before the point."""
-    if number is None:
-        return "unknown"
-    return f"{number:,.0f}" if _THOUSAND <= abs(number) < _LARGEST else f"{number:.3g}"
+    return "unknown" if number is None else three_digits(number)

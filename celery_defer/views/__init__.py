@@ -13,6 +13,7 @@ from celery_defer.views.rows import (
     StepRow,
     WaitRow,
 )
+from celery_defer.views.scores import experiments, orphans, scored, scored_in
 
 __all__ = [
     "OutboxRow",
@@ -24,11 +25,15 @@ __all__ = [
     "StepRow",
     "WaitRow",
     "counts",
+    "experiments",
     "failed",
+    "orphans",
     "outbox",
     "quarantine",
     "record",
     "runs",
+    "scored",
+    "scored_in",
     "tree",
     "waiting",
 ]

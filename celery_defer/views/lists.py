@@ -109,6 +109,25 @@ def failed(*, app: Any = None, since: datetime) -> int:
     return len(store.listed(lists, since=since.timestamp(), limit=_MOST))
 
 
+def cursor_of(place: Place) -> str:
+    """Return the cursor of the page that follows a place."""
+    return f"{place.at!r}-{place.number}-{place.id}"
+
+
+def place_of(cursor: str | None) -> Place | None:
+    """Return the place after which a page begins; raise OptionError for a cursor that is none."""
+    if cursor is None:
+        return None
+    try:
+        at, number, id = cursor.split("-", 2)
+        place = Place(float(at), int(number), RunId(id))
+    except ValueError:
+        raise OptionError(_no_cursor(cursor)) from None
+    if not (0 <= place.at < _LATEST and 0 <= place.number < _LATEST):
+        raise OptionError(_no_cursor(cursor))
+    return place
+
+
 # -- private ------------------------------------------------------------------------------
 
 
@@ -117,10 +136,10 @@ def _page(found: Iterator[tuple[Place, T | None]], limit: int) -> Page[T]:
     rows: list[T] = []
     for place, row in found:
         if row is None:
-            return Page(rows, _cursor(place))
+            return Page(rows, cursor_of(place))
         rows.append(row)
         if len(rows) == limit:
-            return Page(rows, _cursor(place))
+            return Page(rows, cursor_of(place))
     return Page(rows)
 
 
@@ -137,7 +156,7 @@ def _scan(
 
     With *event* only those that wait for it: results are not read for the others.
     """
-    before, start, seen = _place(cursor), max(since.timestamp(), 0.0) if since else 0.0, 0
+    before, start, seen = place_of(cursor), max(since.timestamp(), 0.0) if since else 0.0, 0
     while seen < _MOST:
         places = store.listed(lists, since=start, before=before, limit=_CHUNK)
         ids = [place.id for place in places]
@@ -185,23 +204,6 @@ def _of_parent(
         and (tag is None or row.tags.get(tag[0]) == tag[1])
     )
     return Page(list(islice(rows, limit)))
-
-
-def _cursor(place: Place) -> str:
-    return f"{place.at!r}-{place.number}-{place.id}"
-
-
-def _place(cursor: str | None) -> Place | None:
-    if cursor is None:
-        return None
-    try:
-        at, number, id = cursor.split("-", 2)
-        place = Place(float(at), int(number), RunId(id))
-    except ValueError:
-        raise OptionError(_no_cursor(cursor)) from None
-    if not (0 <= place.at < _LATEST and 0 <= place.number < _LATEST):
-        raise OptionError(_no_cursor(cursor))
-    return place
 
 
 def _no_cursor(cursor: str) -> str:

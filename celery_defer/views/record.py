@@ -8,6 +8,7 @@ from typing import Any
 from celery_defer.errors import NoRecordError
 from celery_defer.ids import RunId, run_id
 from celery_defer.run import told_of
+from celery_defer.scoring.readers import latest
 from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
 from celery_defer.views.history import dropped_by, reader, refusals_of, rows_of, wait_of
@@ -45,6 +46,7 @@ def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecor
         [sibling for sibling in siblings if sibling.id != id],
         steps_of(of, store, row, told_of(histories[id]).get("f", ())),
         wait_of(row, histories[id]),
+        latest(store.scores_of([id])[0]),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from celery_defer.ids import RunId
-from celery_defer.store import RunState
+from celery_defer.store import RunState, ScoreRow
 
 T = TypeVar("T")
 
@@ -105,6 +105,7 @@ class RunRecord:
     siblings: Sequence[RunRow] = ()  #: The other calls of its parent.
     steps: Sequence[StepRow] = ()  #: Its steps, in the order in which they began.
     waits_for: WaitRow | None = None  #: What it waits for; None if it is not parked.
+    scores: Sequence[ScoreRow] = ()  #: The last score of each name, of the run and of its steps.
 
 
 @dataclass(frozen=True, slots=True)

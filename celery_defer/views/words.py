@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from celery_defer.scoring import Difference
 from celery_defer.store import Depth
+from celery_defer.text import three_digits
 from celery_defer.views.rows import WaitRow
 
 #: What stands for a value that is not known.
@@ -97,6 +99,16 @@ def waits(row: WaitRow | None, now: datetime) -> str:
         return ""
     what = f"event {row.event}" if row.event is not None else wait(row)
     return line(f"waits for {what}{_left(row.until, now)}")
+
+
+def number(value: float | None) -> str:
+    """Return three digits of a number, and all of them before the point."""
+    return NOTHING if value is None else three_digits(value)
+
+
+def interval(of: Difference) -> str:
+    """Return where the true difference lies: ``-0.02 to 0.13``."""
+    return NOTHING if of.low is None else f"{number(of.low)} to {number(of.high)}"
 
 
 def depth(of: Depth) -> str:

@@ -62,9 +62,22 @@ def tag(text: str) -> tuple[str, str]:
     return key, value
 
 
+def effect(text: str) -> tuple[str, float]:
+    """Read the smallest difference of a score that matters, as ``score=number``."""
+    score, _, number = text.rpartition("=")
+    try:
+        return score, float(number)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no effect: give score=number") from None
+
+
 limit = click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
     help="How many at most.",
+)  # fmt: skip
+limit_runs = click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
+    help="Of how many runs at most.",
 )  # fmt: skip
 cursor = click.option("--cursor", help="Where the page before has ended: it prints this.")
 yes = click.option("--yes", is_flag=True, help="Do not ask.")

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from celery_defer.store import RunState
 from celery_defer.views import words
+from celery_defer.views.cli import numbers
 from celery_defer.views.cli.table import Fields, Table, branches, joined
 from celery_defer.views.rows import (
     OutboxRow,
@@ -73,6 +74,8 @@ def record(of: RunRecord, now: datetime) -> Iterator[tuple[str, Table | Fields]]
         yield "steps", _steps(of.steps)
     if of.defers:
         yield "defers", _calls(of.defers)
+    if of.scores:
+        yield "scores", numbers.scores_of_run(of.scores, now)
     if of.siblings:
         yield "siblings", _calls(of.siblings)
 

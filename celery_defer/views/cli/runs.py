@@ -30,7 +30,7 @@ def tree(ctx: Any, as_json: bool, run: str) -> None:
 @command(defer, short="Show all that is known of a run.")
 @click.argument("run", type=options.name)
 def show(ctx: Any, as_json: bool, run: str) -> None:
-    """Show all that is known of RUN: its state, times, payload, steps, defers and siblings."""
+    """Show all that is known of RUN: its state, times, payload, steps, defers, scores, siblings."""
     screen = Screen.of(ctx, as_json=as_json)
     record = views.record(run, app=app_in(ctx))
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.util import find_spec
 from shutil import get_terminal_size
 from typing import Any, TypeVar
@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import click
 from pydantic_core import to_json
 
+from celery_defer.store import ScoreRow
 from celery_defer.views import words
 from celery_defer.views.cli.layout import Layout
 from celery_defer.views.cli.table import Fields, Table
+from celery_defer.views.history import moment
 from celery_defer.views.rows import Page
 
 T = TypeVar("T")
@@ -102,6 +104,8 @@ class Screen:
 
 def plain(value: Any) -> Any:
     """Return rows as dictionaries, with what they compute of their fields."""
+    if isinstance(value, ScoreRow):
+        value = {**asdict(value), "at": moment(value.at)}
     if is_dataclass(value) and not isinstance(value, type):
         row = {each.name: plain(getattr(value, each.name)) for each in fields(value)}
         computed = {

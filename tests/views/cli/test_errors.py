@@ -28,6 +28,11 @@ COMMANDS: Sequence[Sequence[str]] = [
     ("cancel", "run", "--yes"),
     ("restart", "run", "--yes"),
     ("watch", "--once"),
+    ("scores",),
+    ("scores", "run"),
+    ("scores", "--experiment", "prompt"),
+    ("compare",),
+    ("compare", "prompt"),
 ]
 
 

@@ -1,0 +1,81 @@
+"""Scores, and how variants compare, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from celery_defer.scoring import Comparison, Difference, Summary
+from celery_defer.scoring.comparison import COUNTS
+from celery_defer.store import ScoreRow
+from celery_defer.views import words
+from celery_defer.views.cli.table import Table
+from celery_defer.views.history import moment
+
+_COMMENT = 60
+
+
+def scores(rows: Sequence[ScoreRow], now: datetime) -> Table:
+    """Return scores of several runs."""
+    return Table(("run", *_COLUMNS), [(row.run, *_score(row, now)) for row in rows], apart=("run",))
+
+
+def scores_of_run(rows: Sequence[ScoreRow], now: datetime) -> Table:
+    """Return the scores of one run."""
+    return Table(_COLUMNS, [_score(row, now) for row in rows])
+
+
+def comparison(of: Comparison) -> Iterator[tuple[str, Table]]:
+    """Yield the parts of a comparison, each with its title: the variants, and each score."""
+    yield f"experiment {of.experiment}", _variants(of)
+    for score in of.scores:
+        yield score, _of_score(of, score)
+
+
+# -- private ------------------------------------------------------------------------------
+
+_COLUMNS = ("score", "value", "step", "source", "written", "comment")
+_SUMMARY = ("n", "mean", "deviation", "min", "q1", "median", "q3", "max")
+
+
+def _score(row: ScoreRow, now: datetime) -> tuple[str, ...]:
+    return (
+        row.name, words.json(row.value), row.step or words.NOTHING, row.source or words.NOTHING,
+        words.ago(moment(row.at), now), words.cut(row.comment or "", _COMMENT),
+    )  # fmt: skip
+
+
+def _variants(of: Comparison) -> Table:
+    return Table(
+        ("variant", *(count.replace("_", " ") for count in COUNTS)),
+        [
+            (
+                row.variant,
+                *(f"{getattr(row, count):,}" for count in COUNTS),
+            )
+            for row in of.variants
+        ],
+    )  # fmt: skip
+
+
+def _of_score(of: Comparison, score: str) -> Table:
+    differences = {each.variant: each for each in of.differences if each.score == score}
+    return Table(
+        ("variant", *_SUMMARY, "difference", "95% interval"),
+        [
+            (row.variant, *_summary(row.scores[score]), *_difference(differences.get(row.variant)))
+            for row in of.variants
+            if score in row.scores
+        ],
+    )
+
+
+def _summary(its: Summary) -> tuple[str, ...]:
+    n, *others = (getattr(its, name) for name in _SUMMARY)
+    return (f"{n:,}", *map(words.number, others))
+
+
+def _difference(of: Difference | None) -> tuple[str, str]:
+    if of is None:
+        return words.NOTHING, words.NOTHING
+    return words.number(of.value), words.interval(of)
