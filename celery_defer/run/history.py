@@ -27,6 +27,8 @@ NO_REVOKE = b'{"x":1}'
 #: The list of calls of what is no task of the app.
 NO_TASK = "?"
 
+# What a run tells of, as its record has it.
+_FORMS: dict[str, type] = {"c": list, "k": list, "n": list, "f": list, "g": dict, "w": dict}
 # A longer payload is not in a record.
 _MOST_PAYLOAD = 16 * 1024
 # Calls of one run that are told although it does not make them.
@@ -145,10 +147,16 @@ def told_of(history: History | None) -> dict[str, Any]:
     """Return what a run itself has done, as its history has it."""
     told: dict[str, Any] = {}
     for line in history.told.split(b"\n") if history and history.told else ():
-        part = guard.attempt(partial(encoding.loads, line)) or {}
+        part = _fields(guard.attempt(partial(encoding.loads, line)))
         calls = [*told.get("c", ()), *part.get("c", ())]
         told = {**told, **part, "c": list(dict.fromkeys(calls))}
     return told
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    """Return what a line tells, without what nobody has told in this form."""
+    fields = part.items() if isinstance(part, dict) else ()
+    return {name: value for name, value in fields if isinstance(value, _FORMS.get(name, object))}
 
 
 def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> bytes:

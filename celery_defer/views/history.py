@@ -45,7 +45,7 @@ def rows_of(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, RunRow]
     for start in range(0, len(ids), _MOST):
         part = ids[start : start + _MOST]
         histories = dict(zip(part, store.histories(part), strict=True))
-        rows |= {id: _row(history) for id, history in histories.items() if history}
+        rows |= {id: _readable(history) for id, history in histories.items() if history}
         asked = [id for id in part if id not in rows or _may_have_gone_on(rows[id])]
         metas = results.metas(app, ((id, rows[id].task if id in rows else "") for id in asked))
         rows |= {
@@ -87,6 +87,18 @@ def wait_of(row: RunRow | None, history: History | None) -> WaitRow | None:
     wait = told_of(history).get("w")
     if row is None or row.state is not RunState.WAITING or not wait:
         return None
+    return guard.attempt(lambda: _wait(row, wait))
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return a time of a history as a datetime; None for 0, which is no time."""
+    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None
+
+
+# -- private ------------------------------------------------------------------------------
+
+
+def _wait(row: RunRow, wait: Mapping[str, Any]) -> WaitRow:
     return WaitRow(
         row,
         wait["step"],
@@ -99,12 +111,9 @@ def wait_of(row: RunRow | None, history: History | None) -> WaitRow | None:
     )
 
 
-def moment(seconds: float | None) -> datetime | None:
-    """Return a time of a history as a datetime; None for 0, which is no time."""
-    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None
-
-
-# -- private ------------------------------------------------------------------------------
+def _readable(history: History) -> RunRow:
+    """Return the row of a run; what nobody can read of it must not hide the other runs."""
+    return guard.attempt(lambda: _row(history)) or RunRow(history.id, "", history.state)
 
 
 def _row(history: History) -> RunRow:
