@@ -37,7 +37,7 @@ python_use_unqualified_type_names = True
 
 # Types of other packages: there is nothing of ours to link to, and no network to ask theirs.
 nitpick_ignore_regex = [
-    ("py:class", r"(collections\.abc|datetime|typing|typing_extensions|pydantic)\..+"),
+    ("py:class", r"(collections\.abc|datetime|os|typing|typing_extensions|pydantic)\..+"),
     ("py:class", r"(Callable|Mapping|Sequence|Any|datetime|P|R|P\.args|P\.kwargs)"),
     # What stands in signatures and is not public.
     ("py:class", r"celery_defer\.(commands|contract|events|ids|model|settings|steps|store)\..+"),
