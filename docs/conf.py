@@ -61,6 +61,7 @@ SEARCH_WORDS = {
     "how-to/troubleshooting": ["troubleshooting", "debug", "stuck", "lost", "eviction", "pending"],
     "how-to/upgrading": ["upgrade", "rollback", "rolling deploy"],
     "explanation/guarantees": ["exactly once", "guarantee"],
+    "explanation/reading-the-numbers": ["statistics", "confidence interval", "peeking"],
     "explanation/comparison": ["temporal", "inngest", "restate", "dbos", "alternatives"],
 }
 PICTURES = Path(__file__).parent / "pictures"

@@ -177,6 +177,7 @@ def _outside(text: str) -> list[str]:
         ("django", "how-to/django"),
         ("temporal", "explanation/comparison"),
         ("exactly once", "explanation/guarantees"),
+        ("confidence interval", "explanation/reading-the-numbers"),
         ("defer_grace", "reference/settings"),
         ("with_options", "reference/names"),
     ],
