@@ -60,20 +60,42 @@ teapot: 21 EUR
 teapot: 21 EUR (cached)
 """
 CONVERSION = """
-In a simulation, so the days pass at once.
+In a simulation, so the days pass at once, and who buys is made up.
 
-Day 0: the shop recommends something to Ada and to Bob.
-  Ada, this may be for you: a teapot
-  Bob, this may be for you: a kettle
-  Follow-up of Ada: WAITING for the event purchase/completed
-  Follow-up of Bob: WAITING for the event purchase/completed
+Day 0: the shop recommends something to Ada, to Ben, and to 298 others.
+  Recommended to Ada: no score yet, waits for purchase/completed
+  Recommended to Ben: no score yet, waits for purchase/completed
 
-Day 2.5: Ada buys the teapot.
-  Follow-up of Ada: SUCCESS, bought after 2.5 days
-  Follow-up of Bob: WAITING for the event purchase/completed
+Day 2.5: Ada buys a kettle, and some others buy, too.
+  Recommended to Ada: bought True, after 2.5 days
+  Recommended to Ben: no score yet, waits for purchase/completed
 
-Day 7: Bob has bought nothing, and the week is over.
-  Follow-up of Bob: SUCCESS, not bought
+Only those who buy have a score by now, so both variants look perfect:
+
+                assigned      scored     pending     missing not sampled
+bestseller           144          21         123           0           0
+similar              156          61          95           0           0
+
+bestseller  bought      mean 1.00 of 21
+similar     bought      mean 1.00 of 61
+
+- bought: not enough data: the rate of 'similar' minus that of 'bestseller' is 0, and the
+  95% interval, -0.0592 to 0.155, includes 0, so either may be the higher one. Say which
+  effect matters to learn how many runs would show it.
+- 218 runs are pending: scores that come late may differ from those that are here.
+
+Day 7: Ben has bought nothing, and the week is over.
+  Recommended to Ben: bought False, not within a week
+
+                assigned      scored     pending     missing not sampled
+bestseller           144         144           0           0           0
+similar              156         156           0           0           0
+
+bestseller  bought      mean 0.15 of 144
+similar     bought      mean 0.39 of 156
+
+- bought: enough data: the rate of 'similar' is above that of 'bestseller' by 0.146 to
+  0.337 (95% interval; 0.245 seen).
 """
 SUPPORT = """
 In a simulation, so the days pass at once.
@@ -312,6 +334,26 @@ def test_the_cache_tells_its_story_and_leaves_no_process_behind(mark: str) -> No
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == CACHE.lstrip()
+    assert left(mark) == set()
+
+
+@pytest.mark.worker
+def test_the_replies_are_compared_and_no_process_is_left_behind(mark: str, tmp_path: Path) -> None:
+    picture = tmp_path / "replies.png"
+
+    done = run(sys.executable, "-m", "examples.llm_reply", str(picture), DEMO_MARK=mark)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    story = " ".join(done.stdout.split())
+    assert "a stand-in, and so are the customers" in story
+    assert "plain 43 43 0 0 0 warm 37 37 0 0 0" in story
+    assert "plain tone mean 0.66 of 43" in story
+    assert "warm tone mean 0.74 of 37" in story
+    assert "relevance: not enough data" in story
+    assert "tone: enough data: the mean of 'warm' is above that of 'plain'" in story
+    # How many thumbs come in time depends on the machine.
+    assert "the rate of 'warm'" in story
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert left(mark) == set()
 
 

@@ -1,7 +1,7 @@
-"""A shop recommends something, and looks for a week whether it is bought.
+"""A shop recommends something, and scores for a week whether it is bought.
 
-Run it with ``python -m examples.conversion``. A worker runs the same code:
-``celery -A examples.conversion.app worker``.
+Two ways to recommend are compared. Run it with ``python -m examples.conversion``. A worker runs
+the same code: ``celery -A examples.conversion.app worker``.
 """
 
 from datetime import timedelta
@@ -9,7 +9,17 @@ from datetime import timedelta
 from celery import Celery
 from pydantic import BaseModel
 
-from celery_defer import Defer, Event, current_run, defer, deferred, step
+from celery_defer import (
+    Defer,
+    Event,
+    Score,
+    bucket,
+    current_run,
+    defer,
+    experiment,
+    scorer,
+    step,
+)
 
 app = Celery("conversion", broker="redis://localhost:6379/0", backend="redis://localhost:6379/1")
 Defer(app)
@@ -24,19 +34,27 @@ purchase = Event("purchase/completed", Purchase)
 
 
 # With Celery's defaults, a worker that is killed would lose the run.
-@deferred(app, acks_late=True, reject_on_worker_lost=True)
-def follow_up(customer: str, item: str) -> float | None:
-    """Return how many days it took to buy; None if the item was not bought within a week."""
+@scorer(app, acks_late=True, reject_on_worker_lost=True)
+def follow_up(customer: str, item: str) -> Score:
+    """Score whether the item was bought within a week."""
     bought = step.wait_for_event(
         "purchase", purchase, timeout="7d", match={"customer": customer, "item": item}
     )
     if bought is None:
-        return None
+        return Score("bought", False, comment="not within a week")
     recommended_at = current_run().deferred_at or bought.at
-    return (bought.at - recommended_at) / timedelta(days=1)
+    days = (bought.at - recommended_at) / timedelta(days=1)
+    return Score("bought", True, comment=f"after {days:.1f} days")
 
 
 @app.task
-def recommend(customer: str, item: str) -> str:
-    defer("follow-up", follow_up, customer=customer, item=item)
-    return f"{customer}, this may be for you: {item}"
+def recommend(customer: str) -> str:
+    """Return the item that is recommended to a customer."""
+    chosen = experiment(
+        "recommendation",
+        {"bestseller": lambda: "a teapot", "similar": lambda: "a kettle"},
+        select=bucket(customer),
+    )
+    # The score counts for the variant that this run has taken.
+    defer("follow-up", follow_up, customer=customer, item=chosen.result)
+    return chosen.result

@@ -1,0 +1,1 @@
+"""Which of two prompts writes the better replies? Read app.py first."""
