@@ -60,7 +60,7 @@ def facts_of_calls(
             run_id(parent, call.id),
             call.task,
             _WITHOUT_RUN.get(call.state, state),
-            settings.result_expires,
+            settings.result_expires + _delay(call, now),
             about_call(settings, parent, root, call),
             NO_REVOKE if call.state is CallState.ABORTED else b"",
             deferred=now - call.at,
@@ -214,6 +214,12 @@ def _not_for(outcome: Outcome, run: Scope) -> list[Call]:
         for call in (run.buffer.calls.values() if run.has_deferred else ())
         if call.state in _MADE_AT_END and not outcome.starts(call.options.when)
     ]
+
+
+def _delay(call: Call, now: float) -> float:
+    """Return in how many seconds the run of a call starts at the earliest."""
+    eta = call.options.eta
+    return call.options.countdown or (max(eta.timestamp() - now, 0.0) if eta else 0.0)
 
 
 def _counted(call: Call) -> Taken:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from time import time
 from typing import Any
 
 import pytest
 from celery import Celery
 
-from celery_defer import ExperimentError, OptionError, RunId, StoreError, compare
+from celery_defer import (
+    ExperimentError,
+    OptionError,
+    RunId,
+    Score,
+    StoreError,
+    compare,
+    defer,
+    experiment,
+    fixed,
+    scorer,
+    step,
+)
 from celery_defer.store import Fact, RunState, ScoreRow
-from tests.support.inside import WatchedStore
+from celery_defer.testing import Simulation
+from tests.support.inside import WatchedStore, Worker
 
 KEEP = 600.0
 
@@ -49,8 +63,8 @@ def test_each_assigned_run_is_counted_once(store: WatchedStore) -> None:
 def test_several_values_of_a_run_count_as_their_mean(store: WatchedStore) -> None:
     assign(store, "run", "a")
     write(store, "run", 1)
-    for step, value in (("one", 2), ("two", 6)):
-        write(store, "run", value, step=step)
+    for id, value in (("one", 2), ("two", 6)):
+        write(store, "run", value, step=id)
 
     [row] = compare("flow").variants
     assert (row.scores["tone"].n, row.scores["tone"].mean) == (1, 3)
@@ -92,3 +106,68 @@ def test_a_store_that_is_away_is_an_error(store: WatchedStore) -> None:
     store.away = {"open_runs"}
     with pytest.raises(StoreError, match=r"experiment 'flow' cannot be read \(ConnectionError"):
         compare("flow")
+
+
+def test_a_run_is_pending_until_its_outcome_has_come(app: Celery, sim: Simulation) -> None:
+    @scorer
+    @app.task(name="bought", shared=False)
+    def bought(order: int) -> Score | None:
+        event = step.wait_for_event("bought", "purchase", timeout="7d", match={"order": order})
+        return Score("bought", event is not None) if order % 5 else None
+
+    @scorer
+    @app.task(name="tone", shared=False)
+    def tone() -> Score:
+        return Score("tone", 1)
+
+    @app.task(name="order", shared=False)
+    def order(number: int) -> None:
+        variants = {"a": lambda: defer("bought", bought, order=number), "b": lambda: None}
+        if experiment("flow", variants, fixed("a" if number % 2 else "b")).variant == "b":
+            defer("tone", tone)
+
+    def standing() -> list[tuple[int, ...]]:
+        rows = compare("flow", app=app).variants
+        for row in rows:
+            kinds = (row.scored, row.pending, row.missing, row.not_sampled)
+            assert row.assigned == sum(kinds)
+        return [(row.scored, row.pending, row.missing) for row in rows]
+
+    for number in range(40):
+        sim.run(order, number)
+    assert standing() == [(0, 20, 0), (0, 20, 0)]
+    sim.drain()
+    assert standing() == [(0, 20, 0), (20, 0, 0)]
+    for number in range(10):
+        sim.send_event("purchase", {"order": number})
+    sim.drain()
+    assert standing()[0] == (4, 15, 1)  # the scorer of one has returned nothing
+    sim.advance("8d")
+    assert standing() == [(16, 0, 4), (20, 0, 0)]
+    assert compare("flow", app=app).variants[0].scores["bought"].mean == 4 / 16
+
+
+@pytest.mark.parametrize("is_moment", [False, True])
+def test_a_run_is_pending_while_its_scorer_waits_for_its_countdown(
+    app: Celery, worker: Worker, store: WatchedStore, is_moment: bool
+) -> None:
+    week = timedelta(days=7)
+    when: Any = {"eta": datetime.now(timezone.utc) + week} if is_moment else {}
+    when = when or {"countdown": week.total_seconds()}
+
+    @scorer
+    @app.task(name="judge", shared=False)
+    def judge() -> None: ...
+
+    @app.task(name="reply", shared=False)
+    def reply() -> None:
+        experiment("flow", {"a": lambda: None})
+        defer("judge", judge.with_options(**when))
+
+    run = worker.perform(reply)
+    seen = []
+    for days in (0, 6, 9):
+        store._store.clock = lambda days=days: time() + days * 86_400
+        seen.append(store.open_runs("flow"))
+
+    assert seen == [{run.id}, {run.id}, set()]
