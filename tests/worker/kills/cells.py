@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = ["CELLS", "COLUMNS", "EARLY", "POINTS", "Cell", "Column", "Seen", "expected"]
@@ -161,13 +161,15 @@ _TIMES = {0: "never", 1: "once", 2: "twice", 3: "three times"}
 class Seen:
     """What became of the parent and what it deferred; of a deferred run, where that was killed.
 
-    ``completed`` counts the bodies of the three deferred runs that ended.
+    ``completed`` counts the bodies of the three deferred runs that ended. ``record`` has the states
+    of the parent and of what it deferred, as its record shows them; nothing if there is none.
     """
 
     state: str
     runs: int
     completed: tuple[int, int, int]
     waits: bool = False
+    record: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return what became of the three, which all fared alike, or else the counts."""
@@ -209,7 +211,26 @@ class Cell:
 
 def expected(cell: Cell) -> Seen:
     """Return what must be seen: once where the parent's SUCCESS is stored, else never."""
-    return _deferred(cell) if cell.in_deferred else _parent(cell)
+    seen = _deferred(cell) if cell.in_deferred else _parent(cell)
+    return replace(seen, record=tuple(_record(cell, seen)))
+
+
+def _record(cell: Cell, seen: Seen) -> Iterator[str]:
+    """Yield what the record must show: nobody runs for ever but a run that Celery has lost."""
+    if cell.in_deferred:
+        yield from ("succeeded", "succeeded", _of_killed(cell, seen), "succeeded")
+    elif seen.completed == (1, 1, 1):
+        yield from ["succeeded"] * 4
+    elif seen.waits:
+        yield from ("running", "buffered", "buffered", "buffered")
+    elif seen.state == "FAILURE":
+        yield "failed"
+
+
+def _of_killed(cell: Cell, seen: Seen) -> str:
+    if cell.column.ignores:  # what Celery says of a lost child, or nothing
+        return "failed" if cell.who == "child" else "running"
+    return {"SUCCESS": "succeeded", "FAILURE": "failed"}.get(seen.state, "running")
 
 
 def _parent(cell: Cell) -> Seen:

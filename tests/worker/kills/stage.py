@@ -10,7 +10,8 @@ import redis
 from celery import Celery
 from kombu import Connection
 
-from celery_defer import run_id
+from celery_defer import Defer, record, run_id
+from celery_defer.errors import NoRecordError
 from celery_defer.model import When
 from tests.support import stored
 from tests.support.connections import close
@@ -47,6 +48,9 @@ class Stage:
         self._broker = broker
         self._app = Celery("client", broker=broker, backend=backend, set_as_current=False)
         self._app.conf.task_default_queue = queue
+        self._reader = Celery("reader", broker=broker, backend=backend, set_as_current=False)
+        self._reader.conf.update(settings)
+        Defer(self._reader)
         self._redis = redis.Redis.from_url(backend, decode_responses=True)
         self._worker = CeleryWorker(
             "tests.worker.kills.app",
@@ -68,6 +72,7 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._worker.close()
         close(self._app)
+        close(self._reader)
         self._redis.close()
 
     def play(self, cell: Cell, want: Seen, whens: Sequence[When] = SUCCESS) -> Seen:
@@ -132,6 +137,7 @@ class Stage:
             second=self._count("second", run),
             completed=self._count("completed", run),
             is_parked=bool(self._redis.exists(self._record(run))),
+            record="".join(self._states(run)),
         )
 
     def _arm(self, cell: Cell, parent: str) -> int:
@@ -181,7 +187,15 @@ class Stage:
             runs=self._count("began", run),
             completed=(a, b, c),
             waits=bool(self._redis.exists(self._record(parent))),
+            record=self._states(parent),
         )
+
+    def _states(self, run: str) -> tuple[str, ...]:
+        try:
+            found = record(run, app=self._reader)
+        except NoRecordError:
+            return ()
+        return tuple(row.state.value for row in (found.run, *found.defers))
 
     def _record(self, parent: str) -> str:
         return f"celery-defer:{{{parent}}}:outbox"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.worker.kills.cells import COLUMNS, Column
 
@@ -48,13 +48,17 @@ _TIMES = {0: "lost", 1: "once", 2: "twice"}
 
 @dataclass(frozen=True, slots=True)
 class StepSeen:
-    """What became of a run with two steps: how often they and its body completed."""
+    """What became of a run with two steps: how often they and its body completed.
+
+    ``record`` is its state, as its record shows it; nothing if there is none.
+    """
 
     state: str
     first: int
     second: int
     completed: int
     is_parked: bool = False
+    record: str = ""
 
     def __str__(self) -> str:
         text = _TIMES[self.completed]
@@ -90,6 +94,20 @@ class StepCell:
 
 def expected_of_steps(cell: StepCell) -> StepSeen:
     """Return what must be seen: once where the run was parked, or Celery runs it again."""
+    seen = _expected(cell)
+    return replace(seen, record=_record(cell, seen))
+
+
+def _record(cell: StepCell, seen: StepSeen) -> str:
+    if not cell.column.ignores:
+        states = {"SUCCESS": "succeeded", "FAILURE": "failed", "STARTED": "running"}
+        return states.get(seen.state, "")
+    if cell.point.startswith("resumed"):  # what Celery says of a lost child, or nothing
+        return "failed" if cell.who == "child" else "running"
+    return "succeeded" if seen.completed else ""
+
+
+def _expected(cell: StepCell) -> StepSeen:
     column, again = cell.column, cell.column.runs_again(cell.who)
     success = "PENDING" if column.ignores else "SUCCESS"
     if cell.point == "resumed-stored":

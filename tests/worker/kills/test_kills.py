@@ -31,12 +31,18 @@ def test_a_run_goes_on_where_it_was_if_it_was_parked_or_celery_runs_it_again(
     assert steps_seen_in(cell) == expected_of_steps(cell)
 
 
-@pytest.mark.parametrize(("point", "completed"), [("body", (0, 0, 0)), ("staged", (0, 1, 1))])
+@pytest.mark.parametrize(
+    ("point", "completed", "record"),
+    [("body", (0, 0, 0), ()), ("staged", (0, 1, 1), ("succeeded", "succeeded"))],
+)
 def test_a_parent_that_celery_lost_has_failed_if_its_calls_were_staged(
-    stage_of: Callable[[Column], Stage], point: str, completed: tuple[int, int, int]
+    stage_of: Callable[[Column], Stage],
+    point: str,
+    completed: tuple[int, int, int],
+    record: tuple[str, ...],
 ) -> None:
     """4.2: the stored FAILURE decides; calls that were in memory are gone with the body."""
-    want = Seen("FAILURE", 1, completed)
+    want = Seen("FAILURE", 1, completed, record=("failed", *record))
     cell = Cell(EARLY, point, "child")
 
     seen = stage_of(EARLY).play(cell, want, ("success", "failure", "always"))
