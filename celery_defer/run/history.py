@@ -28,7 +28,15 @@ NO_REVOKE = b'{"x":1}'
 NO_TASK = "?"
 
 # What a run tells of, as its record has it.
-_FORMS: dict[str, type] = {"c": list, "k": list, "n": list, "f": list, "g": dict, "w": dict}
+_FORMS: dict[str, type] = {
+    "c": list,
+    "k": list,
+    "n": list,
+    "f": list,
+    "g": dict,
+    "w": dict,
+    "e": str,
+}
 # A longer payload is not in a record.
 _MOST_PAYLOAD = 16 * 1024
 # Calls of one run that are told although it does not make them.
@@ -132,6 +140,8 @@ def told_by(
         ]
     if outcome is Outcome.FAILURE and run.journal:
         told |= _failed_steps(run.journal)
+    if outcome is Outcome.FAILURE and not run.keeps_result:
+        told |= _reason(run.ending.result)
     if dropped:
         told["n"] = [[call.id, call.task, call.at, call.options.when] for call in dropped]
     if run.header is None or run.tags != run.header.tags:
@@ -195,6 +205,15 @@ def shown(arguments: Any) -> Any:
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _reason(error: object) -> dict[str, Any]:
+    """Return why a run has failed whose result nobody keeps, as a result would say it."""
+    if not isinstance(error, BaseException):
+        return {}
+    name = type(error).__name__
+    text = shortened(guard.attempt(lambda: f"{name}: {error}", name), _LONGEST_FAILURE)
+    return {"e": text.encode(errors="backslashreplace").decode()}  # no lone surrogate
 
 
 def _failed_steps(journal: Journal) -> dict[str, Any]:

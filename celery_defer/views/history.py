@@ -127,7 +127,7 @@ def _row(history: History) -> RunRow:
         parent=RunId(parent) if parent else None,
         root=RunId(about.get("r") or parent or history.id),
         payload=_payload(about.get("a")),
-        reason=about.get("e"),
+        reason=about.get("e") or _failure(history),
         refused=results.refused_of(about.get("x")),
         tags=told_of(history).get("g") or about.get("g") or {},
         attempts=history.attempts,
@@ -137,6 +137,10 @@ def _row(history: History) -> RunRow:
         finished_at=moment(history.finished),
         experiments=_variants(about.get("v"), told_of(history).get("v")),
     )
+
+
+def _failure(history: History) -> str | None:
+    return told_of(history).get("e") if history.state is RunState.FAILED else None
 
 
 def _variants(*parts: Any) -> dict[str, str]:

@@ -58,9 +58,20 @@ def test_a_run_that_has_failed(app: Celery) -> None:
 
     row = of_call(app, fail)
 
-    assert row.state is RunState.FAILED
+    assert (row.state, row.reason) == (RunState.FAILED, "ValueError: no")
     assert [each.id for each in runs(app=app, state="failed").rows] == [row.id]
     assert {state for state, _ in counts(app=app)} == {RunState.FAILED}
+
+
+def test_a_reason_that_is_long_or_no_text(app: Celery) -> None:
+    def fail() -> None:
+        raise ValueError("\ud800" + 10_000 * "x")
+
+    row = of_call(app, fail)
+
+    assert row.state is RunState.FAILED
+    assert row.reason.startswith("ValueError: \\ud800xxx")
+    assert len(row.reason) < 600
 
 
 def test_a_run_that_has_waited(app: Celery) -> None:
