@@ -55,6 +55,7 @@ thumb = Event("reply/thumb", Thumb)
 
 
 def ask(model: str, system: str, user: str) -> str:
+    """Ask a model, in a step: so it is asked, and paid, once, however often the run is retried."""
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     completion = client.chat.completions.create(model=model, messages=messages)
     return completion.choices[0].message.content or ""
@@ -63,7 +64,8 @@ def ask(model: str, system: str, user: str) -> str:
 @scorer(app)
 def judge(question: str, answer: str) -> list[Score]:
     """Score at once: another model gives marks."""
-    marks = Marks.model_validate_json(ask("judge", RUBRIC, f"{question}\n{answer}"))
+    text = step.run("judge", ask, "judge", RUBRIC, f"{question}\n{answer}")
+    marks = Marks.model_validate_json(text)
     return [
         Score("relevance", marks.relevance, source="judge"),
         Score("tone", marks.tone, source="judge"),
@@ -80,7 +82,6 @@ def feedback(reply: str) -> Score | None:
 @app.task
 def reply(customer: str, question: str) -> str:
     def write(prompt: str) -> str:
-        # A step, so that the model is asked once, however often the run is retried.
         return step.run("write", ask, "writer", prompt, question)
 
     written = experiment(
