@@ -9,7 +9,7 @@ export PYTEST_TIMEOUT ?= 600
 # Interpreters that pyenv keeps, which are not on PATH by name.
 PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 
-.PHONY: demo test check check-rest soak bench bench-steps bench-views bench-scores bench-flower bench-memory matrix check-links format clean \
+.PHONY: demo test check check-rest soak trial bench bench-steps bench-views bench-scores bench-flower bench-memory matrix check-links format clean \
         check-format check-lint check-floors check-types check-docs check-wheel check-kills kill-table
 
 # -- what a newcomer runs -----------------------------------------------------------
@@ -55,6 +55,9 @@ check-kills: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.worker.soak $(ARGS)
+
+trial: $(VENV)/.test
+	$(BIN)/python -m tests.worker.trial $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -38,7 +38,7 @@ StartWorker = Callable[..., LocalWorker]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent == HERE:  # kills and soak have tests that start no worker
+        if item.path.parent == HERE:  # kills, soak and trial have tests that start no worker
             item.add_marker(pytest.mark.worker)
 
 
