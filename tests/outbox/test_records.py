@@ -51,9 +51,18 @@ def payloads() -> st.SearchStrategy[bytes]:
     return st.tuples(st.lists(values), st.dictionaries(text, values)).map(to_json)
 
 
+experiments = st.dictionaries(names, st.tuples(names, names.map(RunId)), max_size=2)
 calls = st.builds(
     Call, id=names, task=names, payload=payloads(), at=seconds, options=st.just(Options())
-) | st.builds(Call, id=names, task=names, payload=payloads(), at=seconds, options=options())
+) | st.builds(
+    Call,
+    id=names,
+    task=names,
+    payload=payloads(),
+    at=seconds,
+    options=options(),
+    experiments=experiments,
+)
 
 deferred_calls = st.builds(
     DeferredCalls,
@@ -118,6 +127,10 @@ def test_a_record_of_any_kind_comes_back_as_it_went_in(record: Record) -> None:
     id = record.id if isinstance(record, ParkedRun) else ID
 
     assert unpack(id, pack(record)) == record
+
+
+def test_a_call_without_experiments_is_packed_as_in_the_release_before() -> None:
+    assert b"experiments" not in pack(A_RECORD)
 
 
 @pytest.mark.parametrize("record", [A_RECORD, A_PARKED_RUN, A_FAN_OUT])

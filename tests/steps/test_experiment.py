@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -528,3 +530,26 @@ def test_a_run_that_is_restarted_has_the_variants_that_it_had(
 
     assert results == [["control", {"flow": "control", "own": "control"}]]
     assert store.asked.count("assign") == 2
+
+
+def test_two_threads_of_a_run_begin_an_experiment_once(app: Celery, sim: Simulation) -> None:
+    errors: list[str] = []
+
+    @app.task
+    def checkout() -> str:
+        def begin() -> None:
+            try:
+                experiment("flow", TWO, select=fixed("control"))
+            except ExperimentError as error:
+                errors.append(str(error))
+
+        threads = [Thread(target=copy_context().run, args=[begin]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return str(current_run().experiments)
+
+    assert sim.run(checkout).result == "{'flow': 'control'}"
+    assert len(errors) == 3
+    assert {"is begun twice" in error for error in errors} == {True}

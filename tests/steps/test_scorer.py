@@ -191,11 +191,14 @@ def test_a_scorer_that_is_delivered_again_writes_nothing_more(
     judge = scorer_of(app, Score("tone", 1), Score("tone", 2))
     run = worker.run(judged_by(app, judge))
     (message,) = worker.published()
+    id = message.headers["id"]
 
     worker.trace(message)
-    app.backend.forget(message.headers["id"])  # as if the worker had died before the result
+    app.backend.forget(id)  # as if the worker had died before the result
+    message.delivery_info["redelivered"] = True
     worker.trace(message)
 
+    assert app.AsyncResult(id).get() == {"name": "tone", "value": 2}  # it has run again
     assert scored(store, run.id) == [("tone", 1)]
 
 
