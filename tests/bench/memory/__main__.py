@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench.memory.measures import measured, staged
+from tests.bench.memory.measures import measured, scored, staged
 
 
 def main() -> None:
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
-    bare = {**measured(times, has_record=False), **staged(times)}
+    bare = {**measured(times, has_record=False), **staged(times), **scored(times)}
     recorded = measured(times, has_record=True)
     print("   bytes  with its record")
     for name, size in bare.items():

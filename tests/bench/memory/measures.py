@@ -13,19 +13,20 @@ from uuid import uuid4
 from celery import Celery
 from redis import Redis
 
-from celery_defer import Defer, defer, deferred, deferring, run_id, send_event
+from celery_defer import Defer, defer, deferred, deferring, run_id, score, send_event
 from celery_defer.ids import RunId
 from tests.support.processes import Process, wait_until
 from tests.support.redis import Server, running
 from tests.support.stored import field_of
 
-__all__ = ["measured", "staged"]
+__all__ = ["measured", "scored", "staged"]
 
 _ORDER = {
     "customer": "Ada Lovelace", "email": "ada@example.com", "currency": "EUR", "total": 129.95,
 }  # fmt: skip
 _PATIENCE = 120
 _WEEK = 7 * 86_400
+_QUARTER = 90 * 86_400.0
 # What a key takes beside, in the tables of keys and of their expiry.
 _ENTRY = 60
 
@@ -65,6 +66,21 @@ def staged(times: int) -> dict[str, float]:
         site = _Site(server, broker="redis://127.0.0.1:1/0")
         one, ten = (site.grown(lambda n=n: site.stage(times, n)) / times for n in (1, 10))
     return {"a record in the outbox": one - (ten - one) / 9, "a call in it": (ten - one) / 9}
+
+
+def scored(times: int) -> dict[str, float]:
+    """Return the bytes of variants that runs have taken, and of scores."""
+    with running() as server:
+        site = _Site(server)
+        runs = [RunId(str(uuid4())) for _ in range(times)]
+        taken = site.grown(lambda: site.assign(runs)) / times
+        first = site.grown(lambda: site.score("bought", runs)) / times
+        more = site.grown(lambda: site.score("tone", runs)) / times
+    return {
+        "a variant that a run has taken": taken,
+        "the first score of a run": first,
+        "each further score of it": more,
+    }
 
 
 class _Site:
@@ -119,6 +135,14 @@ class _Site:
         for _ in range(times):
             now = time()
             self._store.stage(RunId(str(uuid4())), token_hex(8), body, now + 60, _WEEK)
+
+    def assign(self, runs: list[RunId]) -> None:
+        for run in runs:
+            self._store.assign(run, "checkout-flow", "control", _QUARTER, 0.0)
+
+    def score(self, name: str, runs: list[RunId]) -> None:
+        for run in runs:
+            score(name, 0.75, run_id=run, app=self._client)
 
     def _ended(self, runs: list[str]) -> bool:
         return self._redis.exists(*[f"celery-task-meta-{run}" for run in runs]) == len(runs)
