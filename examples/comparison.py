@@ -22,4 +22,4 @@ def show(comparison: Comparison) -> None:
             print(f"{row.variant:12}{name:12}mean {its.mean:.2f} of {its.n}")
     print()
     for sentence in comparison.sentences:
-        print(fill(sentence, 90, initial_indent="- ", subsequent_indent="  "))
+        print(fill(f"- {sentence}", 90, subsequent_indent="  ", break_on_hyphens=False))
