@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from celery_defer import encoding, guard
 from celery_defer.errors import NoRecordError, StoreError
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Outcome
 from celery_defer.run import extension_for, shown, told_of
-from celery_defer.store import History, RunState, Store
+from celery_defer.store import AWAY, History, RunState, Store
 from celery_defer.views import results
 from celery_defer.views.rows import RunRow, WaitRow
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: What to do where nothing is recorded.
 NO_RECORDS = (
@@ -37,6 +41,21 @@ def reader(app: Any) -> tuple[Any, Store]:
     if extension.store is None:
         raise StoreError
     return extension.app, extension.store
+
+
+def reads(function: Callable[P, R]) -> Callable[P, R]:
+    """Let *function* raise StoreError where the store does not reply, with the cause."""
+
+    @wraps(function)
+    def read(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except AWAY as error:
+            raise StoreError(
+                f"the store cannot be read ({type(error).__name__}: {error})"
+            ) from error
+
+    return read
 
 
 def rows_of(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, RunRow]:

@@ -11,7 +11,7 @@ from celery_defer.errors import OptionError
 from celery_defer.ids import RunId
 from celery_defer.run import told_of
 from celery_defer.store import LISTED, History, Lists, Place, RunState, Store
-from celery_defer.views.history import reader, rows_of, wait_of
+from celery_defer.views.history import reader, reads, rows_of, wait_of
 from celery_defer.views.record import record
 from celery_defer.views.rows import Page, RunRow, WaitRow
 
@@ -24,6 +24,7 @@ _MOST = 10_000
 _LATEST = 1e12
 
 
+@reads
 def runs(
     *,
     app: Any = None,
@@ -70,6 +71,7 @@ def runs(
     return _page(found, limit)
 
 
+@reads
 def waiting(
     *,
     app: Any = None,
@@ -92,6 +94,7 @@ def waiting(
     return _page(found, limit)
 
 
+@reads
 def counts(*, app: Any = None) -> Mapping[tuple[RunState, str], int]:
     """Return how many runs of each task are in each state, but for those that have succeeded."""
     _, store = reader(app)
@@ -102,6 +105,7 @@ def counts(*, app: Any = None) -> Mapping[tuple[RunState, str], int]:
     }
 
 
+@reads
 def failed(*, app: Any = None, since: datetime) -> int:
     """Return how many runs have failed since then; it counts up to 10,000."""
     _, store = reader(app)

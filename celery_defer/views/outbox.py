@@ -12,13 +12,15 @@ from celery_defer.ids import RunId
 from celery_defer.outbox import DeferredCalls, ParkedRun, unpack
 from celery_defer.outbox.records import FanOut
 from celery_defer.run import extension_for
+from celery_defer.views.history import reads
 from celery_defer.views.rows import OutboxRow, Page, QuarantineRow
 
 
+@reads
 def outbox(*, app: Any = None, limit: int = 50) -> Page[OutboxRow]:
     """Return the records of the outbox that are due first, of which *limit* at most.
 
-    Raises StoreError without a Redis.
+    Raises StoreError without a Redis that replies.
 
     >>> late = [row for row in outbox().rows if row.tries > 3]
     """
@@ -31,10 +33,11 @@ def outbox(*, app: Any = None, limit: int = 50) -> Page[OutboxRow]:
     return Page(rows)
 
 
+@reads
 def quarantine(*, app: Any = None) -> Page[QuarantineRow]:
     """Return the records that could not be read or published, each with the reason.
 
-    Raises StoreError without a Redis.
+    Raises StoreError without a Redis that replies.
 
     >>> reasons = {row.id: row.reason for row in quarantine().rows}
     """

@@ -11,7 +11,7 @@ from celery_defer.run import told_of
 from celery_defer.scoring.readers import latest
 from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
-from celery_defer.views.history import dropped_by, reader, refusals_of, rows_of, wait_of
+from celery_defer.views.history import dropped_by, reader, reads, refusals_of, rows_of, wait_of
 from celery_defer.views.rows import RunRecord, RunRow, RunTree, WaitRow
 from celery_defer.views.steps import steps_of
 
@@ -19,6 +19,7 @@ from celery_defer.views.steps import steps_of
 _WITHOUT_RUN = frozenset({RunState.SKIPPED, RunState.DROPPED})
 
 
+@reads
 def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecord:
     """Return all that is known of a run: what it has deferred, its steps, its parent and siblings.
 
@@ -27,7 +28,7 @@ def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecor
     one app with a ``Defer``. With *most*, only so many calls of a run are read: the first ones.
 
     Raises NoRecordError if nothing is known of the run, or with ``defer_record = False``, and
-    StoreError without a Redis.
+    StoreError without a Redis that replies.
 
     >>> [call.defer_id for call in record(result.id).defers if call.state is RunState.FAILED]
     """
@@ -50,6 +51,7 @@ def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecor
     )
 
 
+@reads
 def tree(run_id: str, *, app: Any = None, most: int | None = None) -> RunTree:
     """Return a run and all runs below it, with the calls that have none.
 

@@ -1,4 +1,4 @@
-"""What readers of records do if the results hang, and the store does not."""
+"""What readers of records do if the results or the store do not reply."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celery_defer import defer
-from celery_defer.views import record, runs, tree
+from celery_defer import Defer, StoreError, defer
+from celery_defer.views import counts, outbox, quarantine, record, runs, tree, waiting
 from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import ONE_TRANSACTION, app_on
 from tests.support.proxy import Proxy
@@ -36,9 +35,21 @@ def test_results_that_hang_hold_up_a_reader_for_seconds_only(server: Server, nam
 
         way.hang()
         began = monotonic()
-        with pytest.raises(RedisTimeoutError):
+        with pytest.raises(StoreError, match=r"cannot be read .*[Tt]ime"):
             READERS[name](parent.id, app)
         assert monotonic() - began < 5
         way.mend()
 
         assert READERS[name](parent.id, app)
+
+
+@pytest.mark.parametrize("read", [*READERS.values(), waiting, counts, outbox, quarantine])
+def test_a_reader_says_that_the_store_is_away(read: Callable[..., Any]) -> None:
+    app = Celery("away", broker="memory://", set_as_current=False)
+    app.conf.defer_store_url = "redis://127.0.0.1:1/0"
+    Defer(app)
+
+    with pytest.raises(StoreError, match=r"the store cannot be read .*ConnectionError") as caught:
+        read("some", app) if read in READERS.values() else read(app=app)
+
+    assert caught.value.__cause__ is not None
