@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app import trace
 
 from celery_defer import defer, deferred, step
 from celery_defer.store import RunState
@@ -63,9 +64,12 @@ def test_a_run_that_has_failed(app: Celery) -> None:
     assert {state for state, _ in counts(app=app)} == {RunState.FAILED}
 
 
-def test_a_reason_that_is_long_or_no_text(app: Celery) -> None:
+def test_a_reason_that_is_long_or_no_text(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ValueError("\ud800" + 10_000 * "x")
+
+    # Celery logs it, and pytest-xdist dies of a log that is no text.
+    monkeypatch.setattr(trace.logger, "disabled", True)
 
     row = of_call(app, fail)
 
