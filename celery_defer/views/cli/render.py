@@ -140,6 +140,7 @@ def _fields(of: RunRecord, now: datetime) -> Fields:
             ("reason", row.reason or ""),
             ("deferred as", f"{defer}{parent}" if defer else ""),
             ("root", row.root or ""),
+            ("variants", words.pairs(row.experiments)),
             ("tags", words.pairs(row.tags)),
             ("payload", words.payload(row.payload, 500) if row.payload is not None else ""),
             ("refused", words.text(row.refused, 500)),

@@ -11,8 +11,8 @@ from celery_defer.text import three_digits
 from celery_defer.views import words
 from celery_defer.views.flower.axis import Axis
 
-#: How high a row is, in the units of an axis, and where the middle of its mark lies.
-ROW, MIDDLE = 44.0, 28.0
+#: How high a row is, in the units of an axis, as plot.html draws it.
+ROW = 44.0
 _FOOT = 28.0
 _NAME = 46
 

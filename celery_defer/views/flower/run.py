@@ -16,6 +16,7 @@ from celery_defer.views import words
 from celery_defer.views.flower import timeline
 from celery_defer.views.flower.errors import PageError
 from celery_defer.views.flower.page import Page, Reader
+from celery_defer.views.history import moment
 from celery_defer.views.rows import RunRecord, RunTree
 
 #: How many runs of a tree, or relatives of a run, a page shows.
@@ -31,6 +32,7 @@ class RunPage(Page):
         return {
             "record": record,
             "most": MOST,
+            "moment": moment,
             "buttons": list(_buttons(record)),
             **_tree(tree, record, self._first),
         }

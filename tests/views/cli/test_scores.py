@@ -163,6 +163,14 @@ def test_show_has_the_scores_of_the_run(cli: Cli) -> None:
     )
 
 
+def test_show_has_the_variants_of_the_run(cli: Cli, store: MemoryStore) -> None:
+    run = RunId("varied")
+    about = b'{"t": "shop.reply", "v": {"prompt": ["bold", "varied"]}}'
+    store.note([Fact(run, "shop.reply", RunState.SUCCEEDED, KEEP, about)])
+
+    assert "variants  prompt=bold" in steady(cli("show", run).output)
+
+
 # -- compare ------------------------------------------------------------------------
 
 

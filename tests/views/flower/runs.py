@@ -11,9 +11,9 @@ from uuid import uuid4
 from pydantic_core import to_json
 
 from celery_defer.ids import RunId, run_id
-from celery_defer.store import Fact, RunState, Store
+from celery_defer.store import Fact, RunState, ScoreRow, Store
 
-__all__ = ["EVIL", "Call", "add_many", "add_run"]
+__all__ = ["EVIL", "Call", "add_experiment", "add_many", "add_run"]
 
 #: What must never reach a page as it is.
 EVIL = """<script>alert('x')</script>"""
@@ -63,6 +63,38 @@ def add_many(store: Store, count: int, tags: Mapping[str, str] = {}) -> list[Run
     states = [RunState.SUCCEEDED] * 6 + [RunState.FAILED, RunState.RUNNING, RunState.PUBLISHED]
     calls = [Call(f"receipt-{n}", state=state, tags=tags) for n, state in enumerate(states)]
     return [add_run(store, "shop.process_order", calls) for _ in range(count // 10)]
+
+
+def add_experiment(
+    store: Store,
+    id: str,
+    variants: Sequence[str],
+    count: int,
+    names: Sequence[str] = ("bought", "total"),
+    *,
+    are_recorded: bool = True,
+) -> list[RunId]:
+    """Add *count* runs that take the variants in turn, and scores of nine of ten; return them.
+
+    *names* are those of a rate and of a number. Unless they *are_recorded*, runs have no history.
+    """
+    runs = [RunId(str(uuid4())) for _ in range(count)]
+    for n, run in enumerate(runs):
+        variant = variants[n % len(variants)]
+        store.assign(run, id, variant, _KEEP, 0.001)
+        about = to_json({"t": "shop.checkout", "v": {id: [variant, run]}})
+        carried = ((id, variant, run),)
+        if are_recorded:
+            ended = RunState.SUCCEEDED
+            store.note([Fact(run, "shop.checkout", ended, _KEEP, about, experiments=carried)])
+        if n % 10:
+            rate, number = names
+            rows = [
+                ScoreRow(run, rate, n % 7 < 3 + n % len(variants), source="the shop"),
+                ScoreRow(run, number, 20 + n % 13 * 1.5 + n % len(variants), comment="in EUR"),
+            ]
+            store.score(rows, ["", ""], "shop.checkout", _KEEP, is_known=True)
+    return runs
 
 
 def _facts(parent: RunId, call: Call) -> Iterator[Fact]:

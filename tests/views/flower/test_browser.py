@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from celery_defer.ids import RunId, run_id
-from celery_defer.store import RunState, Store
+from celery_defer.store import RunState, ScoreRow, Store
 from tests.support.flower import Flower
 from tests.support.processes import ROOT, missing
-from tests.views.flower.runs import EVIL, Call, add_run
+from tests.views.flower.runs import EVIL, Call, add_experiment, add_run
 
 pytestmark = pytest.mark.worker
 
@@ -28,9 +28,14 @@ _WIDE, _NARROW = {"width": 1200, "height": 800}, {"width": 390, "height": 800}
 _AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 _RULES = "async (tags) => (await axe.run(document, {runOnly: tags})).violations"
 _OVERFLOWS = "document.documentElement.scrollWidth > window.innerWidth"
-_PAGES = ("runs", "failed", "wrong", "waiting", "outbox", "order", "review", "error", "sure")
+_PAGES = (
+    "runs", "failed", "wrong", "waiting", "outbox", "order", "review", "error", "sure",
+    "experiments", "experiment", "wrong-experiment", "scored",
+)  # fmt: skip
 # The pages that the docs show, and how.
-_SHOWN = defaultdict(tuple, runs=("light",), order=("light",), review=("dark",))
+_SHOWN = defaultdict(
+    tuple, runs=("light",), order=("light",), review=("dark",), experiment=("light",)
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,11 @@ def order(records: Store) -> RunId:
              reason="PayloadError: payload of shop.send_coupon: code: Input should be a string"),
     ]  # fmt: skip
     records.quarantine(_staged(records), "token", "its record has an unknown version 9", 60)
-    return add_run(records, "shop.process_order", calls, tags)
+    add_experiment(records, "checkout-flow", ["control", "one-page"], 400, are_recorded=False)
+    order = add_run(records, "shop.process_order", calls, tags)
+    tone = ScoreRow(run_id(order, "receipt"), "tone", 0.8, "draft", "warm")
+    records.score([tone], [""], "", 600)
+    return order
 
 
 def _staged(records: Store) -> RunId:
@@ -88,6 +97,10 @@ def _addresses(order: RunId) -> dict[str, str]:
         "order": f"/deferred/run/{order}",
         "review": f"/deferred/run/{run_id(order, 'review')}",
         "error": "/deferred/run/nobody",
+        "experiments": "/deferred/experiments",
+        "experiment": "/deferred/experiment?id=checkout-flow&baseline=control",
+        "wrong-experiment": "/deferred/experiment?id=checkout-flow&since=long+ago",
+        "scored": f"/deferred/run/{run_id(order, 'receipt')}",
     }
 
 
@@ -147,6 +160,28 @@ def test_a_run_is_found_and_ended_by_keyboard_alone(
         assert said == ["The call is withdrawn: its run does not start."]
         page.reload()
         assert page.get_by_text("withdrawn").count() == 0
+
+
+def test_the_experiment_of_a_run_is_compared_by_keyboard_alone(
+    browser: Any, flower: Flower, order: RunId
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{flower.url}/deferred/experiments")
+
+        _tab_to(page, "td.deferred-task a")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/deferred/experiment?id=checkout-flow")
+        _tab_to(page, "#deferred-baseline")
+        page.keyboard.type("one")
+        _tab_to(page, "main button[type=submit]")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**baseline=one-page**")
+
+        assert page.locator("tbody").first.locator("th").first.inner_text() == "one-page"
+        title, text = page.locator("svg > title").last, page.locator("svg > desc").last
+        assert title.text_content() == "total: Difference to one-page, with its 95% interval"
+        assert (text.text_content() or "").startswith("control: ")
 
 
 def _tab_to(page: Any, selector: str) -> None:
