@@ -49,6 +49,14 @@ def staged(run: Scope, record: DeferredCalls) -> list[Fact]:
     return [*facts, *_facts(run, record.calls, RunState.BUFFERED), *facts_without_run(run)]
 
 
+def published_now(run: Scope, call: Call) -> list[Fact]:
+    """Return what is to be known of a call that has left at once, if it counts in experiments.
+
+    Of others the end of the run tells.
+    """
+    return _facts(run, [call], RunState.PUBLISHED) if call.experiments else []
+
+
 def failed(run: Scope) -> list[Fact]:
     """Return what is to be known of a run that has failed."""
     skipped = facts_without_run(run) if run.settings.record else []

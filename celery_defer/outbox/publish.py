@@ -69,12 +69,21 @@ def publish_now(parent: Scope, call: Call) -> CallState:
         return CallState.SKIPPED
     if delivery.is_complete:
         link(parent, [call])
+        _note(parent, call)
         return CallState.PUBLISHED
     if delivery.unsent and _is_staged(parent, lease, record):
         link(parent, [call])
         return CallState.STAGED
     _log_lost(parent, record)
     return CallState.LOST
+
+
+def _note(parent: Scope, call: Call) -> None:
+    """Note a call that has left at once, so that experiments count its run as open."""
+    facts = history.published_now(parent, call)
+    if facts and parent.store is not None:
+        with guard.logged(logger, "run %s: a call is not in its record", parent.run.id):
+            parent.store.note(facts)
 
 
 def publish_durably(parent: Scope, call: Call) -> None:

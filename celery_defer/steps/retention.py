@@ -11,8 +11,8 @@ from celery.utils.time import maybe_make_aware
 
 from celery_defer import guard
 from celery_defer.errors import StoreError
-from celery_defer.run import STEPS, Scope, StepsHeader
-from celery_defer.store import Recalled
+from celery_defer.run import STEPS, Scope, StepsHeader, fact_of_run
+from celery_defer.store import Recalled, RunState
 
 logger = guard.logger(__name__)
 
@@ -65,6 +65,7 @@ def keep_until_retried(run: Scope, error: BaseException) -> None:
             logger, "run %s: its steps may be forgotten before its retry", run.run.id
         ):
             _expire(run, wait + run.settings.run_keeps)
+            _stay_open(run, wait)
 
 
 def keep_after_end(run: Scope) -> None:
@@ -83,6 +84,12 @@ def _expire(run: Scope, keep: float) -> None:
     has_steps = run.journal is not None and run.journal.is_recalled and not run.is_eager
     if has_steps and run.store is not None:
         run.store.expire(run.run.id, run.turn, keep)
+
+
+def _stay_open(run: Scope, wait: float) -> None:
+    """Let a run count as open in its experiments until its retry."""
+    if wait and run.experiments and run.store is not None and not run.is_eager:
+        run.store.note(fact_of_run(run, RunState.RUNNING, wait=wait))
 
 
 def _seconds(run: Scope, when: Any) -> float:

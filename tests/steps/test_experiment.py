@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -472,6 +473,58 @@ def test_a_run_is_open_as_long_as_one_that_carries_its_experiment(
     sim.advance(60)
 
     assert while_it_waits == {run.id}
+    assert store.open_runs("flow") == set()
+
+
+@pytest.mark.parametrize("when", ["success", "now"])
+@pytest.mark.parametrize("by", ["countdown", "eta"])
+def test_a_run_is_open_until_what_it_has_deferred_for_later_has_ended(
+    app: Celery, sim: Simulation, by: str, when: Any
+) -> None:
+    store = app._celery_defer.store
+    days = timedelta(days=10)
+
+    @deferred
+    @app.task(name="leaf")
+    def leaf() -> None: ...
+
+    @app.task
+    def checkout() -> None:
+        experiment("flow", TWO)
+        start = {"countdown": days.total_seconds(), "eta": datetime.now(timezone.utc) + days}[by]
+        defer("leaf", leaf.with_options(when=when, **{by: start}))
+
+    run = sim.run(checkout)
+    sim.advance("9d")
+    before = store.open_runs("flow")
+    sim.advance("2d")
+
+    assert before == {run.id}
+    assert store.open_runs("flow") == set()
+
+
+def test_a_run_is_open_while_one_that_carries_its_experiment_waits_for_its_retry(
+    app: Celery, sim: Simulation
+) -> None:
+    store = app._celery_defer.store
+
+    @deferred
+    @app.task(name="leaf", bind=True)
+    def leaf(self: Any) -> None:
+        if not self.request.retries:
+            raise self.retry(countdown=10 * 86_400)
+
+    @app.task
+    def checkout() -> None:
+        experiment("flow", TWO)
+        defer("leaf", leaf)
+
+    run = sim.run(checkout)
+    sim.advance("9d")
+    before = store.open_runs("flow")
+    sim.advance("2d")
+
+    assert before == {run.id}
     assert store.open_runs("flow") == set()
 
 

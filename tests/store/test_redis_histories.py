@@ -44,6 +44,13 @@ def test_the_history_of_a_later_version_is_left_alone(
     assert store.histories([RunId("a")]) == [None]
 
 
+def test_a_history_may_be_kept_for_thousands_of_years(store: RedisStore) -> None:
+    store.note([fact(RunState.WAITING, id="a")._replace(keep=1e11)])
+
+    [history] = store.histories([RunId("a")])
+    assert history is not None
+
+
 @pytest.mark.parametrize(
     ("key", "made"),
     [

@@ -228,6 +228,40 @@ def test_a_value_that_moves_while_values_are_read_is_there(store: RedisStore) ->
     assert {run for _, run, _ in values} == set(runs)
 
 
+class Meddling(Redis):
+    """A client after whose first reading of a list something happens."""
+
+    def meddle(self) -> None: ...
+
+    def evalsha(self, *args: Any, **kwargs: Any) -> Any:
+        reply = super().evalsha(*args, **kwargs)
+        then, self.meddle = self.meddle, lambda: None  # type: ignore[method-assign]
+        then()
+        return reply
+
+
+def test_a_run_that_is_handed_on_while_open_runs_are_read_is_there(
+    server: Server, store: RedisStore
+) -> None:
+    runs = [RunId(f"run-{number:04}") for number in range(3_000)]
+    for run in runs:
+        store.assign(run, "exp", "a", 9 * DAY, 7 * DAY)
+    last, taken = runs[-1], (("exp", "a", runs[-1]),)
+
+    def hand_on() -> None:
+        """The run ends, and one that it has deferred is open for a shorter time."""
+        store.note([
+            carrier(RunState.SUCCEEDED, last, experiments=taken),
+            carrier(RunState.PUBLISHED, f"{last}-child", experiments=taken),
+        ])  # fmt: skip
+
+    with Meddling.from_url(f"{server.url}/2") as client:
+        client.meddle = hand_on
+        read = RedisStore(client, "defer:").open_runs("exp")
+
+    assert read == set(runs)
+
+
 def test_facts_without_experiments_ask_for_none(store: RedisStore, redis: Redis) -> None:
     redis.config_resetstat()
     for state in (RunState.PUBLISHED, RunState.RUNNING, RunState.SUCCEEDED):

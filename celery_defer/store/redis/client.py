@@ -24,8 +24,8 @@ _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What one script writes; a thousand take a server up to 50 ms.
 _MOST_FACTS = 500
 _FACT = Struct("<cHIddHBHIII")
-# What is counted in two bytes.
-_MOST_ATTEMPTS = 0xFFFF
+# What two bytes count, and four; the seconds are 136 years.
+_MOST_ATTEMPTS, _LONGEST = 0xFFFF, 0xFFFF_FFFF
 _LUA = files("celery_defer.store.redis") / "lua"
 
 
@@ -134,7 +134,8 @@ def _packed(fact: Fact) -> bytes:
     parts = [part for each in fact.experiments for part in (*each, "")]
     carried = "\0".join(parts).encode() if parts else b""
     head = _FACT.pack(
-        CODES[fact.state].encode(), min(fact.attempt, _MOST_ATTEMPTS), seconds(fact.keep),
+        CODES[fact.state].encode(), min(fact.attempt, _MOST_ATTEMPTS),
+        min(seconds(fact.keep), _LONGEST),
         -1.0 if fact.deferred is None else max(fact.deferred, 0.0),
         -1.0 if fact.started is None else max(fact.started, 0.0),
         len(id), len(raw), len(task), len(fact.about), len(fact.told), len(carried),

@@ -100,7 +100,11 @@ class RedisScores(RedisClient):
     def open_runs(self, experiment: str) -> set[RunId]:
         seconds, microseconds = self._client.time()
         now = int(seconds) + int(microseconds) / 1e6
-        return set(map(_assigned, self._members(f"{self._prefix}open:{experiment}", now)))
+        key = f"{self._prefix}open:{experiment}"
+        pairs = list(self._members(key, now))
+        # A run may move down while the list is read, from the rest to what is read already.
+        again = self._members(key, now) if len(pairs) >= _MANY else ()
+        return set(map(_assigned, chain(pairs, again)))
 
     def unsampled(self, experiment: str) -> set[RunId]:
         members = self._members(f"{self._prefix}unsampled:{experiment}")

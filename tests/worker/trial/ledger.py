@@ -35,19 +35,20 @@ class Ledger:
         self._store = RedisStore(client, PREFIX)
 
     def look(self) -> int:
-        """Look at the comparison as it is now; return how many runs are pending."""
+        """Look at the comparison as it is now; return of how many visits a run has not ended."""
         rows = compare(EXPERIMENT, app=app).variants
         counts = {kind: sum(getattr(row, kind) for row in rows) for kind in ("assigned", *KINDS)}
         self.violations += of_counts(self.counts, counts)
         self.violations += of_kinds(self._kinds(), self._sent)
         self.looks, self.counts = self.looks + 1, counts
         self.most_pending = max(self.most_pending, counts["pending"])
-        return counts["pending"]
+        return len(self._store.open_runs(EXPERIMENT))
 
     def judge(self, may_lose: int) -> int:
         """Judge how all has ended; return how many runs were lost, of which some may be."""
         kinds, variants = self._kinds(), dict(self._store.assigned(EXPERIMENT))
-        lost = [id for id in self._sent if kinds.get(id, "pending") == "pending"]
+        is_open = self._store.open_runs(EXPERIMENT)
+        lost = [id for id in self._sent if id in is_open or id not in kinds]
         if len(lost) > may_lose:
             self.violations.append(f"pending for ever, or never assigned: {lost}")
         ended = {id: kind for id, kind in kinds.items() if id not in lost}

@@ -128,9 +128,9 @@ def _go(client: Redis, crowd: _Crowd, ledger: Ledger, workers: Fleet, random: Ra
                 next_kill = now + random.expovariate(1 / _BETWEEN_KILLS)
             if now >= next_look:
                 workers.revive()
-                pending = ledger.look()
+                has_open = ledger.look()
                 next_look = time.monotonic() + _BETWEEN_LOOKS
-                if not (crowd.coming or crowd.here or crowd.buying or pending):
+                if not (crowd.coming or crowd.here or crowd.buying or has_open):
                     return
             state = (len(crowd.here), len(crowd.buying), ledger.counts)
             if state != seen:
