@@ -166,8 +166,8 @@ def test_a_worker_can_do_nothing_to_the_server(site: Site, command: str) -> None
 # -- who looks -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["outbox", "quarantine", "check"])
-def test_a_viewer_sees_the_outbox(site: Site, command: str) -> None:
+@pytest.mark.parametrize("command", ["outbox", "quarantine", "scores", "compare", "check"])
+def test_a_viewer_sees_the_outbox_and_the_scores(site: Site, command: str) -> None:
     done = subprocess.run(
         ["celery", "-A", "shop", "defer", command],
         cwd=DEPLOY, env=site.env("viewer"), capture_output=True, text=True, timeout=30, check=False,

@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 from tests.support.redis import Server
 from tests.support.redis import running as running_redis
 from tests.views.flower.conftest import SHOP, env_of
-from tests.views.flower.runs import Call, add_run
+from tests.views.flower.runs import Call, add_experiment, add_run
 
 pytestmark = pytest.mark.worker
 
@@ -137,6 +137,7 @@ def test_a_redis_user_who_only_reads_sees_all_pages_and_changes_nothing() -> Non
         assert store
         parent = add_run(store, "shop.process_order", [Call("receipt", state=RunState.PUBLISHED)])
         store.remember(run_id(parent, "receipt"), {"charge": b"a memo"}, 60)
+        add_experiment(store, "checkout", ["a", "b"], 10)
         env = {"CELERY_BROKER_URL": reader, "CELERY_RESULT_BACKEND": reader}
 
         with (
@@ -145,7 +146,8 @@ def test_a_redis_user_who_only_reads_sees_all_pages_and_changes_nothing() -> Non
         ):
             child = f"/deferred/run/{run_id(parent, 'receipt')}"
             top = f"/deferred/run/{parent}"
-            for path in ("/deferred", "/deferred/waiting", "/deferred/outbox", child, top):
+            lists = ("/deferred", "/deferred/waiting", "/deferred/outbox", "/deferred/experiments")
+            for path in (*lists, "/deferred/experiment?id=checkout", child, top):
                 visitor.page(path)
             response = visitor.press(child, "abort", sure="yes")
 
