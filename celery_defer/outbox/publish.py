@@ -15,12 +15,12 @@ from celery_defer.outbox import history, records, stage
 from celery_defer.outbox.commit import Commit, State
 from celery_defer.outbox.inline import run_inline
 from celery_defer.outbox.links import link
-from celery_defer.outbox.messages import messages_of, unknown_calls
+from celery_defer.outbox.messages import messages_of, starting, unknown_calls
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.outbox.unpublished import report_dropped, report_refused
 from celery_defer.outbox.wake import patience
 from celery_defer.run import Scope, report_without_run, signals
-from celery_defer.store import Leased, Store
+from celery_defer.store import Fact, Leased, Store
 from celery_defer.text import shortened
 
 logger = guard.logger(__name__)
@@ -230,14 +230,23 @@ def _settle_others(parent: Scope, pending: Commit) -> None:
 def _tell(parent: Scope) -> None:
     """Write into the histories what nothing else says, unless that went with the result.
 
-    That is what was skipped or aborted, and the end of a run that keeps no result. It takes a round
-    trip; so does each such call to the result backend.
+    That is what was skipped or aborted, the end of a run that keeps no result, and what experiments
+    count. It takes a round trip; so does each such call to the result backend.
     """
     if parent.is_eager or parent.ending.is_told or parent.store is None:
         return
-    if facts := history.without_run(parent) or history.without_result(parent):
+    if facts := _untold(parent):
         with guard.logged(logger, "run %s: its record lacks its end", parent.run.id):
             parent.store.note(facts)
+
+
+def _untold(parent: Scope) -> list[Fact]:
+    pending: Commit | None = parent.ending.commit
+    if parent.experiments and pending is not None and pending.state is State.COMMITTED:
+        # The calls have left with a result that another Redis has than the store.
+        calls = starting(pending.record, Outcome.SUCCESS)
+        return history.committed(parent, calls, are_published=True)
+    return history.without_run(parent) or history.without_result(parent)
 
 
 def _failed(delivery: Delivery) -> frozenset[RunId]:

@@ -10,7 +10,7 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import NoPermissionError, RedisError
 
-from celery_defer import defer
+from celery_defer import defer, experiment
 from tests.support.inside import Worker, parent_of, ship_of
 from tests.support.one_redis import (
     ONE_TRANSACTION,
@@ -108,6 +108,26 @@ def test_results_and_messages_of_two_servers_go_one_after_the_other(server: Serv
         assert "ZADD" in [each.verb for each in asked]
         assert lengths(elsewhere) == [2]
         assert_arrived(app, result)
+
+
+def test_a_run_is_pending_no_longer_than_it_goes_on_where_the_store_is_elsewhere(
+    server: Server,
+) -> None:
+    with running() as other:
+        app = app_on(server, defer_store_url=other.url)
+        ship = ship_of(app)
+
+        def body() -> None:
+            experiment("flow", {"control": str})
+            defer("ship", ship, 1)
+
+        worker, store = Worker(app), app._celery_defer.store
+        run = worker.run(parent_of(app, body))
+        before = store.open_runs("flow")
+        worker.drain()
+
+        assert before == {run.id}
+        assert store.open_runs("flow") == set()
 
 
 def test_results_and_messages_of_two_users_go_one_after_the_other(server: Server) -> None:
