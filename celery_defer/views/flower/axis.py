@@ -13,7 +13,7 @@ from celery_defer.text import three_digits
 
 #: How wide a picture is, in the units of its marks.
 WIDTH = 360.0
-_EDGE = 16.0
+_EDGE = 28.0  # half of the numbers below it fits
 _TICKS = 4
 _MAX = sys.float_info.max
 # Steps between round numbers, of which each is at most 2.5 times the one before.

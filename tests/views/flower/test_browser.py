@@ -30,12 +30,14 @@ _RULES = "async (tags) => (await axe.run(document, {runOnly: tags})).violations"
 _OVERFLOWS = "document.documentElement.scrollWidth > window.innerWidth"
 _PAGES = (
     "runs", "failed", "wrong", "waiting", "outbox", "order", "review", "error", "sure",
-    "experiments", "experiment", "wrong-experiment", "scored",
+    "experiments", "experiment", "wrong-experiment", "long-names", "scored",
 )  # fmt: skip
 # The pages that the docs show, and how.
 _SHOWN = defaultdict(
     tuple, runs=("light",), order=("light",), review=("dark",), experiment=("light",)
 )
+#: About as long as a name may be.
+LONG = "x" * 120
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,9 @@ def order(records: Store) -> RunId:
     ]  # fmt: skip
     records.quarantine(_staged(records), "token", "its record has an unknown version 9", 60)
     add_experiment(records, "checkout-flow", ["control", "one-page"], 400, are_recorded=False)
+    add_experiment(
+        records, LONG, [f"a{LONG}", f"b{LONG}"], 8, [LONG, f"n{LONG}"], are_recorded=False
+    )
     order = add_run(records, "shop.process_order", calls, tags)
     tone = ScoreRow(run_id(order, "receipt"), "tone", 0.8, "draft", "warm")
     records.score([tone], [""], "", 600)
@@ -100,6 +105,7 @@ def _addresses(order: RunId) -> dict[str, str]:
         "experiments": "/deferred/experiments",
         "experiment": "/deferred/experiment?id=checkout-flow&baseline=control",
         "wrong-experiment": "/deferred/experiment?id=checkout-flow&since=long+ago",
+        "long-names": f"/deferred/experiment?id={LONG}",
         "scored": f"/deferred/run/{run_id(order, 'receipt')}",
     }
 

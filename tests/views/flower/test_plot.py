@@ -105,4 +105,4 @@ def test_values_that_are_too_large_for_a_difference() -> None:
 
     [values] = panels(Comparison("x", variants, (difference,), ()), "s")
 
-    assert [mark.point for mark in values.marks] == [16, WIDTH - 16]
+    assert [mark.point for mark in values.marks] == [28, WIDTH - 28]
