@@ -76,10 +76,10 @@ def order(records: Store) -> RunId:
              reason="PayloadError: payload of shop.send_coupon: code: Input should be a string"),
     ]  # fmt: skip
     records.quarantine(_staged(records), "token", "its record has an unknown version 9", 60)
-    add_experiment(records, "checkout-flow", ["control", "one-page"], 400, are_recorded=False)
     add_experiment(
         records, LONG, [f"a{LONG}", f"b{LONG}"], 8, [LONG, f"n{LONG}"], are_recorded=False
     )
+    add_experiment(records, "checkout-flow", ["control", "one-page"], 400, are_recorded=False)
     order = add_run(records, "shop.process_order", calls, tags)
     tone = ScoreRow(run_id(order, "receipt"), "tone", 0.8, "draft", "warm")
     records.score([tone], [""], "", 600)
