@@ -75,8 +75,8 @@ class Fact(NamedTuple):
     #: Each as ``key=value``: the lists of tagged runs that it joins.
     tags: tuple[str, ...] = ()
     #: The experiments that it carries: each with the variant, and the run that it was assigned to.
-    #: An end that does not say what the run is needs none; a SKIPPED run has those of a scorer
-    #: that was left out, because only some runs are scored.
+    #: An end that does not say what the run is needs none, nor does a restart; a SKIPPED run has
+    #: those of a scorer that was left out, because only some runs are scored.
     experiments: tuple[tuple[str, str, RunId], ...] = ()
 
 

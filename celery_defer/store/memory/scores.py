@@ -121,7 +121,8 @@ class MemoryScores(MemoryState):
     def _follow(self, fact: Fact) -> None:
         """Keep up who carries experiments, and who of these is open."""
         carried = fact.experiments
-        if not (carried or fact.about or fact.state.is_open):
+        is_restarted = fact.state is RunState.WAITING and not fact.attempt
+        if not (carried or fact.about) and (is_restarted or not fact.state.is_open):
             known = self._carried[fact.id].items()
             carried = tuple((name, variant, run) for name, (variant, run) in known)
         for name, variant, run in carried:

@@ -288,6 +288,13 @@ class ScoreContract:
         assert store.open_runs("exp") == set()
         assert store.unsampled("exp") == set()
 
+    def test_a_run_that_is_restarted_is_open_again(self, store: Store) -> None:
+        store.note([carrier(RunState.RUNNING, CHILD), carrier(RunState.FAILED, CHILD)])
+        assert store.open_runs("exp") == set()
+
+        store.note([carrier(RunState.WAITING, CHILD, about=b"", experiments=(), attempt=0)])
+        assert store.open_runs("exp") == {P}
+
     def test_an_assigned_run_without_a_history_ends_too(self, store: Store) -> None:
         assign(store)
         store.note([carrier(RunState.SUCCEEDED, about=b"", experiments=())])

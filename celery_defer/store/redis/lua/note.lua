@@ -111,7 +111,7 @@ local function learn(prefix, fact)
   end
   if carries > 0 then
     pcall(follow, prefix, id, state, keep, carried, true)
-  elseif about == '' and not OPEN[state] then
+  elseif about == '' and (not OPEN[state] or state == 'W' and attempt == 0) then -- or it is restarted
     pcall(function()
       follow(prefix, id, state, keep, carried_by(prefix, id))
     end)
