@@ -219,7 +219,7 @@ def _reason(error: object) -> dict[str, Any]:
 def _failed_steps(journal: Journal) -> dict[str, Any]:
     """Return the steps that have failed, and of which the store remembers nothing."""
     rows = [
-        [key, memo.kind, round(memo.began, 3), round(memo.took, 6), text]
+        [key, memo.kind, round(memo.began, 6), round(memo.took, 6), text]
         for key, memo in islice(journal.failures(), _MOST_FAILURES)
         if (text := memo.failure and shortened(memo.failure.text, _LONGEST_FAILURE))
     ]

@@ -68,7 +68,7 @@ class Memo:
         if self.experiments:
             fields["experiments"] = self.experiments
         if self.began:
-            fields |= {"began": round(self.began, 3), "took": round(self.took, 6)}
+            fields |= {"began": round(self.began, 6), "took": round(self.took, 6)}
         return to_json(fields)
 
     @classmethod

@@ -56,7 +56,7 @@ class Span:
     experiments: Mapping[str, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:
-        times = [round(self.since, 3), round(self.until, 3)]
+        times = [round(self.since, 6), round(self.until, 3)]
         return to_json([*times, self.experiments] if self.experiments else times)
 
     @classmethod
