@@ -24,6 +24,8 @@ logger = guard.logger(__name__)
 #: What is told of a run that was aborted, or cancelled as it waited: no worker remembers it as
 #: revoked, so it can be restarted at once.
 NO_REVOKE = b'{"x":1}'
+# What stands for a value that is hidden.
+_HIDDEN = "***"
 #: The list of calls of what is no task of the app.
 NO_TASK = "?"
 
@@ -136,7 +138,8 @@ def told_by(
     told: dict[str, Any] = {"c": list(ids)} if ids else {}
     if again := [call for call in skipped if call.id in run.buffer.calls]:
         told["k"] = [
-            [call.id, call.task, call.at, call.reason, call.refused] for call in again[:100]
+            [call.id, call.task, call.at, call.reason, _refused(run.settings, call)]
+            for call in again[:100]
         ]
     if outcome is Outcome.FAILURE and run.journal:
         told |= _failed_steps(run.journal)
@@ -149,7 +152,7 @@ def told_by(
     if run.takes_variants:
         told["v"] = _shortened(run.experiments, run.run.id)
     if wait:
-        told["w"] = wait
+        told["w"] = _wait(run.settings, wait)
     return to_json(told) if told else b""
 
 
@@ -184,8 +187,8 @@ def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> by
         about["v"] = _shortened(call.experiments, parent)
     if call.reason:
         about["e"] = call.reason
-    if call.refused and settings.record_payloads is True:
-        about["x"] = call.refused
+    if refused := _refused(settings, call):
+        about["x"] = refused
     payload = _payload(settings, call.task, call.payload)
     whole = to_json(about)
     return encoding.shorten(whole if payload is None else b'%b,"a":%b}' % (whole[:-1], payload))
@@ -205,6 +208,18 @@ def shown(arguments: Any) -> Any:
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _refused(settings: Settings, call: Call) -> str | None:
+    """Return the arguments of a refused call; None if payloads are hidden or masked."""
+    return call.refused if settings.record_payloads is True else None
+
+
+def _wait(settings: Settings, wait: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a wait, without the values of its match if payloads are hidden or masked."""
+    if settings.record_payloads is True or not wait.get("match"):
+        return wait
+    return {**wait, "match": dict.fromkeys(wait["match"], _HIDDEN)}
 
 
 def _reason(error: object) -> dict[str, Any]:

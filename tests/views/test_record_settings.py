@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from celery_defer import NoRecordError, RunRow, defer, record
+from celery_defer import NoRecordError, RunRow, defer, record, step
 from celery_defer.errors import OptionError, SettingsError
 from celery_defer.views import runs
 from tests.support.inside import Worker, parent_of, ship_of
@@ -34,6 +34,11 @@ def call_on(server: Server, number: Any = 1, **settings: Any) -> RunRow:
     return call
 
 
+def histories_on(server: Server) -> list[bytes]:
+    client: Any = server.client(db=4)
+    return [client.get(key) for key in client.scan_iter("*:history")]
+
+
 def test_a_payload_is_shown(server: Server) -> None:
     assert call_on(server).payload == {"n": 1}
 
@@ -52,8 +57,7 @@ def test_a_payload_is_masked(server: Server, mask: Any) -> None:
 def test_what_a_mask_was_to_hide_is_not_in_the_store(server: Server) -> None:
     call_on(server, number=987_654_321, defer_record_payloads=without_number)
 
-    client: Any = server.client(db=4)
-    kept = [client.get(key) for key in client.scan_iter("*:history")]
+    kept = histories_on(server)
     assert kept
     assert not [body for body in kept if b"987654321" in body]
 
@@ -69,6 +73,42 @@ def test_a_refused_payload_is_not_shown_where_payloads_are_masked(server: Server
     row = call_on(server, number="secret", defer_record_payloads=without_number)
 
     assert (row.state.value, row.refused) == ("skipped", None)
+
+
+def test_a_refused_payload_of_a_repeated_id_is_not_shown_either(server: Server) -> None:
+    app = app_on(server, defer_record_payloads=False)
+    ship = ship_of(app)
+
+    def body() -> None:
+        defer("ship", ship, n=1)
+        defer("ship", ship, n=987_654_321)
+
+    parent = Worker(app).run(parent_of(app, body))
+    defers = record(parent.id, app=app).defers
+
+    assert [(row.state.value, row.refused) for row in defers if row.reason] == [("skipped", None)]
+    assert b"987654321" not in b"".join(histories_on(server))
+
+
+@pytest.mark.parametrize(
+    ("shown", "match"),
+    [(True, {"order_id": 987_654_321}), (False, {"order_id": "***"})],
+    ids=["shown", "hidden"],
+)
+def test_what_an_event_must_have_is_shown_as_payloads_are(
+    server: Server, shown: bool, match: Any
+) -> None:
+    app = app_on(server, defer_record_payloads=shown)
+
+    def body() -> None:
+        step.wait_for_event("paid", "order/paid", timeout="1h", match={"order_id": 987_654_321})
+
+    parent = Worker(app).run(parent_of(app, body))
+    wait = record(parent.id, app=app).waits_for
+
+    assert wait is not None
+    assert (wait.event, wait.match) == ("order/paid", match)
+    assert (b"987654321" in b"".join(histories_on(server))) is shown
 
 
 def test_a_mask_that_cannot_be_imported_is_named(server: Server) -> None:
