@@ -19,10 +19,10 @@ def abort(parent_id: str, defer_id: str, *, app: Any = None) -> bool:
     """Withdraw the call *defer_id* of the run *parent_id*, which may still be to come.
 
     Returns True if the deferred run will never start, or was parked and ends as REVOKED; False
-    if it has started, or its parent has ended and has made no such call. A parent of which nothing
-    is known may be in a queue, or in progress: its call is withdrawn too. Any process with the app
-    may call this, at any time, and again; *app* is as in ``send_event``. Raises IdError for a bad
-    id, and StoreError if the app has no Redis, or it does not reply.
+    if it has started, or its parent has ended and has made no such call, or dropped it. A parent of
+    which nothing is known may be in a queue, or in progress: its call is withdrawn too. Any process
+    with the app may call this, at any time, and again; *app* is as in ``send_event``. Raises
+    IdError for a bad id, and StoreError if the app has no Redis, or it does not reply.
 
     >>> abort(order.id, "reminder")
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -197,12 +197,22 @@ def is_told_unrevoked(known: History) -> bool:
 
 
 def has_not_made(parent: History | None, defer_id: str) -> bool:
-    """Whether a run is known to have ended without a call of this id."""
-    is_over = parent is not None and not parent.state.is_open
-    return is_over and defer_id not in told_of(parent).get("c", ())
+    """Whether a run is known to have ended without a call of this id, or has dropped it."""
+    if parent is None or parent.state.is_open:
+        return False
+    told = told_of(parent)
+    return defer_id not in told.get("c", ()) or defer_id in _dropped(parent, told)
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _dropped(parent: History, told: Mapping[str, Any]) -> set[str]:
+    """Return the ids of the calls that waited for another end than their parent had."""
+    ends = [outcome for outcome, state in _ENDS.items() if state is parent.state]
+    return {
+        id for id, _, _, when in told.get("n", ()) for end in ends if not end.starts(when)
+    }  # fmt: skip
 
 
 def _of_record(settings: Settings, lease: Leased, state: RunState) -> list[Fact]:

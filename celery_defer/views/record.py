@@ -105,9 +105,18 @@ def _defers(
     linked = {id: results.children_of(meta) for id, meta in results.metas(app, unknown).items()}
     children = {id: (called[id] or linked.get(id, []))[:most] for id in ids}
     rows = rows_of(app, store, [child for each in children.values() for child in each])
-    known = {id: {**dropped_by(histories[id], told[id]), **rows} for id in ids}
+    known = {id: _known(rows, dropped_by(histories[id], told[id])) for id in ids}
     calls = {id: _calls(id, children[id], known[id], are_ours=bool(called[id])) for id in ids}
     return {id: _in_order(calls[id], refusals_of(id, told[id]))[:most] for id in ids}
+
+
+def _known(rows: Mapping[RunId, RunRow], dropped: Mapping[RunId, RunRow]) -> dict[RunId, RunRow]:
+    """Return the rows of calls; the id of a dropped one may have been revoked all the same."""
+    return {**rows, **{id: row for id, row in dropped.items() if not _has_run(rows.get(id))}}
+
+
+def _has_run(row: RunRow | None) -> bool:
+    return row is not None and row.defer_id is not None
 
 
 def _calls(

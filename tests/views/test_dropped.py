@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import defer
+from celery_defer import abort, defer, run_id
 from celery_defer.errors import OptionError
 from celery_defer.store import RunState
 from celery_defer.testing import Simulation
@@ -78,6 +78,26 @@ def test_a_call_whose_id_was_used_before_is_listed_with_its_parent_only(
     (row,) = runs(state="skipped", parent=parent.id).rows
     assert row.refused == {"n": 2}
     assert runs(state="skipped").rows == []
+
+
+def test_a_dropped_call_stays_dropped_when_somebody_revokes_its_id(
+    app: Celery, sim: Simulation, ship: Any
+) -> None:
+    parent = sim.run(parent_of(app, body_of(ship, fails=True)))
+    assert parent.state == "FAILURE"
+    id = run_id(parent.id, "receipt")
+
+    app.backend.mark_as_revoked(id, "revoked")  # as a worker does that does not have the run
+
+    assert shown(parent.id)[0] == ("receipt", "dropped", FAILED)
+
+
+def test_a_dropped_call_cannot_be_withdrawn(app: Celery, sim: Simulation, ship: Any) -> None:
+    parent = sim.run(parent_of(app, body_of(ship, fails=True)))
+    assert parent.state == "FAILURE"
+
+    assert not abort(parent.id, "receipt")
+    assert shown(parent.id)[0] == ("receipt", "dropped", FAILED)
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")

@@ -40,6 +40,8 @@ def abort(ctx: Any, as_json: bool, parent: str, id: str, yes: bool) -> None:
     app = extension_in(ctx).app
     confirm(f"Abort {id!r} of run {parent}? It will never run.", yes=yes)
     if not control.abort(parent, id, app=app):
+        if reason := _why_dropped(app, parent, id):
+            raise Problem(f"{id!r} of run {parent} was dropped: {reason}")
         if _state_of(app, run_id(parent, id)) is None:
             raise Problem(f"run {parent} has ended, and has deferred nothing as {id!r}")
         raise Problem(f"{id!r} of run {parent} has started: `cancel` ends a run in progress")
@@ -87,6 +89,16 @@ def _state_of(app: Any, run: str) -> RunState | None:
         return views.record(run, app=app, most=0).run.state
     except NoRecordError:
         return None if extension_of(app).settings.record else RunState.UNKNOWN
+
+
+def _why_dropped(app: Any, parent: str, id: str) -> str | None:
+    """Return why a run has dropped a call; None if it has not, or that is not known."""
+    try:
+        calls = views.record(parent, app=app).defers
+    except NoRecordError:
+        return None
+    dropped = {row.defer_id: row.reason for row in calls if row.state is RunState.DROPPED}
+    return dropped.get(id)
 
 
 def _again(steps: Sequence[str]) -> str:

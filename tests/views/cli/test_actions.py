@@ -106,6 +106,18 @@ def test_what_a_parent_has_not_made_is_not_aborted(
     )  # fmt: skip
 
 
+def test_a_call_that_was_dropped_is_not_aborted(
+    cli: Cli, app: Celery, worker: Worker, ship: Any
+) -> None:
+    alert = ship.with_options(when="failure")
+    parent = worker.run(parent_of(app, lambda: defer("alert", alert, n=1) and None))
+
+    result = cli("abort", parent.id, "alert", "--yes")
+
+    assert result.exit_code == 1
+    assert f"'alert' of run {parent.id} was dropped: its parent has succeeded" in result.output
+
+
 def test_a_run_that_has_ended_is_not_cancelled(
     cli: Cli, app: Celery, worker: Worker, ship: Any
 ) -> None:
