@@ -39,7 +39,7 @@ def compare_rows(
     *assigned* has the variant of each run, *values* the value of each run by the name of the score:
     a run with several values of one score has their `mean_of`. Runs that were not assigned are left
     out. *pending* and *unsampled* are sets of runs; a run in both is pending, and one with any
-    score is scored.
+    score is scored. Of a run in *pending* that is scored, scores that it lacks are awaited.
 
     The variants stand in *order*, the others by name behind them; *baseline* stands first, and the
     others are compared with the first. *effects* has the smallest effect that matters, by the name
@@ -51,7 +51,8 @@ def compare_rows(
     checked = _checked_effects(experiment, effects or {})
     summaries = _summaries(assigned, values)
     counts = _counts(assigned, values, pending, unsampled)
-    rows = tuple(_row(variant, counts, summaries) for variant in variants)
+    awaited = _awaited(assigned, values, pending, {*values, *checked})
+    rows = tuple(_row(variant, counts, summaries, awaited) for variant in variants)
     differences = tuple(
         _difference(score, rows[0], row, checked.get(score))
         for score in sorted(summaries)
@@ -118,10 +119,37 @@ def _counts(
     return Counter((variant, kind(run)) for run, variant in assigned.items())
 
 
-def _row(variant: str, counts: _Counts, summaries: _Summaries) -> VariantRow:
+def _awaited(
+    assigned: Mapping[str, str],
+    values: Mapping[str, Mapping[str, float]],
+    pending: Collection[str],
+    names: Collection[str],
+) -> Mapping[str, Counter[str]]:
+    """Return the runs that are open, by name of a score that they lack; all of them under ""."""
+    is_open = {run: assigned[run] for run in pending if run in assigned}
+
+    def lacking(name: str) -> Counter[str]:
+        its = values.get(name, {})
+        return Counter(variant for run, variant in is_open.items() if run not in its)
+
+    return {name: lacking(name) for name in sorted({"", *names})}
+
+
+def _row(
+    variant: str,
+    counts: _Counts,
+    summaries: _Summaries,
+    awaited: Mapping[str, Mapping[str, int]],
+) -> VariantRow:
     kinds = {kind: counts.get((variant, kind), 0) for kind in COUNTS[1:]}
-    scores = {name: its[variant] for name, its in sorted(summaries.items()) if variant in its}
-    return VariantRow(variant, sum(kinds.values()), **kinds, scores=scores)
+    return VariantRow(
+        variant,
+        sum(kinds.values()),
+        **kinds,
+        scores={name: its[variant] for name, its in sorted(summaries.items()) if variant in its},
+        open=awaited[""].get(variant, 0),
+        awaited={name: its.get(variant, 0) for name, its in awaited.items() if name},
+    )
 
 
 def _difference(
@@ -166,6 +194,7 @@ def _sentences(
         yield f"There is nothing to compare with: '{rows[0].variant}' is the only variant."
     yield from (each.verdict for each in differences)
     yield from lacking
+    yield from _still_to_come(rows)
     if pending := sum(row.pending for row in rows):
         yield (
             f"{_runs(pending)} pending: scores that come late may differ from those that are here."
@@ -177,6 +206,24 @@ def _sentences(
             f"{len(differences)} differences are shown: by chance alone, one 95% interval in 20 "
             "misses the true difference."
         )
+
+
+def _still_to_come(rows: Sequence[VariantRow]) -> Iterator[str]:
+    """Say which scores may still come of runs that have others, so are not pending."""
+    scored = sum(row.open - row.pending for row in rows)
+    names = [
+        name for name in rows[0].awaited if any(row.awaited[name] > row.pending for row in rows)
+    ]
+    for name in names:
+        runs = " and ".join(
+            f"{row.awaited[name]:,} of '{row.variant}'" for row in rows if row.awaited[name]
+        )
+        yield (
+            f"{name}: it may still come of runs that have not ended, {runs}, and late ones may "
+            "differ from those that are here."
+        )
+    if scored and not names:
+        yield f"{_runs(scored)} scored and not at an end: other scores may still come."
 
 
 def _runs(number: int) -> str:

@@ -24,7 +24,9 @@ _COLUMNS: tuple[str, ...] = (
     "experiment",
     "variant",
     *COUNTS,
+    "open",
     "score",
+    "awaited",
     *_NUMBERS,
     "difference",
     *_BOUNDS,
@@ -45,6 +47,11 @@ class VariantRow:
     missing: int  #: Those without one, and none is on its way.
     not_sampled: int  #: Those without one, which their scorer has left out as ``sample=`` says.
     scores: Mapping[str, Summary]  #: The scores by name; one that no run has is not in it.
+    #: Those that have not ended, or of which a run that they have deferred has not, with a score or
+    #: without: more scores of them may come.
+    open: int
+    #: By the name of a score: those of ``open`` that do not have it, so it may still come.
+    awaited: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,9 @@ class Comparison:
                     "experiment": self.experiment,
                     "variant": row.variant,
                     **_fields(row, COUNTS),
+                    "open": row.open,
                     "score": name or None,
+                    "awaited": row.awaited.get(name),
                     **_fields(row.scores.get(name), _NUMBERS),
                     "difference": difference and _json(difference.value),
                     **_fields(difference, _BOUNDS),

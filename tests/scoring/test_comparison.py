@@ -63,6 +63,46 @@ def test_each_run_is_counted_once() -> None:
     assert compared.variants[1].assigned == compared.variants[1].missing == 1
 
 
+def test_a_score_that_may_still_come_is_awaited_though_others_are_here() -> None:
+    assigned = {f"{name}-{n}": name for name in "ab" for n in range(6)}
+    compared = compare_rows(
+        "checkout",
+        assigned,
+        {"length": dict.fromkeys(assigned, 3), "bought": {"a-0": True, "b-0": True, "b-1": True}},
+        pending={*assigned} - {"a-5", "b-0"},
+        effects={"returned": 0.1},
+    )
+
+    first, other = compared.variants
+    assert (first.scored, first.pending, first.open, other.open) == (6, 0, 5, 5)
+    assert first.awaited == {"bought": 4, "length": 0, "returned": 5}
+    assert other.awaited == {"bought": 4, "length": 0, "returned": 5}
+    assert (
+        "bought: it may still come of runs that have not ended, 4 of 'a' and 4 of 'b', and late "
+        "ones may differ from those that are here."
+    ) in compared.sentences
+    assert compared.as_json()["variants"][0]["awaited"] == first.awaited
+    [bought, length, *_] = csv.DictReader(io.StringIO(compared.as_csv()))
+    assert (bought["open"], bought["awaited"], length["awaited"]) == ("5", "4", "0")
+
+
+def test_scores_whose_name_nobody_knows_yet_may_still_come() -> None:
+    runs = {str(n): "ab"[n % 2] for n in range(50)}
+    compared = compare_rows("x", runs, {"length": dict.fromkeys(runs, 3)}, pending=set(runs))
+
+    assert [row.pending for row in compared.variants] == [0, 0]
+    assert (
+        "50 runs are scored and not at an end: other scores may still come." in compared.sentences
+    )
+
+
+def test_what_only_pending_runs_lack_is_said_once() -> None:
+    compared = compare_rows("x", {"1": "a", "2": "b"}, {"tone": {"1": 1}}, pending={"2"})
+
+    assert not [each for each in compared.sentences if "may still come" in each]
+    assert "1 run is pending" in compared.sentences[-1]
+
+
 @settings(deadline=None)  # the first one may import scipy
 @given(
     st.dictionaries(st.integers(0, 30).map(str), st.sampled_from("abc")),
@@ -84,6 +124,8 @@ def test_the_counts_of_a_variant_add_up(
     for row in compared.variants:
         assert row.assigned == row.scored + row.pending + row.missing + row.not_sampled
         assert all(summary.n <= row.scored for summary in row.scores.values())
+        assert row.pending <= row.open <= row.assigned
+        assert all(row.pending <= its <= row.open for its in row.awaited.values())
     assert sum(row.assigned for row in compared.variants) == len(assigned)
     json.dumps(compared.as_json(), allow_nan=False)
     assert len(list(csv.reader(io.StringIO(compared.as_csv())))) == 1 + len(list(compared.rows()))
@@ -365,6 +407,8 @@ def test_as_json_it_is_plain() -> None:
                 "is_rate": False,
             },
         },
+        "open": 0,
+        "awaited": {"bought": 0, "total": 0},
     }
     assert found["differences"][0]["verdict"] in found["sentences"]
 
@@ -418,7 +462,7 @@ def test_the_frame_is_one_of_polars_where_only_that_is_installed(
 def test_a_frame_without_runs_has_its_columns() -> None:
     pytest.importorskip("pandas")
 
-    assert len(compare_rows("checkout", {}, {}).frame().columns) == 22
+    assert len(compare_rows("checkout", {}, {}).frame().columns) == 24
 
 
 def test_without_both_the_frame_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,9 +61,14 @@ def _variants(of: Comparison) -> Table:
 def _of_score(of: Comparison, score: str) -> Table:
     differences = {each.variant: each for each in of.differences if each.score == score}
     return Table(
-        ("variant", *_SUMMARY, "difference", "95% interval"),
+        ("variant", "awaited", *_SUMMARY, "difference", "95% interval"),
         [
-            (row.variant, *_summary(row.scores[score]), *_difference(differences.get(row.variant)))
+            (
+                row.variant,
+                f"{row.awaited[score]:,}",
+                *_summary(row.scores[score]),
+                *_difference(differences.get(row.variant)),
+            )
             for row in of.variants
             if score in row.scores
         ],

@@ -187,14 +187,14 @@ def test_compare(cli: Cli) -> None:
         bold  5  4  0  1  0
 
         thumb
-        variant  n  mean  deviation  min  q1  median  q3  max  difference  95% interval
-        control  4  0.5  0.577  0  0  0.5  1  1  -  -
-        bold  4  0.5  0.577  0  0  0.5  1  1  0  -0.495 to 0.495
+        variant  awaited  n  mean  deviation  min  q1  median  q3  max  difference  95% interval
+        control  1  4  0.5  0.577  0  0  0.5  1  1  -  -
+        bold  0  4  0.5  0.577  0  0  0.5  1  1  0  -0.495 to 0.495
 
         tone
-        variant  n  mean  deviation  min  q1  median  q3  max  difference  95% interval
-        control  4  0.3  0.258  0  0.15  0.3  0.45  0.6  -  -
-        bold  4  0.4  0.258  0.1  0.25  0.4  0.55  0.7  0.1  -0.347 to 0.547
+        variant  awaited  n  mean  deviation  min  q1  median  q3  max  difference  95% interval
+        control  1  4  0.3  0.258  0  0.15  0.3  0.45  0.6  -  -
+        bold  0  4  0.4  0.258  0.1  0.25  0.4  0.55  0.7  0.1  -0.347 to 0.547
         """
     )
     assert "thumb: not enough data" in sentences

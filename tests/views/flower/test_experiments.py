@@ -78,8 +78,8 @@ def test_each_score_has_its_numbers_and_a_picture_of_them(visitor: Visitor, reco
     page = page_of(visitor, "checkout", baseline="control")
 
     [first, other] = rows_of(page, "Table: total")
-    assert (first[:2], first[-2:]) == (["control", "16"], ["-", "-"])
-    assert other[:2] == ["bold", "20"]
+    assert (first[:3], first[-2:]) == (["control", "0", "16"], ["-", "-"])
+    assert other[:3] == ["bold", "0", "20"]
     assert re.fullmatch(r"\S+ to \S+", other[-1])
     assert (
         page.count('class="deferred-plot"') == 4

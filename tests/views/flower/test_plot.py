@@ -100,7 +100,9 @@ def test_one_variant_has_no_differences() -> None:
 
 def test_values_that_are_too_large_for_a_difference() -> None:
     rows = {"a": Summary.of([-1.7e308]), "b": Summary.of([1.7e308])}
-    variants = tuple(VariantRow(name, 1, 1, 0, 0, 0, {"s": its}) for name, its in rows.items())
+    variants = tuple(
+        VariantRow(name, 1, 1, 0, 0, 0, {"s": its}, 0, {"s": 0}) for name, its in rows.items()
+    )
     difference = Difference("s", "b", "a", math.inf, None, None, "Welch", False, None, "")
 
     [values] = panels(Comparison("x", variants, (difference,), ()), "s")
