@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from celery_defer import guard
 from celery_defer.errors import ExperimentError, NoRunError, StoreError
 from celery_defer.run import Block, Memo, Scope, current, step_inside
-from celery_defer.scoring import Choice, Selector, bucket, chosen
+from celery_defer.scoring import Choice, Selector, chosen, weighted
 from celery_defer.steps.recall import away, journal_of
 from celery_defer.steps.variants import inside
 from celery_defer.text import safe_repr, text_of
@@ -42,8 +42,8 @@ def experiment(
     """Run one of *variants* in the run in progress, the same in each attempt and after each wait.
 
     *select* chooses it: ``fixed``, ``weighted``, ``bucket`` or any function of a ``Choice``.
-    Without it, the run's id chooses among all variants equally. What was chosen first stays, also
-    where a deploy has changed *select*.
+    Without it, all variants are chosen equally, as ``weighted`` does. What was chosen first stays,
+    also where a deploy has changed *select*.
 
     The function of the variant runs in the body, so it may have steps, wait and defer, and runs
     again in each turn. The run carries its variant from here on, and so do the runs that it defers
@@ -141,7 +141,9 @@ def _selected(choice: Choice, select: Selector | None) -> str:
     if force := forced.get(choice.experiment):
         name = force()
         return chosen(lambda _: name, choice)
-    return chosen(bucket(choice.run_id) if select is None else select, choice)
+    return chosen(
+        weighted(dict.fromkeys(choice.variants, 1.0)) if select is None else select, choice
+    )
 
 
 def _assigned(run: Scope, choice: Choice, variant: str) -> str:

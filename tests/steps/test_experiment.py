@@ -60,6 +60,18 @@ def test_without_a_selector_the_id_of_the_run_chooses(app: Celery, sim: Simulati
     assert results == {"control", "variant"}
 
 
+def test_what_a_run_takes_in_one_experiment_says_nothing_about_another(
+    app: Celery, sim: Simulation
+) -> None:
+    @app.task
+    def checkout() -> tuple[str, str]:
+        return experiment("flow", TWO).variant, experiment("price", TWO).variant
+
+    results = {tuple(sim.run(checkout).result) for _ in range(60)}
+
+    assert len(results) == 4
+
+
 def test_a_run_that_waits_keeps_its_variant_whatever_a_deploy_changes(
     app: Celery, sim: Simulation
 ) -> None:
