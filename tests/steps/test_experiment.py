@@ -28,6 +28,7 @@ from celery_defer import (
     record,
     restart,
     run_id,
+    score,
     scorer,
     step,
 )
@@ -561,6 +562,19 @@ def test_what_a_scorer_writes_counts_for_the_variant_of_its_parent(
 
     assert list(store.values("flow")) == [("quality", run.id, 0.5)]
     assert list(store.values("prompt")) == []
+
+
+def test_what_a_run_was_scored_before_its_experiment_counts(app: Celery, sim: Simulation) -> None:
+    @app.task
+    def checkout() -> None:
+        score("early", 1)
+        step.score("rate", "rated", True)
+        experiment("flow", TWO)
+
+    run: SimulatedRun[Any] = sim.run(checkout)
+
+    counted = app._celery_defer.store.values("flow")
+    assert sorted(counted) == [("early", run.id, 1), ("rated", run.id, True)]
 
 
 def test_the_memo_of_what_a_run_has_taken_is_no_step_to_the_release_before() -> None:

@@ -42,6 +42,8 @@ class MemoryScores(MemoryState):
             assigned.runs[run] = (now, variant)
             assigned.last = self._next()
             assigned.open[run, run] = now + open_for
+            for (name, step), row in self._scored[run].last.items() if run in self._scored else ():
+                assigned.values[name, run, run, step] = row.value
             return variant
 
     def scores_of(self, runs: Sequence[RunId]) -> list[list[ScoreRow]]:

@@ -48,7 +48,8 @@ class Scores(Protocol):
     ) -> str:
         """Assign a variant to a run, for *keep* seconds; return the one that it has then.
 
-        The first one stays. The run counts as open until a fact says that it has ended, or until
+        The first one stays. What the run was scored before counts for it too: the last value of
+        each name and target. The run counts as open until a fact says that it has ended, or until
         *open_for* seconds have passed.
         """
         ...

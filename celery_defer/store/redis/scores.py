@@ -59,7 +59,7 @@ class RedisScores(RedisClient):
         self, run: RunId, experiment: str, variant: str, keep: float, open_for: float
     ) -> str:
         args = [self._prefix, run, experiment, variant, seconds(keep), open_for]
-        earlier: bytes | None = self._assign([self._carried(run)], args)
+        earlier: bytes | None = self._assign([self._carried(run), self._scores(run)], args)
         return variant if earlier is None else earlier.decode()
 
     def scores_of(self, runs: Sequence[RunId]) -> list[list[ScoreRow]]:

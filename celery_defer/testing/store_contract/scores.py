@@ -233,6 +233,25 @@ class ScoreContract:
         assert next(value for name, _, value in counted(store) if name == "bought") is True
         assert counted(store, "unknown") == []
 
+    def test_what_a_run_has_been_scored_before_it_is_assigned_counts(self, store: Store) -> None:
+        write(store, row(1, run=P), row(2, run=P), row(3, run=P, step="draft"), keys="abc")
+        write(store, row(True, run=P, name="bought"))
+        assign(store)
+        assign(store, experiment="second")
+
+        expected = [("bought", P, True), ("tone", P, 2), ("tone", P, 3)]
+        assert counted(store) == counted(store, "second") == expected
+        assert set(store.scored_in("exp")) == {(P, P)}
+        write(store, row(5, run=P))
+        assert counted(store) == [("bought", P, True), ("tone", P, 3), ("tone", P, 5)]
+
+    def test_a_second_assignment_counts_nothing(self, store: Store) -> None:
+        assign(store)
+        write(store, row(1, run=P))
+        assert assign(store, "b") == "a"
+
+        assert counted(store) == [("tone", P, 1)]
+
     def test_a_score_that_is_left_out_does_not_count_anew(self, store: Store) -> None:
         assign(store)
         write(store, row(1, run=P), keys="a")
