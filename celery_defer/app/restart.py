@@ -18,6 +18,7 @@ from celery_defer.outbox import (
     ParkedRun,
     begin_again,
     is_told_unrevoked,
+    is_withdrawn,
     run_again,
     stored_state,
     task_in,
@@ -27,7 +28,7 @@ from celery_defer.store import History, RunState
 
 # A look that keeps nothing for longer.
 _SHORTLY = 1.0
-_ENDED = frozenset({FAILURE, REVOKED, CallState.ABORTED.value})
+_ENDED = frozenset({FAILURE, REVOKED})
 # The states that a result shows of a run without a history.
 _STATES = {
     STARTED: RunState.RUNNING,
@@ -46,16 +47,16 @@ _WHY_NOT = {
 
 
 def restart(run_id: str, *, from_step: str | None = None, app: Any = None) -> Sequence[str]:
-    """Let a run that has failed, or was cancelled or aborted, go on; return what runs again.
+    """Let a run that has failed, or was cancelled, go on; return what runs again.
 
     Those are the ids of its steps from *from_step* on; the ones that began earlier return their
     memos. Without *from_step* it goes on where it ended: all steps that have finished are kept, and
     a wait in which it was cancelled begins anew. It has the id and the arguments that it had.
 
     Raises RestartError if the run is in progress, has succeeded or is not known, has no such step,
-    or nobody knows its arguments. Also for three hours after Celery has revoked it, or it was
-    cancelled in progress: workers would discard its message. Raises IdError for a bad id, and
-    StoreError if the app has no Redis, or it does not reply.
+    was withdrawn before it started, or nobody knows its arguments. Also for three hours after
+    Celery has revoked it, or it was cancelled in progress: workers would discard its message.
+    Raises IdError for a bad id, and StoreError if the app has no Redis, or it does not reply.
 
     >>> restart(handle.id, from_step="charge")
     """
@@ -98,6 +99,11 @@ def _check_ended(app: Any, id: RunId, history: History | None) -> None:
     if stored == SUCCESS or state is RunState.SUCCEEDED:
         raise RestartError(
             f"run {id} has succeeded, and its result stays: send its task anew to do it again"
+        )
+    if stored == CallState.ABORTED.value or is_withdrawn(history):
+        raise RestartError(
+            f"run {id} was withdrawn before it started, which is final: send its task anew, or "
+            "defer it under another id"
         )
     if stored not in _ENDED and state not in (RunState.FAILED, RunState.ABORTED):
         raise RestartError(f"run {id} {_WHY_NOT.get(state, _NOT_ENDED).format(state.value)}")

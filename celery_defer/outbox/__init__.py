@@ -7,7 +7,7 @@ from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run, has_ended
 from celery_defer.outbox.commit import commit, commit_failure
 from celery_defer.outbox.end import ending_of
 from celery_defer.outbox.fanout import continue_fan_out, fan_out
-from celery_defer.outbox.history import is_told_unrevoked, task_in
+from celery_defer.outbox.history import is_told_unrevoked, is_withdrawn, task_in
 from celery_defer.outbox.hook import hook_ends
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import ParkedRun
@@ -49,6 +49,7 @@ __all__ = [
     "has_succeeded",
     "hook_ends",
     "is_told_unrevoked",
+    "is_withdrawn",
     "names_winner",
     "pack",
     "publish",

@@ -13,7 +13,7 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
 from celery_defer.outbox import history
 from celery_defer.outbox.end import end_cancelled, is_waiting
-from celery_defer.run import NO_REVOKE, Scope, signals
+from celery_defer.run import WITHDRAWN, Scope, signals
 from celery_defer.store import RunState, Store
 
 logger = guard.logger(__name__)
@@ -60,7 +60,7 @@ def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: st
     if known is None and history.has_not_made(parent, defer_id):
         return False
     task, settings = history.task_in(known), extension_of(app).settings
-    facts = history.ended(settings, id, task, RunState.ABORTED, told=NO_REVOKE)
+    facts = history.ended(settings, id, task, RunState.ABORTED, told=WITHDRAWN)
     claim = store.claim(id, NOBODY, keep, facts=facts)
     if cancel_run(app, store, id, only_parked=True):  # perhaps its claim had expired
         return True

@@ -14,6 +14,7 @@ from celery_defer.outbox import records
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import (
     NO_REVOKE,
+    WITHDRAWN,
     Phase,
     Scope,
     fact_of_run,
@@ -26,6 +27,7 @@ from celery_defer.settings import Settings
 from celery_defer.store import Fact, History, Leased, RunState, Store
 
 _NO_REVOKE = encoding.loads(NO_REVOKE)
+_WITHDRAWN = encoding.loads(WITHDRAWN)
 _ENDS = {Outcome.SUCCESS: RunState.SUCCEEDED, Outcome.FAILURE: RunState.FAILED}
 
 
@@ -192,8 +194,13 @@ def task_in(known: History | None) -> str:
 
 
 def is_told_unrevoked(known: History) -> bool:
-    """Whether a run that was aborted or cancelled is one that Celery was not asked to revoke."""
+    """Whether a run that was cancelled is one that Celery was not asked to revoke."""
     return bool(_NO_REVOKE.keys() & told_of(known).keys())
+
+
+def is_withdrawn(known: History | None) -> bool:
+    """Whether a run is that of a call that was aborted before it started."""
+    return known is not None and told_of(known).get("x") == _WITHDRAWN["x"]
 
 
 def has_not_made(parent: History | None, defer_id: str) -> bool:

@@ -10,6 +10,7 @@ from celery_defer.run.ending import Phase
 from celery_defer.run.headers import STEPS, WAKE, DeferHeader, StepsHeader, WakeHeader
 from celery_defer.run.history import (
     NO_REVOKE,
+    WITHDRAWN,
     fact_of_run,
     facts_of_calls,
     facts_without_run,
@@ -42,6 +43,7 @@ __all__ = [
     "NO_REVOKE",
     "STEPS",
     "WAKE",
+    "WITHDRAWN",
     "Block",
     "Buffer",
     "Changes",

@@ -21,9 +21,11 @@ from celery_defer.text import shortened
 
 logger = guard.logger(__name__)
 
-#: What is told of a run that was aborted, or cancelled as it waited: no worker remembers it as
-#: revoked, so it can be restarted at once.
+#: What is told of a run that was cancelled as it waited: no worker remembers it as revoked, so it
+#: can be restarted at once.
 NO_REVOKE = b'{"x":1}'
+#: What is told of a call that was withdrawn: its run never starts.
+WITHDRAWN = b'{"x":2}'
 # What stands for a value that is hidden.
 _HIDDEN = "***"
 #: The list of calls of what is no task of the app.
@@ -38,6 +40,7 @@ _FORMS: dict[str, type] = {
     "g": dict,
     "w": dict,
     "e": str,
+    "x": int,
 }
 # A longer payload is not in a record.
 _MOST_PAYLOAD = 16 * 1024
@@ -72,7 +75,7 @@ def facts_of_calls(
             _WITHOUT_RUN.get(call.state, state),
             settings.result_expires + _delay(call, now),
             about_call(settings, parent, root, call),
-            NO_REVOKE if call.state is CallState.ABORTED else b"",
+            WITHDRAWN if call.state is CallState.ABORTED else b"",
             deferred=now - call.at,
             tags=listed(call.tags),
             experiments=_counted(call) if call.experiments else (),

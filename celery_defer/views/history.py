@@ -29,6 +29,9 @@ NO_RECORDS = (
 # The states of which a result says the reason.
 _WITH_REASON = frozenset({RunState.FAILED, RunState.QUARANTINED})
 _OUTCOMES = {RunState.SUCCEEDED: Outcome.SUCCESS, RunState.FAILED: Outcome.FAILURE}
+# Why a run was aborted, by what is told of it; only its result knows more of a revoke.
+_REVOKED = "revoked"
+_WHY_ABORTED = {1: "cancelled", 2: results.WITHDRAWN}
 # What a later version of the package may not be able to write.
 _MOST = 1_000
 
@@ -146,7 +149,7 @@ def _row(history: History) -> RunRow:
         parent=RunId(parent) if parent else None,
         root=RunId(about.get("r") or parent or history.id),
         payload=_payload(about.get("a")),
-        reason=about.get("e") or _failure(history),
+        reason=about.get("e") or _failure(history) or _why_aborted(history),
         refused=results.refused_of(about.get("x")),
         tags=told_of(history).get("g") or about.get("g") or {},
         attempts=history.attempts,
@@ -160,6 +163,12 @@ def _row(history: History) -> RunRow:
 
 def _failure(history: History) -> str | None:
     return told_of(history).get("e") if history.state is RunState.FAILED else None
+
+
+def _why_aborted(history: History) -> str | None:
+    if history.state is not RunState.ABORTED:
+        return None
+    return _WHY_ABORTED.get(told_of(history).get("x", 0), _REVOKED)
 
 
 def _variants(*parts: Any) -> dict[str, str]:
@@ -176,7 +185,8 @@ def _payload(arguments: Any) -> Any:
 
 def _may_have_gone_on(row: RunRow) -> bool:
     """Whether its result may say more: not all ends are written into histories."""
-    return row.state.is_open or row.state in _WITH_REASON
+    is_revoked = row.state is RunState.ABORTED and row.reason == _REVOKED
+    return row.state.is_open or row.state in _WITH_REASON or is_revoked
 
 
 def _with_result(row: RunRow | None, id: RunId, meta: results.Meta) -> RunRow | None:
@@ -185,9 +195,9 @@ def _with_result(row: RunRow | None, id: RunId, meta: results.Meta) -> RunRow | 
     state = results.state_of(meta)
     if state is RunState.UNKNOWN or (state.is_open and state is not RunState.WAITING):
         return row
-    if row.state in _WITH_REASON:
-        has_failed = state is RunState.FAILED
-        return replace(row, reason=(has_failed and results.reason_of(meta)) or row.reason)
+    if not row.state.is_open:
+        says_why = state in (RunState.FAILED, row.state)
+        return replace(row, reason=(says_why and results.reason_of(meta)) or row.reason)
     if state is RunState.WAITING:
         return row
     return replace(

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery.backends.base import BaseKeyValueStoreBackend, DisabledBackend
 from celery.backends.redis import RedisBackend
+from celery.states import REVOKED
 from celery.utils.time import maybe_iso8601
 from pydantic_core import from_json
 
@@ -18,13 +19,15 @@ from celery_defer.model import WAITING, CallState
 from celery_defer.store import RunState, hurry
 from celery_defer.views.rows import RunRow
 
+#: Why a call was aborted that has had no run.
+WITHDRAWN = "withdrawn before it started"
 #: What Celery stores of a run: celery.backends.base.Backend._get_result_meta.
 Meta = Mapping[str, Any]
 
 _STATES = {
     "SUCCESS": RunState.SUCCEEDED,
     "FAILURE": RunState.FAILED,
-    "REVOKED": RunState.ABORTED,
+    REVOKED: RunState.ABORTED,
     "STARTED": RunState.RUNNING,
     "RETRY": RunState.RUNNING,
     WAITING: RunState.WAITING,
@@ -59,17 +62,31 @@ def finished_of(meta: Meta) -> datetime | None:
 
 
 def reason_of(meta: Meta) -> str | None:
-    """Return why a run has failed, or a call was skipped."""
+    """Return why a run has failed or was revoked, or a call was skipped or withdrawn."""
     result = meta.get("result")
+    if state_of(meta) is RunState.ABORTED:
+        return _why_aborted(result)
     if isinstance(result, BaseException):
         return f"{type(result).__name__}: {result}"
     if not isinstance(result, dict):
         return None
     if "exc_type" in result:
-        message = result.get("exc_message")
-        text = ", ".join(map(str, message)) if isinstance(message, list | tuple) else message
-        return f"{result['exc_type']}: {text}"
+        return f"{result['exc_type']}: {_message(result)}"
     return result.get("reason")
+
+
+def _why_aborted(result: Any) -> str:
+    """Return the words with which Celery has revoked a run, such as "terminated"."""
+    if isinstance(result, BaseException):
+        return str(result)
+    if isinstance(result, dict) and "exc_type" in result:
+        return _message(result)
+    return WITHDRAWN
+
+
+def _message(result: Mapping[str, Any]) -> str:
+    message = result.get("exc_message")
+    return ", ".join(map(str, message)) if isinstance(message, list | tuple) else str(message)
 
 
 def refused_of(text: str | None) -> Any:
@@ -92,10 +109,17 @@ def row_of(id: RunId, meta: Meta) -> RunRow | None:
         state,
         defer_id=result.get("defer_id"),
         parent=RunId(meta["parent_id"]) if meta.get("parent_id") else None,
-        reason=reason_of(meta),
+        reason=_reason_alone(meta),
         refused=refused_of(result.get("payload")),
         finished_at=None if state.is_open else finished_of(meta),
     )
+
+
+def _reason_alone(meta: Meta) -> str | None:
+    """Return the reason in a result without a history; workers revoke ids that never ran."""
+    reason, knows = reason_of(meta), meta.get("name") or meta.get("parent_id")
+    is_bare = meta.get("status") == REVOKED and not knows
+    return f"{reason}; nothing else is known of it" if is_bare else reason
 
 
 def children_of(meta: Meta) -> list[RunId]:

@@ -222,22 +222,52 @@ def test_a_run_that_was_cancelled_in_a_wait_waits_again(app: Celery, worker: Wor
     assert app.AsyncResult(id).get() == "done"
 
 
-def test_an_aborted_run_starts_after_all(app: Celery, worker: Worker, shop: Shop) -> None:
+@pytest.mark.parametrize("is_in_body", [True, False])
+@pytest.mark.parametrize("are_recorded", [True, False])
+def test_a_call_that_was_withdrawn_stays_withdrawn(
+    app: Celery, worker: Worker, shop: Shop, is_in_body: bool, are_recorded: bool
+) -> None:
+    app.conf.defer_record = are_recorded
+
     @deferred(app)
     def work(order_id: int) -> None:
         shop.do(f"work {order_id}")
 
     @app.task
     def parent() -> None:
-        defer("work", work, order_id=7)
+        handle = defer("work", work, order_id=7)
+        if is_in_body:
+            handle.abort()
 
     result = worker.run(parent)
+    if not is_in_body:
+        assert abort(result.id, "work")
+
+    with pytest.raises(RestartError, match="was withdrawn before it started, which is final"):
+        restart(run_id(result.id, "work"))
+    worker.drain()
+    assert shop.done == []
+
+
+def test_a_parked_run_that_was_aborted_goes_on(app: Celery, worker: Worker, shop: Shop) -> None:
+    @deferred(app)
+    def work() -> None:
+        step.sleep("nap", 60)
+        shop.do("work")
+
+    @app.task
+    def parent() -> None:
+        defer("work", work)
+
+    result = worker.run(parent)
+    worker.drain()
     assert abort(result.id, "work")
 
-    restart(run_id(result.id, "work"))
-    worker.wake(0)  # its first message too
+    assert restart(run_id(result.id, "work")) == ["nap"]
+    go_on(worker)
+    worker.wake(60)
 
-    assert shop.done == ["work 7"]
+    assert shop.done == ["work"]
 
 
 def test_the_record_of_a_restarted_run_says_that_it_waits(

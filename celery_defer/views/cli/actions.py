@@ -45,8 +45,7 @@ def abort(ctx: Any, as_json: bool, parent: str, id: str, yes: bool) -> None:
         if _state_of(app, run_id(parent, id)) is None:
             raise Problem(f"run {parent} has ended, and has deferred nothing as {id!r}")
         raise Problem(f"{id!r} of run {parent} has started: `cancel` ends a run in progress")
-    is_known = _state_of(app, parent) is not None
-    note = "" if is_known else f"; nothing is known of run {parent} yet"
+    note = "" if _is_known(app, parent) else f"; nothing is known of run {parent} yet"
     _say(ctx, as_json, f"{id!r} of run {parent} is aborted{note}", aborted=id, parent=parent)
 
 
@@ -81,6 +80,15 @@ def restart(ctx: Any, as_json: bool, run: str, from_step: str | None, yes: bool)
     confirm(f"Restart run {run}? {_again(steps)}", yes=yes)
     control.restart(run, from_step=from_step, app=app)
     _say(ctx, as_json, f"run {run} goes on. {_again(steps)}", restarted=run, again=steps)
+
+
+def _is_known(app: Any, run: str) -> bool:
+    """Whether more is known of a run than that somebody has revoked its id."""
+    try:
+        row = views.record(run, app=app, most=0).run
+    except NoRecordError:
+        return not extension_of(app).settings.record
+    return bool(row.task) or row.state is not RunState.ABORTED
 
 
 def _state_of(app: Any, run: str) -> RunState | None:

@@ -82,6 +82,16 @@ def test_abort_withdraws_a_call(cli: Cli, app: Celery) -> None:
     assert app.AsyncResult(run_id("parent", "receipt")).state == "ABORTED"
 
 
+def test_a_parent_of_which_only_a_revoke_is_known_is_not_known(cli: Cli, app: Celery) -> None:
+    app.backend.mark_as_revoked("nope", "revoked")  # as `cancel nope` makes the workers do
+
+    result = cli("abort", "nope", "receipt", "--yes")
+    again = cli("cancel", "nope", "--yes")
+
+    assert result.output.endswith("is aborted; nothing is known of run nope yet\n")
+    assert again.exit_code == 1
+
+
 def test_what_has_started_is_not_aborted(cli: Cli, app: Celery) -> None:
     app.backend.store_result(run_id("parent", "receipt"), 1, "SUCCESS")
 
