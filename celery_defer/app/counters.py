@@ -28,7 +28,9 @@ class Counters:
         )
         self._skipped = counter("calls_skipped", "Calls that have no run", "task", "error")
         self._parked = counter("runs_parked", "How often runs have begun to wait", "task", "kind")
-        self._woken = counter("runs_woken", "Wake-ups that are at the broker", "task")
+        self._woken = counter(
+            "runs_woken", "Wake-ups that are at the broker, also of restarts", "task"
+        )
         self._aborted = counter("runs_aborted", "Runs that were aborted or cancelled", "state")
         self._scores = counter("scores", "Scores that were written", "task", "name")
         self._looks = counter("relay_looks", "Looks of relays for records", "outcome")

@@ -40,7 +40,7 @@ class RunRow:
     refused: Any = None
     tags: Mapping[str, str] = field(default_factory=dict)  #: Its own, and those handed down to it.
     #: How often Celery has started it, without its wake-ups. Of a run that was restarted, this and
-    #: ``started_at`` count from the restart; ``published_at`` is None then.
+    #: ``started_at`` count from the restart; ``published_at`` is the time of the restart.
     attempts: int = 0
     deferred_at: datetime | None = None  #: When ``defer`` was called.
     published_at: datetime | None = None  #: When its message went to the broker.
@@ -66,7 +66,8 @@ class StepRow:
 
     id: str  #: Its id, numbered where it was repeated.
     kind: str  #: Its method of ``step``.
-    state: Literal["finished", "failed", "waiting"]  #: What has become of it.
+    #: What has become of it; ``"cancelled"`` if its run was cancelled or revoked as it waited.
+    state: Literal["finished", "failed", "waiting", "cancelled"]
     tries: int = 1  #: How often it was tried so far.
     started_at: datetime | None = None  #: When it began, or its first try, in UTC.
     finished_at: datetime | None = None  #: When it ended, in UTC.

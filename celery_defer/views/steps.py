@@ -49,6 +49,8 @@ def _rows(recalled: Recalled, run: RunRow, *, shows: bool) -> Iterator[StepRow]:
         is_waiting = is_current and run.state is RunState.WAITING
         until = _until(span, run)
         row = _row(key, memo, note, span, until, is_waiting=is_waiting, shows=shows)
+        if memo is None and _was_cut_short(span, run):
+            row = replace(row, state="cancelled")
         # Where a wait has ended with an event, its memo is the event's.
         variants = (memo and memo.experiments) or span.experiments
         yield replace(row, experiments=variants) if variants else row
@@ -93,6 +95,12 @@ def _row(
         return StepRow(key, kind, "failed", max(tries, 1), began, moment(ended), failure=text)
     result = guard.attempt(lambda: from_json(memo.result)) if shows else None
     return StepRow(key, kind, "finished", max(tries, 1), began, moment(ended), result)
+
+
+def _was_cut_short(span: Span, run: RunRow) -> bool:
+    """Whether the run was cancelled or revoked in a wait."""
+    until, ended = moment(span.until), run.finished_at
+    return run.state is RunState.ABORTED and bool(until and ended and until > ended)
 
 
 def _until(span: Span, run: RunRow) -> datetime | None:

@@ -83,6 +83,21 @@ def test_a_wait_that_a_cancel_cut_short_shows_what_it_took(app: Celery, sim: Sim
     cancel(run.id)
 
     assert took(run.id) == {"nap": 10 * MINUTE}
+    assert [row.state for row in steps(run.id)] == ["cancelled"]
+
+
+def test_of_a_cancelled_run_only_the_wait_that_was_not_over_is_cancelled(
+    app: Celery, sim: Simulation
+) -> None:
+    def body() -> None:
+        step.sleep("nap", 5 * MINUTE)
+        step.wait_for_event("reply", "replied", timeout=60 * MINUTE)
+
+    run = sim.run(parent_of(app, body))
+    sim.advance(timedelta(minutes=10))
+    cancel(run.id)
+
+    assert {row.id: row.state for row in steps(run.id)} == {"nap": "finished", "reply": "cancelled"}
 
 
 def test_a_step_that_is_tried_again_takes_all_its_tries(app: Celery, sim: Simulation) -> None:
@@ -170,4 +185,7 @@ def test_a_restarted_run_counts_anew(app: Celery, sim: Simulation) -> None:
     assert after.duration == pytest.approx(0, abs=5)
     assert after.started_at is not None
     assert after.started_at > START + timedelta(minutes=59)
+    assert after.published_at is not None
+    assert after.published_at > START + timedelta(minutes=59)
+    assert after.latency == pytest.approx(0, abs=5)
     assert after.deferred_at == before.deferred_at

@@ -93,7 +93,7 @@ class MemoryHistories(MemoryScores):
 def _after(old: History, fact: Fact, now: float) -> History:
     """Return the history after a fact."""
     if fact.state is RunState.WAITING and not fact.attempt:  # it is restarted
-        old = replace(old, attempts=0, published=0.0, started=0.0)
+        old = replace(old, attempts=0, published=now, started=0.0)
     ago = {"deferred": fact.deferred, "started": fact.started}
     times: dict[str, Any] = {
         name: now - seconds

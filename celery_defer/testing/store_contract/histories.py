@@ -94,8 +94,20 @@ class HistoryContract:
 
         assert waiting is not None
         assert running is not None
-        assert (waiting.attempts, waiting.published, waiting.started) == (0, 0.0, 0.0)
-        assert (running.attempts, running.published, running.started > 0) == (1, 0.0, True)
+        assert (waiting.attempts, waiting.started) == (0, 0.0)
+        assert (running.attempts, running.started > 0) == (1, True)
+
+    def test_a_run_that_is_restarted_is_published_anew(self, store: Store) -> None:
+        store.note([fact(RunState.BUFFERED), fact(RunState.FAILED)])
+        store.note([fact(RunState.WAITING, attempt=0)])
+        waiting = history(store)
+        store.note([fact(RunState.RUNNING, attempt=1)])
+        running = history(store)
+
+        assert waiting is not None
+        assert running is not None
+        assert waiting.published > 0
+        assert running.published == waiting.published
 
     def test_a_call_that_was_never_made_is_forgotten(self, store: Store) -> None:
         store.note([fact(RunState.BUFFERED), fact(RunState.UNKNOWN)])

@@ -125,7 +125,7 @@ local function learn(prefix, fact)
     return redis.call('DEL', key)
   end
   if state == 'W' and attempt == 0 then -- it is restarted
-    tries, times[2], times[3] = 0, 0, 0
+    tries, times[2], times[3] = 0, now, 0
   end
   times[1] = deferred >= 0 and times[1] == 0 and now - deferred or times[1]
   times[2] = state == 'P' and now or times[2]
