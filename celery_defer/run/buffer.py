@@ -22,6 +22,8 @@ class Buffer:
     republished: set[str] = field(default_factory=set)
     #: The ids of calls in the order in which the body came to them.
     order: dict[str, int] = field(default_factory=dict)
+    #: How many ids the body had come to before each call that was refused.
+    places: dict[tuple[str, float, str], int] = field(default_factory=dict)
 
     def add(self, call: Call) -> bool:
         """Add a call; return False if its id is in use."""
@@ -43,7 +45,13 @@ class Buffer:
     def come_to(self, *calls: Call) -> None:
         """Note that the body has come to these calls, or to the finished step that made them."""
         for call in calls:
+            if call.state is CallState.SKIPPED:
+                self.places.setdefault(_refusal(call), len(self.order))
             self.order.setdefault(call.id, len(self.order))
+
+    def place(self, refused: Call) -> int:
+        """Return how many ids the body had come to before a call that was refused."""
+        return self.places.get(_refusal(refused), len(self.order))
 
     def waiting(self) -> list[Call]:
         """Return the calls to be published when the run ends as they ask."""
@@ -94,3 +102,8 @@ class Buffer:
         """Drop all calls: the attempt has failed, is retried, or is parked."""
         self.calls.clear()
         self.skipped.clear()
+
+
+def _refusal(call: Call) -> tuple[str, float, str]:
+    """Return what tells a refused call from others of its id, also as its step's memo has it."""
+    return call.id, call.at, call.refused or ""

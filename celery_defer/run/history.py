@@ -141,9 +141,12 @@ def told_by(
     told: dict[str, Any] = {"c": list(ids)} if ids else {}
     if again := [call for call in skipped if call.id in run.buffer.calls]:
         told["k"] = [
-            [call.id, call.task, call.at, call.reason, _refused(run.settings, call)]
+            [
+                call.id, call.task, call.at, call.reason, _refused(run.settings, call),
+                _before(call, ids, run),
+            ]
             for call in again[:100]
-        ]
+        ]  # fmt: skip
     if outcome is Outcome.FAILURE and run.journal:
         told |= _failed_steps(run.journal)
     if outcome is Outcome.FAILURE and not run.keeps_result:
@@ -242,6 +245,12 @@ def _failed_steps(journal: Journal) -> dict[str, Any]:
         if (text := memo.failure and shortened(memo.failure.text, _LONGEST_FAILURE))
     ]
     return {"f": rows} if rows else {}
+
+
+def _before(refused: Call, ids: Iterable[str], run: Scope) -> int:
+    """Return how many of the calls with these *ids* were made before one that was refused."""
+    place, order = run.buffer.place(refused), run.buffer.order
+    return sum(order.get(id, -1) < place for id in ids)
 
 
 def _not_for(outcome: Outcome, run: Scope) -> list[Call]:

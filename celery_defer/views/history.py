@@ -76,14 +76,22 @@ def rows_of(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, RunRow]
     return {id: rows[id] for id in ids if id in rows}
 
 
-def refusals_of(parent: RunId, told: Mapping[str, Any]) -> list[RunRow]:
-    """Return the calls of a run that were skipped because their id was in use."""
+def refusals_of(
+    parent: RunId, history: History | None, told: Mapping[str, Any]
+) -> list[tuple[int, RunRow]]:
+    """Return the calls of a run that were skipped because their id was in use.
+
+    Each with the number of calls before it; those that have one's id are not counted again.
+    """
     return [
-        RunRow(
-            run_id(parent, defer_id), task, RunState.SKIPPED, defer_id=defer_id, parent=parent,
-            reason=reason, refused=results.refused_of(refused), deferred_at=moment(at),
+        (
+            place[0] if place else len(told["c"]),
+            RunRow(
+                run_id(parent, defer_id), task, RunState.SKIPPED, defer_id=defer_id, parent=parent,
+                reason=reason, refused=results.refused_of(refused), deferred_at=_made(at, history),
+            ),
         )
-        for defer_id, task, at, reason, refused in told.get("k", ())
+        for defer_id, task, at, reason, refused, *place in told.get("k", ())
     ]  # fmt: skip
 
 
@@ -95,7 +103,7 @@ def dropped_by(history: History | None, told: Mapping[str, Any]) -> dict[RunId, 
     rows = (
         RunRow(
             run_id(history.id, defer_id), task, RunState.DROPPED, defer_id=defer_id,
-            parent=history.id, deferred_at=moment(at),
+            parent=history.id, deferred_at=_made(at, history),
             reason=f"its parent has {history.state.value}, and it waited for its {when}",
         )
         for defer_id, task, at, when in told.get("n", ())
@@ -118,6 +126,11 @@ def moment(seconds: float | None) -> datetime | None:
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _made(at: float, parent: History | None) -> datetime | None:
+    """Return when a call was made, by its worker's clock; by the store's its parent had started."""
+    return moment(max(at, parent.started if parent else 0.0))
 
 
 def _wait(row: RunRow, wait: Mapping[str, Any]) -> WaitRow:

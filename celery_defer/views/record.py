@@ -107,7 +107,8 @@ def _defers(
     rows = rows_of(app, store, [child for each in children.values() for child in each])
     known = {id: _known(rows, dropped_by(histories[id], told[id])) for id in ids}
     calls = {id: _calls(id, children[id], known[id], are_ours=bool(called[id])) for id in ids}
-    return {id: _in_order(calls[id], refusals_of(id, told[id]))[:most] for id in ids}
+    refusals = {id: refusals_of(id, histories[id], told[id]) for id in ids}
+    return {id: _in_order(calls[id], children[id], refusals[id])[:most] for id in ids}
 
 
 def _known(rows: Mapping[RunId, RunRow], dropped: Mapping[RunId, RunRow]) -> dict[RunId, RunRow]:
@@ -129,17 +130,14 @@ def _calls(
             yield RunRow(id, "", RunState.UNKNOWN, parent=parent)
 
 
-def _in_order(calls: Iterable[RunRow], refusals: Iterable[RunRow]) -> list[RunRow]:
+def _in_order(
+    calls: Iterable[RunRow], children: Sequence[RunId], refusals: Iterable[tuple[int, RunRow]]
+) -> list[RunRow]:
     """Return the calls of a run with those put in that were refused because of their id."""
-    rows = list(calls)
-    for refusal in refusals:
-        later = (n for n, row in enumerate(rows) if _is_before(refusal, row))
-        rows.insert(next(later, len(rows)), refusal)
-    return rows
-
-
-def _is_before(one: RunRow, other: RunRow) -> bool:
-    return bool(one.deferred_at and other.deferred_at and one.deferred_at < other.deferred_at)
+    places = {id: place for place, id in enumerate(children)}
+    # Of one place, what was refused comes first: as many calls were before it.
+    rows = [*refusals, *((places[row.id], row) for row in calls)]
+    return [row for _, row in sorted(rows, key=lambda each: each[0])]
 
 
 def _tree(

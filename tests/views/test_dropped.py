@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import abort, defer, run_id
+from celery_defer import abort, defer, run_id, step
 from celery_defer.errors import OptionError
 from celery_defer.store import RunState
 from celery_defer.testing import Simulation
@@ -98,6 +98,43 @@ def test_a_dropped_call_cannot_be_withdrawn(app: Celery, sim: Simulation, ship: 
 
     assert not abort(parent.id, "receipt")
     assert shown(parent.id)[0] == ("receipt", "dropped", FAILED)
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+@pytest.mark.parametrize("fails", [False, True])
+def test_calls_without_a_run_are_in_order_and_made_after_their_parent_began(
+    server: Server, fails: bool
+) -> None:
+    app = app_on(server)
+    ship = ship_of(app)
+
+    def body() -> None:
+        defer("first", ship, n=1)
+        defer("second", ship, n=2)
+        defer("first", ship, n=3)
+        defer("alert", ship.with_options(when="failure"), n=4)
+        step.run("third", lambda: defer("third", ship, n=5).id)
+        defer("second", ship, n=6)
+        if fails:
+            raise ValueError("no")
+
+    worker = Worker(app)
+    # A worker whose clock is behind that of the store.
+    worker.now -= 60
+    parent = worker.perform(parent_of(app, body))
+
+    found = record(parent.id)
+    assert [(row.defer_id, row.refused and row.refused["n"]) for row in found.defers] == [
+        ("first", None), ("second", None), ("first", 3), ("alert", None),
+        ("third", None), ("second", 6),
+    ]  # fmt: skip
+    started = found.run.started_at
+    assert started is not None
+    assert all(row.deferred_at and row.deferred_at >= started for row in _without_run(found.defers))
+
+
+def _without_run(rows: Any) -> list[Any]:
+    return [row for row in rows if row.state in (RunState.SKIPPED, RunState.DROPPED)]
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
