@@ -113,9 +113,14 @@ def find(task: Any) -> _Declaration | None:
 def name_of(function: object) -> str:
     """Return the name of anything that was passed as a task, for a message."""
     return guard.attempt(
-        lambda: str(getattr(function, "name", None) or repr(function)),
+        lambda: str(getattr(function, "name", None) or _task_of(function) or repr(function)),
         f"<{type(function).__qualname__}>",
     )
+
+
+def _task_of(function: object) -> str | None:
+    """Return the task of what ``with_options`` has returned."""
+    return function.contract.task if isinstance(function, Deferrable) else None
 
 
 def _refusal(function: object) -> str:

@@ -20,6 +20,8 @@ from celery_defer.text import safe_repr
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Characters of a bad tag that a message shows.
+_MOST_SHOWN = 40
 
 _LINKED = "defer the next task in the body of this one"
 _PUBLISHED = "a deferred run is published after its parent's end, perhaps by another process"
@@ -126,8 +128,19 @@ else:
 
 
 def _problem(problem: Any) -> str:
+    if problem["loc"][:1] == ("tags",) and len(problem["loc"]) > 1:
+        return _tag_problem(problem)
     path = ".".join(str(step) for step in problem["loc"])
     return f"{path or 'options'}: {problem['msg']}"
+
+
+def _tag_problem(problem: Any) -> str:
+    """Return what is wrong with a tag, in the words of ``set_tags``."""
+    key, value = safe_repr(problem["loc"][1], _MOST_SHOWN), safe_repr(problem["input"], _MOST_SHOWN)
+    if problem["loc"][-1] == "[key]":
+        what = "it is empty" if problem["input"] == "" else "it is no text"
+        return f"tag {value}: {what}; a key is text of 1 to 128 bytes, without ="
+    return f"tag {key}: its value {value} is refused; give text, or None, which removes the tag"
 
 
 def _unknown(name: str) -> str:

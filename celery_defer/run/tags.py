@@ -15,6 +15,9 @@ logger = guard.logger(__name__)
 
 _MOST = 16
 _MOST_BYTES = 128
+# Characters of a bad value that a message shows.
+_MOST_SHOWN = 40
+_LIMIT = f"a run has at most {_MOST} tags"
 
 
 def set_tags(tags: Mapping[str, str | None], /) -> None:
@@ -33,8 +36,11 @@ def set_tags(tags: Mapping[str, str | None], /) -> None:
     if not _is_mapping(tags):
         _refuse(run, TagError(f"{safe_repr(tags)} is no mapping: set_tags({{'order': '7'}})"))
         return
-    for key, value in tags.items():
-        _set(run, key, value)
+    left_out = [key for key, value in tags.items() if not _set(run, key, value)]
+    if left_out:
+        count = len(run.tags) + len(left_out)
+        problem = f"{_LIMIT}, and with {safe_repr(left_out)} there are {count}"
+        _refuse(run, TagError(f"{problem}: remove one with None"))
 
 
 def merged(tags: Mapping[str, str], changes: Mapping[str, str | None] | None) -> dict[str, str]:
@@ -46,20 +52,24 @@ def merged(tags: Mapping[str, str], changes: Mapping[str, str | None] | None) ->
     new = {key: value for key, value in {**tags, **changes}.items() if value is not None}
     if len(new) > _MOST:
         raise TagError(
-            f"a run has at most {_MOST} tags, and {safe_repr(sorted(new))} are {len(new)}: remove "
-            "one with None"
+            f"{_LIMIT}, and {safe_repr(sorted(new))} are {len(new)}: remove one with None"
         )
     return new
 
 
-def _set(run: Scope, key: str, value: str | None) -> None:
+def _set(run: Scope, key: str, value: str | None) -> bool:
+    """Set a tag, or refuse a bad one; return False if the run has no room for it."""
     try:
-        run.tags = merged(run.tags, {key: value})
+        _check(key, value)
     except TagError as problem:
         _refuse(run, problem)
-        return
+        return True
+    if value is not None and key not in run.tags and len(run.tags) >= _MOST:
+        return False
+    run.tags = merged(run.tags, {key: value})
     if changes := changes_of(run.buffer):  # in the function of a step
         changes.tags[key] = value
+    return True
 
 
 def _is_mapping(tags: object) -> bool:
@@ -75,12 +85,13 @@ def _refuse(run: Scope, problem: TagError) -> None:
 def _check(key: Any, value: Any) -> None:
     if problem := _problem_of(key) or ("it has a '='" if "=" in key else None):
         raise TagError(
-            f"tag {safe_repr(key)}: {problem}; a key is text of 1 to {_MOST_BYTES} bytes, without ="
+            f"tag {safe_repr(key, _MOST_SHOWN)}: {problem}; a key is text of 1 to "
+            f"{_MOST_BYTES} bytes, without ="
         )
     if value is not None and (problem := _problem_of(value)):
         raise TagError(
-            f"tag {key!r}: its value {safe_repr(value)} is refused: {problem}; give text of 1 to "
-            f"{_MOST_BYTES} bytes, or None, which removes the tag"
+            f"tag {key!r}: its value {safe_repr(value, _MOST_SHOWN)} is refused: {problem}; give "
+            f"text of 1 to {_MOST_BYTES} bytes, or None, which removes the tag"
         )
 
 

@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 
 from celery_defer import OptionError, StepError, defer, deferred, step
 from celery_defer.model import HEADER
+from celery_defer.signals import call_skipped
 from celery_defer.testing import Simulation
 from tests.support.inside import Worker, parent_of
 
@@ -26,6 +27,27 @@ def ship(app: Celery) -> Any:
         return n
 
     return ship
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"": "7"}, "tag '': it is empty; a key is text of 1 to 128 bytes, without ="),
+        ({7: "7"}, "tag 7: it is no text; a key is text of 1 to 128 bytes, without ="),
+        ({"order": 7}, "tag 'order': its value 7 is refused; give text, or None, which removes"),
+    ],
+)
+def test_a_bad_tag_is_named_and_so_is_the_task_of_its_call(
+    app: Celery, worker: Worker, ship: Any, tags: Any, reason: str
+) -> None:
+    skipped: list[Any] = []
+    call_skipped.connect(lambda **about: skipped.append(about), weak=False, dispatch_uid="bad-tag")
+
+    worker.run(parent_of(app, lambda: defer("a", ship.with_options(tags=tags)) and None))
+    call_skipped.disconnect(dispatch_uid="bad-tag")
+
+    assert [about["task"] for about in skipped] == ["ship"]
+    assert skipped[0]["reason"].startswith(f"with_options of ship: {reason}")
 
 
 # -- what is taken ---------------------------------------------------------------------------

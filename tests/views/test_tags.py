@@ -158,3 +158,24 @@ def test_a_bad_tag_is_logged_in_short(app: Celery, sim: Simulation, caplog: Any)
     (line,) = [record.getMessage() for record in caplog.records if "tag" in record.getMessage()]
     assert "'cart'" in line
     assert len(line) < 500
+
+
+def test_tags_over_the_limit_are_logged_in_one_line(
+    app: Celery, sim: Simulation, ship: Any, caplog: Any
+) -> None:
+    def body() -> None:
+        set_tags({f"t{n:02}": "1" for n in range(19)})
+        defer("a", ship, n=1)
+
+    parent = sim.run(parent_of(app, body))
+
+    (line,) = [record.getMessage() for record in caplog.records if "tags" in record.getMessage()]
+    assert "a run has at most 16 tags, and with ['t16', 't17', 't18'] there are 19: remove" in line
+    assert len(tags_of(parent.id)["own"]) == 16
+
+
+def test_a_long_value_is_not_quoted_at_length(app: Celery, sim: Simulation, caplog: Any) -> None:
+    sim.run(parent_of(app, lambda: set_tags({"order": "x" * 2_000})))
+
+    assert "x" * 30 in caplog.text
+    assert "x" * 50 not in caplog.text
