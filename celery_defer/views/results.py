@@ -14,6 +14,7 @@ from celery.utils.time import maybe_iso8601
 from pydantic_core import from_json
 
 from celery_defer import guard
+from celery_defer.errors import DeferError
 from celery_defer.ids import RunId
 from celery_defer.model import WAITING, CallState
 from celery_defer.store import RunState, hurry
@@ -85,8 +86,12 @@ def _why_aborted(result: Any) -> str:
 
 
 def _message(result: Mapping[str, Any]) -> str:
+    """Return an exception's message; what our own exceptions have besides is in it already."""
     message = result.get("exc_message")
-    return ", ".join(map(str, message)) if isinstance(message, list | tuple) else str(message)
+    if not isinstance(message, list | tuple):
+        return str(message)
+    is_ours = result.get("exc_module") == DeferError.__module__
+    return ", ".join(map(str, message[:1] if is_ours else message))
 
 
 def refused_of(text: str | None) -> Any:
