@@ -187,6 +187,10 @@ def about_call(settings: Settings, parent: RunId, root: RunId, call: Call) -> by
         about["s"] = 1
     if call.options.when != "success":
         about["w"] = call.options.when
+    if call.options.countdown:
+        about["b"] = call.options.countdown
+    if call.options.eta:
+        about["z"] = call.options.eta.timestamp()
     if call.tags:
         about["g"] = call.tags
     if call.experiments:

@@ -168,10 +168,18 @@ def _row(history: History) -> RunRow:
         attempts=history.attempts,
         deferred_at=moment(history.deferred),
         published_at=moment(history.published),
+        starts_at=_start(history, about),
         started_at=moment(history.started),
         finished_at=moment(history.finished),
         experiments=_variants(about.get("v"), told_of(history).get("v")),
     )
+
+
+def _start(history: History, about: Mapping[str, Any]) -> datetime | None:
+    """Return when a run with an eta is to start, or a published one with a countdown."""
+    if countdown := about.get("b"):
+        return moment(history.published and history.published + countdown)
+    return moment(about.get("z"))
 
 
 def _failure(history: History) -> str | None:

@@ -46,13 +46,17 @@ class RunRow:
     published_at: datetime | None = None  #: When its message went to the broker.
     started_at: datetime | None = None  #: When a worker began it.
     finished_at: datetime | None = None  #: When it ended.
+    #: The earliest start that its ``eta`` or ``countdown`` allows; None if it has neither, or if
+    #: its ``countdown`` has not begun.
+    starts_at: datetime | None = None
     #: The variant that was taken in each experiment, by the run or by a run above it.
     experiments: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def latency(self) -> float | None:
-        """Seconds from the publication of the run to its start."""
-        return _between(self.published_at, self.started_at)
+        """Seconds from the publication of the run, or from its ``starts_at``, to its start."""
+        due = self.published_at and max(self.published_at, self.starts_at or self.published_at)
+        return _between(due, self.started_at)
 
     @property
     def duration(self) -> float | None:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from celery_defer.scoring import Difference
 from celery_defer.store import Depth
 from celery_defer.text import three_digits
-from celery_defer.views.rows import WaitRow
+from celery_defer.views.rows import RunRow, WaitRow
 
 #: What stands for a value that is not known.
 NOTHING = "-"
@@ -99,6 +99,13 @@ def waits(row: WaitRow | None, now: datetime) -> str:
         return ""
     what = f"event {row.event}" if row.event is not None else wait(row)
     return line(f"waits for {what}{_left(row.until, now)}")
+
+
+def starts(row: RunRow, now: datetime) -> str:
+    """Return when a run is to start that has not: ``starts in 14 min``; "" for others."""
+    if row.starts_at is None or row.started_at or not row.state.is_open:
+        return ""
+    return f"starts {ago(row.starts_at, now)}" if row.starts_at > now else "due now"
 
 
 def number(value: float | None) -> str:

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery, current_task
 
 from celery_defer import DeferHandle, abort, defer, deferred, deferring, run_id, send_event, step
-from celery_defer.errors import NoRecordError
+from celery_defer.errors import NonRetriable, NoRecordError, StepError
 from celery_defer.store import RunState
 from celery_defer.testing import Simulation
 from celery_defer.views import RunRow, record, tree
@@ -89,7 +89,15 @@ def test_the_times_of_a_call(app: Celery, sim: Simulation, ship: Any) -> None:
     row = only_call(parent.id)
     times = row.deferred_at, row.published_at, row.started_at, row.finished_at
     assert [_near(time) for time in times] == [START, START, START + HOUR, START + HOUR]
-    assert row.latency == pytest.approx(3_600, abs=1)
+    assert row.starts_at is not None
+    assert _near(row.starts_at) == START + HOUR
+    assert row.latency == pytest.approx(0, abs=1)
+
+
+def test_a_call_with_an_eta_says_when_it_starts(app: Celery, sim: Simulation, ship: Any) -> None:
+    parent = sim.run(parent_of(app, one("a", ship.with_options(eta=START + HOUR), n=1)))
+
+    assert only_call(parent.id).starts_at == START + HOUR
 
 
 def _near(time: datetime | None) -> datetime:
@@ -365,3 +373,15 @@ def test_calls_of_a_run_that_waited_are_in_the_order_of_its_body(
 
     rows = [row.defer_id for row in record(run.id).defers]
     assert rows == ["first", "second", "third", "fourth"]
+
+
+def test_the_reason_of_a_failed_step_is_its_message_alone(app: Celery, sim: Simulation) -> None:
+    def fails() -> None:
+        raise NonRetriable("bank is away")
+
+    parent = sim.run(parent_of(app, lambda: step.run("flaky", fails)))
+
+    assert isinstance(parent.exception, StepError)
+    assert record(parent.id).run.reason == (
+        "StepError: step 'flaky' has failed: NonRetriable('bank is away')"
+    )

@@ -26,7 +26,10 @@ _ENDED = frozenset(state for state in RunState if not state.is_open) - {RunState
 @click.argument("run", type=options.name)
 def wake(ctx: Any, as_json: bool, run: str) -> None:
     """End the wait of RUN now, as if its time was up."""
-    if not control.wake(run, app=extension_in(ctx).app):
+    app = extension_in(ctx).app
+    if not control.wake(run, app=app):
+        if _state_of(app, run) is None:
+            raise Problem(f"nothing is known of run {run}")
         raise Problem(f"run {run} does not wait: `show` says what became of it")
     _say(ctx, as_json, f"run {run} goes on", woken=run)
 

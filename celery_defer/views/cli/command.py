@@ -116,7 +116,10 @@ def defer_in(context: Any) -> Any:
     app = context.obj.app
     extension = extension_of(app)
     if extension is None:
-        raise UsageProblem("this app has no Defer(app): add it where the app is made")
+        raise UsageProblem(
+            "this app has no Defer(app): add it where the app is made, or "
+            "name the app that has one with -A"
+        )
     app.loader.import_default_modules()
     app.finalize()
     return extension

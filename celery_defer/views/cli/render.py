@@ -60,11 +60,16 @@ def counts(of: Mapping[tuple[RunState, str], int]) -> Table:
     )
 
 
-def tree(of: RunTree, now: datetime) -> list[tuple[str, str, str]]:
-    """Return the lines of a tree, each divided before and after the state of its run."""
+def tree(of: RunTree, now: datetime, width: int | None = None) -> list[tuple[str, str, str]]:
+    """Return the lines of a tree, each divided before and after the state of its run.
+
+    Reasons have at most *width* characters; None is for all of them.
+    """
     trees = list(of.trees())
     starts = branches([depth for depth, _ in trees])
-    return [_branch(start, each, now) for start, (_, each) in zip(starts, trees, strict=True)]
+    return [
+        _branch(start, each, now, width) for start, (_, each) in zip(starts, trees, strict=True)
+    ]
 
 
 def record(of: RunRecord, now: datetime) -> Iterator[tuple[str, Table | Fields]]:
@@ -119,11 +124,12 @@ def quarantine(rows: Sequence[QuarantineRow]) -> Table:
     )
 
 
-def _branch(start: str, of: RunTree, now: datetime) -> tuple[str, str, str]:
+def _branch(start: str, of: RunTree, now: datetime, width: int | None) -> tuple[str, str, str]:
     row = of.run
     name = f"{row.defer_id}: {row.task}" if row.defer_id else row.task
     took = "" if row.duration is None else words.duration(row.duration)
-    why = words.cut(row.reason, _REASON) if row.reason else words.waits(of.waits_for, now)
+    why = row.reason or words.waits(of.waits_for, now) or words.starts(row, now)
+    why = words.cut(why, width) if width else words.line(why)
     return f"{start}{name}  ", row.state.value, f"  {joined((took, row.id, why))}"
 
 
@@ -147,10 +153,15 @@ def _fields(of: RunRecord, now: datetime) -> Fields:
             ("attempts", str(row.attempts) if row.attempts else ""),
             ("deferred", _at(row.deferred_at, now)),
             ("published", _at(row.published_at, now)),
-            ("started", _after(_at(row.started_at, now), row.latency, "after it was published")),
+            ("starts at", "" if row.started_at else _at(row.starts_at, now)),
+            ("started", _after(_at(row.started_at, now), row.latency, f"after it was {_due(row)}")),
             ("finished", _after(_at(row.finished_at, now), row.duration, "after it started")),
         ]
     )
+
+
+def _due(row: RunRow) -> str:
+    return "due" if row.starts_at else "published"
 
 
 def _waits_for(row: WaitRow | None, now: datetime) -> str:

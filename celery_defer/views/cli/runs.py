@@ -24,7 +24,7 @@ def tree(ctx: Any, as_json: bool, run: str) -> None:
     """Show RUN and the runs below it, to any depth."""
     screen = Screen.of(ctx, as_json=as_json)
     root, now = views.tree(run, app=app_in(ctx)), datetime.now(timezone.utc)
-    screen.json(root) if as_json else screen.lines(render.tree(root, now))
+    screen.json(root) if as_json else screen.lines(render.tree(root, now, screen.width))
 
 
 @command(defer, short="Show all that is known of a run.")

@@ -21,6 +21,8 @@ from celery_defer.views.rows import Page
 
 T = TypeVar("T")
 
+_SHORT = 60
+
 #: How rich shows the state of a run.
 STYLES = {
     "buffered": "cyan",
@@ -51,6 +53,11 @@ class Screen:
         """Return the screen of a command: with rich on a terminal, if that is installed."""
         is_rich = not as_json and not context.obj.no_color and _is_terminal() and has_rich()
         return cls(as_json, is_rich)
+
+    @property
+    def width(self) -> int | None:
+        """How long a text in a line may be: short on a terminal, as long as it is elsewhere."""
+        return _SHORT if _is_terminal() else None
 
     def line(self, text: str = "") -> None:
         """Print a line, but not among JSON."""

@@ -42,7 +42,7 @@ def test_a_run_that_does_not_wait_is_not_woken(cli: Cli) -> None:
     result = cli("wake", "unknown")
 
     assert result.exit_code == 1
-    assert result.output == ("Error: run unknown does not wait: `show` says what became of it\n")
+    assert result.output == "Error: nothing is known of run unknown\n"
 
 
 def test_an_error_of_the_package_is_one_line(cli: Cli, app: Celery, worker: Worker) -> None:

@@ -82,6 +82,7 @@ class TestWithoutDefer:
 
         assert result.exit_code == 2
         assert result.output.startswith("Error: this app has no Defer(app): add it ")
+        assert "with -A" in result.output
         assert result.output.count("\n") == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from textwrap import dedent
 
@@ -81,6 +82,30 @@ def test_a_tree() -> None:
         └─ receipt: shop.send_receipt  failed  9.5 s  receipt-run  SMTPError('no route')
         """
     )
+
+
+def test_a_tree_says_when_a_run_starts() -> None:
+    run = replace(RECEIPT, state=RunState.PUBLISHED, reason=None, started_at=None, finished_at=None)
+    run = replace(run, starts_at=NOW + timedelta(minutes=14))
+
+    [(_, _, end)] = render.tree(RunTree(run), NOW)
+    fields = text_of(dict(render.record(RunRecord(run), NOW))[""])
+
+    assert end == "  receipt-run  starts in 14 min"
+    assert "starts at    2026-11-20 12:14:00 UTC (in 14 min)" in fields
+
+
+def test_the_start_of_a_run_counts_from_when_it_was_due() -> None:
+    run = replace(RECEIPT, starts_at=ago(59.75))
+
+    assert "250 ms after it was due" in text_of(dict(render.record(RunRecord(run), NOW))[""])
+
+
+def test_a_reason_in_a_tree_is_cut_on_a_terminal_only() -> None:
+    tree = RunTree(replace(RECEIPT, reason="x" * 61))
+
+    assert render.tree(tree, NOW)[0][2].endswith("  " + "x" * 61)
+    assert render.tree(tree, NOW, 60)[0][2].endswith("  " + "x" * 59 + "…")
 
 
 def test_the_branches_of_a_tree() -> None:
