@@ -10,7 +10,7 @@ from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
 from celery_defer.contract import Deferrable, returns
-from celery_defer.errors import StepError
+from celery_defer.errors import LimitError, PayloadError, StepError
 from celery_defer.ids import run_id
 from celery_defer.model import ENDED, Call, CallState, Options, When
 from celery_defer.outbox import LEASE, call_of, deferrable_in, publish_durably, wake
@@ -42,8 +42,7 @@ def invoke(step: Step, task: object, args: Sequence[Any], kwargs: Mapping[str, A
     child, memo = (run_id(run.run.id, _defer_id(step.key)), name), step.memo
     if memo is None and step.note is None:
         step.check_waits()
-        with step.named():
-            call = _call(run, step.key, function, args, kwargs)
+        call = _checked(step, function, args, kwargs)
         ask(run, step.key, lambda: publish_durably(run, call))
     if memo is None:
         memo = _ended(step, child)
@@ -63,6 +62,21 @@ def report_to_invoker(run: Scope) -> None:
     lease = run.store.arrive(id, step, now, now + LEASE)
     if lease is not None:
         wake(run.app, run.store, [lease])
+
+
+def _checked(
+    step: Step, function: Deferrable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Call:
+    """Return the call that starts the invoked run; if it is refused, the step has failed."""
+    began = step.scope.now()
+    try:
+        with step.named():
+            return _call(step.scope, step.key, function, args, kwargs)
+    except (LimitError, PayloadError) as error:
+        failure = failure_of(error, is_final=False)
+        if failure.exception is not None:  # the same is raised in each turn
+            step.replay.catch(step.key, step.pack(Memo(failure=failure, began=began)))
+        raise
 
 
 def _call(

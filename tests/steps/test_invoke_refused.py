@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import PayloadError, StepError, deferred, step
+from celery_defer import PayloadError, StepError, deferred, record, step
 from celery_defer.errors import NotDeferredError
 from celery_defer.testing import Simulation
 
@@ -41,6 +41,29 @@ def test_a_bad_payload_is_an_error_where_it_is_written(invoicing: Any, sim: Simu
 
     assert isinstance(run.exception, PayloadError)
     assert sim.runs == [run]
+
+
+def test_a_body_that_catches_a_refused_invocation_catches_it_in_each_turn(
+    make_invoice: Any, app: Celery, sim: Simulation
+) -> None:
+    caught: list[str] = []
+
+    @app.task
+    def parent() -> str:
+        try:
+            step.invoke("invoice", make_invoice, total="much")
+        except PayloadError as error:
+            caught.append(str(error))
+        step.sleep("nap", 60)
+        return "done"
+
+    run = sim.run(parent)
+    sim.advance(61)
+
+    assert app.AsyncResult(run.id).state == "SUCCESS"
+    assert len(caught) == 2
+    assert caught[0] == caught[1]
+    assert {row.id: row.state for row in record(run.id).steps}["invoice"] == "failed"
 
 
 def test_a_task_that_is_not_deferred_cannot_be_invoked(app: Celery, sim: Simulation) -> None:

@@ -159,6 +159,24 @@ def test_a_step_that_has_failed_the_run_is_listed(server: Server) -> None:
     assert charge.duration is not None
 
 
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+def test_an_invocation_whose_payload_was_refused_is_listed(server: Server) -> None:
+    app = app_on(server)
+
+    @deferred
+    @app.task(name="invoice", shared=False)
+    def invoice(total: int) -> None: ...
+
+    def body() -> None:
+        step.invoke("invoice", invoice, total="much")  # type: ignore[arg-type]
+
+    result = Worker(app).perform(parent_of(app, body))
+
+    (row,) = steps(result.id)
+    assert (row.id, row.kind, row.state) == ("invoice", "invoke", "failed")
+    assert "payload of invoice: total" in row.failure
+
+
 def test_a_restarted_run_counts_anew(app: Celery, sim: Simulation) -> None:
     fails = [True, True, True]
 
