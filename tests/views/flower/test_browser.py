@@ -165,7 +165,8 @@ def test_a_run_is_found_and_ended_by_keyboard_alone(
         said = page.locator("main .alert").all_text_contents()
         assert said == ["The call is withdrawn: its run does not start."]
         page.reload()
-        assert page.get_by_text("withdrawn").count() == 0
+        assert page.get_by_text("The call is withdrawn").count() == 0
+        assert page.get_by_text("withdrawn before it started").count() > 0
 
 
 def test_the_experiment_of_a_run_is_compared_by_keyboard_alone(
