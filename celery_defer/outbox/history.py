@@ -218,7 +218,7 @@ def _dropped(parent: History, told: Mapping[str, Any]) -> set[str]:
     """Return the ids of the calls that waited for another end than their parent had."""
     ends = [outcome for outcome, state in _ENDS.items() if state is parent.state]
     return {
-        id for id, _, _, when in told.get("n", ()) for end in ends if not end.starts(when)
+        id for id, _, _, when, *_ in told.get("n", ()) for end in ends if not end.starts(when)
     }  # fmt: skip
 
 

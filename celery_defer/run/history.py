@@ -152,7 +152,9 @@ def told_by(
     if outcome is Outcome.FAILURE and not run.keeps_result:
         told |= _reason(run.ending.result)
     if dropped:
-        told["n"] = [[call.id, call.task, call.at, call.options.when] for call in dropped]
+        told["n"] = [
+            [call.id, call.task, call.at, call.options.when, call.tags] for call in dropped
+        ]
     if run.header is None or run.tags != run.header.tags:
         told |= {"g": run.tags} if run.tags or run.header else {}
     if run.takes_variants:

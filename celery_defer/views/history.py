@@ -105,8 +105,9 @@ def dropped_by(history: History | None, told: Mapping[str, Any]) -> dict[RunId, 
             run_id(history.id, defer_id), task, RunState.DROPPED, defer_id=defer_id,
             parent=history.id, deferred_at=_made(at, history),
             reason=f"its parent has {history.state.value}, and it waited for its {when}",
+            tags=tags[0] if tags else {},
         )
-        for defer_id, task, at, when in told.get("n", ())
+        for defer_id, task, at, when, *tags in told.get("n", ())
         if not outcome.starts(when)
     )  # fmt: skip
     return {row.id: row for row in rows}

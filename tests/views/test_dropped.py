@@ -54,6 +54,14 @@ def test_a_call_that_waited_for_another_end_is_dropped(
     assert len(tree(parent.id).children) == 3
 
 
+def test_a_dropped_call_has_its_tags(app: Celery, sim: Simulation, ship: Any) -> None:
+    alert = ship.with_options(when="failure", tags={"order": "7"})
+    parent = sim.run(parent_of(app, lambda: defer("alert", alert, n=1) and None))
+
+    (row,) = runs(state="dropped", parent=parent.id, tag=("order", "7")).rows
+    assert (row.defer_id, row.tags) == ("alert", {"order": "7"})
+
+
 def test_what_is_dropped_is_in_no_list_but_that_of_its_parent(
     app: Celery, sim: Simulation, ship: Any
 ) -> None:
