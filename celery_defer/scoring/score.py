@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, SupportsFloat
 
 from celery_defer import guard, ids
 from celery_defer.errors import IdError, ScoreError
@@ -20,7 +20,7 @@ _LONGEST_COMMENT = 8_192
 _LONGEST_SOURCE = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Score:
     """How well a run did in one respect.
 
@@ -43,15 +43,22 @@ class Score:
     source: str | None = None  #: Who scored.
     step: str | None = None  #: The step that is scored; None for the run itself.
 
-    def __post_init__(self) -> None:
-        if problem := names.problem_of(self.name):
+    def __init__(
+        self,
+        name: str,
+        value: SupportsFloat,
+        comment: str | None = None,
+        source: str | None = None,
+        step: str | None = None,
+    ) -> None:
+        if problem := names.problem_of(name):
             raise ScoreError(f"the name of a score: {problem}")
         set_field = object.__setattr__
-        set_field(self, "name", names.plain(self.name))
-        set_field(self, "value", _checked_value(self.name, self.value))
-        set_field(self, "comment", _checked_comment(self.name, self.comment))
-        set_field(self, "source", _checked_source(self.name, self.source))
-        set_field(self, "step", _checked_step(self.name, self.step))
+        set_field(self, "name", names.plain(name))
+        set_field(self, "value", _checked_value(name, value))
+        set_field(self, "comment", _checked_comment(name, comment))
+        set_field(self, "source", _checked_source(name, source))
+        set_field(self, "step", _checked_step(name, step))
 
 
 def _checked_value(name: str, value: object) -> bool | int | float:

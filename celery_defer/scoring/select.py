@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, SupportsFloat
 
 from celery_defer import guard
 from celery_defer.errors import ExperimentError
@@ -72,7 +72,7 @@ def fixed(name: str) -> Selector:
     return _Fixed(_variant("fixed", name))
 
 
-def weighted(weights: Mapping[str, float]) -> Selector:
+def weighted(weights: Mapping[str, SupportsFloat]) -> Selector:
     """Return a selector that gives each variant its share of the runs.
 
     Nothing is drawn at random: the experiment's id and the run's id are hashed, so a run takes the
@@ -86,7 +86,7 @@ def weighted(weights: Mapping[str, float]) -> Selector:
     return _Weighted(_checked_weights("weighted", weights))
 
 
-def bucket(key: object, weights: Mapping[str, float] | None = None) -> Selector:
+def bucket(key: object, weights: Mapping[str, SupportsFloat] | None = None) -> Selector:
     """Return a selector that selects by *key*: one key takes one variant, whatever the run.
 
     The key is that of a customer, say. Text is taken as it is, and a number, a UUID and the like by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 from celery_defer import guard
 from celery_defer.current import extension_of
@@ -19,7 +19,7 @@ __all__ = ["score", "write_rows"]
 
 def score(
     name: str,
-    value: bool | float,
+    value: SupportsFloat,
     *,
     run_id: str | None = None,
     step: str | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, SupportsFloat, TypeVar, overload
 
 from celery_defer import durations, ids
 from celery_defer.contract import Deferrable, returns
@@ -143,7 +143,7 @@ class Steps:
         self,
         id: str,
         name: str,
-        value: bool | float,
+        value: SupportsFloat,
         *,
         comment: str | None = None,
         source: str | None = None,

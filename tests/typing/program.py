@@ -12,7 +12,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 from celery import Celery, Task, shared_task
 from pydantic import BaseModel
 from typing_extensions import NotRequired, TypedDict, assert_type
@@ -38,6 +41,7 @@ from celery_defer import (
     fixed,
     restart,
     run_id,
+    score,
     scorer,
     send_event,
     step,
@@ -326,6 +330,7 @@ def no_score_of_model(order: OrderPlaced) -> float:
 
 scorer(app, sample="0.1")  # refused
 Score("tone", "high")  # refused
+Score("tone", None)  # refused
 Score(7, 0.5)  # refused
 
 
@@ -349,6 +354,13 @@ def scores() -> None:
     assert_type(step.invoke("m", judged_here, 7), tuple[Score, ...])
     step.score("n", "tone", 0.5, comment="why", source="us")
     step.score("o", "tone", True)
+    step.score("o2", "tone", Decimal("0.5"))
+    assert_type(Score("tone", Decimal("0.5")).value, bool | int | float)
+    Score("tone", np.float32(0.5))
+    Score("tone", np.int64(1))
+    score("tone", Fraction(1, 2))
+    score("tone", "0.5")  # refused
+    score("tone", None)  # refused
     step.score("p", "tone", "high")  # refused
     step.score("q", "tone")  # refused
 
@@ -364,7 +376,10 @@ def experiments() -> None:
     experiment("flow", {"one": 1})  # refused
     experiment("flow", [one_page])  # refused
     experiment({"one": one_page})  # refused
+    weighted({"one": Decimal("0.8"), "two": Fraction(1, 5)})
+    bucket("alice", {"one": np.float64(0.8)})
     weighted({"one": "80"})  # refused
+    weighted({"one": None})  # refused
     fixed(1)  # refused
     assert_type(current_run().experiments.get("flow"), str | None)
 
