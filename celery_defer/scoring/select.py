@@ -22,6 +22,9 @@ __all__ = ["Choice", "Selector", "bucket", "chosen", "fixed", "weighted"]
 
 logger = guard.logger(__name__)
 
+# In the text of an object, or of a list with it, that has none of its own.
+_ADDRESS = " at 0x"
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -98,8 +101,8 @@ def bucket(key: object, weights: Mapping[str, SupportsFloat] | None = None) -> S
     hashed: a customer who takes the first half of one experiment takes the first half of each.
     Where experiments meet, put the experiment into the key.
 
-    Raises ExperimentError for weights as ``weighted`` does, for bytes, and for an object without a
-    text of its own.
+    Raises ExperimentError for weights as ``weighted`` does, for bytes, a function or a class, and
+    for an object without a text of its own.
 
     >>> select = bucket("checkout-flow:customer-7", {"control": 80, "variant": 20})
     """
@@ -201,18 +204,16 @@ def _text_of(key: object) -> str:
         return names.plain(key)
     if isinstance(key, bytes | bytearray | memoryview):
         raise ExperimentError(f"bucket(…): the key is {safe_repr(key)[:80]}: decode it to text")
-    if _has_no_text(type(key)):
+    if callable(key):
+        raise ExperimentError(
+            f"bucket(…): the key is {safe_repr(key)[:80]}, which is a function or a class: call it"
+        )
+    if _ADDRESS in (text := str(key)):
         raise ExperimentError(
             f"bucket(…): the key is {safe_repr(key)[:80]}, whose text differs in each process: "
             "give an id of it"
         )
-    return str(key)
-
-
-def _has_no_text(kind: type) -> bool:
-    """Whether the text of such an object is its address in memory."""
-    inherited: list[Any] = [object.__str__, object.__repr__]
-    return [kind.__str__, kind.__repr__] == inherited
+    return text
 
 
 def _listed(variants: Iterable[str]) -> str:

@@ -147,6 +147,11 @@ def test_a_key_that_is_no_text_counts_as_its_text(key: object, text: str) -> Non
     [
         (b"alice", "the key is b'alice': decode it to text"),
         (object(), "whose text differs in each process: give an id of it"),
+        ([object()], "whose text differs in each process: give an id of it"),
+        ((n for n in "ab"), "whose text differs in each process: give an id of it"),
+        ({"user": 7}.get, "which is a function or a class: call it"),
+        (lambda: 7, "which is a function or a class: call it"),
+        (Plan, "which is a function or a class: call it"),
     ],
 )
 def test_a_key_without_a_text_is_refused(key: object, problem: str) -> None:
