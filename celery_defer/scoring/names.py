@@ -6,11 +6,12 @@ from unicodedata import category
 
 from celery_defer.text import safe_repr
 
-__all__ = ["plain", "problem_of"]
+__all__ = ["is_run", "plain", "problem_of"]
 
 _MOST_BYTES = 128
 # Control characters, lone surrogates, and the separators of lines and paragraphs.
 _REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_LONGEST_RUN = 512
 _SHOWN = 80
 
 
@@ -31,6 +32,16 @@ def problem_of(name: object) -> str | None:
     if (size := len(name.encode())) > _MOST_BYTES:
         return f"{name[:20]!r}… has {size} bytes: {_MOST_BYTES} are the most, so shorten it"
     return None
+
+
+def is_run(id: object) -> bool:
+    """Whether *id* can be that of a run: text of 1 to 512 bytes, without control characters."""
+    return (
+        isinstance(id, str)
+        and not id.isspace()
+        and not any(category(letter) in _REFUSED for letter in id)
+        and 0 < len(id.encode()) <= _LONGEST_RUN
+    )
 
 
 def plain(text: str) -> str:

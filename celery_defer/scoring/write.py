@@ -10,6 +10,7 @@ from celery_defer.current import extension_of
 from celery_defer.errors import NoRunError, ScoreError, StoreError
 from celery_defer.ids import RunId
 from celery_defer.run import Scope, extension_for, find, signals, step_inside
+from celery_defer.scoring import names
 from celery_defer.scoring.score import Score
 from celery_defer.store import Carried, ScoreRow, Store
 from celery_defer.text import safe_repr
@@ -96,15 +97,11 @@ def _run_in_progress(extension: Any) -> Scope | None:
     return run if run is not None and extension_of(run.app) is extension else None
 
 
-def _bytes_of(text: str) -> bytes:
-    """Return text as UTF-8; nothing if it has a lone surrogate."""
-    return guard.attempt(text.encode, b"")
-
-
 def _row(score: Score, run: Scope | None, run_id: str | None) -> ScoreRow:
-    if run_id is not None and not (isinstance(run_id, str) and _bytes_of(run_id)):
+    if run_id is not None and not names.is_run(run_id):
         raise ScoreError(
-            f"score '{score.name}': run_id={safe_repr(run_id)[:80]} is no id of a run: give text"
+            f"score '{score.name}': run_id={safe_repr(run_id)[:80]} is no id of a run: give text "
+            "of at most 512 bytes, in one line"
         )
     if run is None and run_id is None:
         raise NoRunError(
