@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from celery_defer import views
+from celery_defer.current import extension_of
 from celery_defer.scoring import scores as written
 from celery_defer.store import ScoreRow
 from celery_defer.views.cli import numbers, options
-from celery_defer.views.cli.command import UsageProblem, command, extension_in
+from celery_defer.views.cli.command import Problem, UsageProblem, command, extension_in
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
 from celery_defer.views.rows import Page
@@ -45,12 +46,24 @@ def _page(
     if run:
         return _of_run(app, run, more["history"], more["since"])
     if experiment:
-        return views.scored_in(experiment, app=app, **more)
+        return _in_experiment(app, experiment, **more)
     if orphans:
         return views.orphans(app=app, **more)
     return views.scored(app=app, task=task, **more)
 
 
+def _in_experiment(app: Any, id: str, **more: Any) -> Page[ScoreRow]:
+    page = views.scored_in(id, app=app, **more)
+    if not page.rows and id not in views.experiments(app=app):
+        raise Problem(
+            f"No run has taken part in experiment '{id}' yet: `compare` without an id lists those "
+            "there are"
+        )
+    return page
+
+
 def _of_run(app: Any, run: str, history: bool, since: datetime | None) -> Page[ScoreRow]:
     rows = written.of_run(run, history=history, app=app)
+    if not rows and extension_of(app).settings.record:
+        views.record(run, app=app, most=0)  # raises NoRecordError for an id of no run
     return Page([row for row in rows if since is None or row.at >= since.timestamp()])

@@ -91,7 +91,6 @@ def test_the_scores_of_all_runs_come_in_pages_the_last_scored_run_first(cli: Cli
         (["--experiment", "prompt", "--limit", "100"], [f"reply-{n}" for n in range(8)]),
         (["--since", "2100-01-01"], []),
         (["reply-3", "--since", "2100-01-01"], []),
-        (["unknown"], []),
     ],
 )
 def test_scores_are_filtered(cli: Cli, filters: list[str], runs: list[str]) -> None:
@@ -134,6 +133,8 @@ def test_times_in_json_are_in_utc(cli: Cli) -> None:
         (["--cursor", "page two"], 2, "'page two' is no cursor"),
         (["--experiment", "prompt", "--cursor", "page"], 2, "'page' is no cursor"),
         (["--since", "once"], 2, "'once' is no time"),
+        (["--experiment", "typo"], 1, "No run has taken part in experiment 'typo' yet: `compare`"),
+        (["typo"], 1, "nothing is known of run typo: "),
     ],
 )
 def test_what_is_wrong_with_scores_is_said_in_one_line(
@@ -147,7 +148,8 @@ def test_what_is_wrong_with_scores_is_said_in_one_line(
 
 
 def test_no_scores(cli: Cli) -> None:
-    assert cli("scores", "unknown").output == "no scores\n"
+    assert cli("scores", "reply-9").output == "no scores\n"
+    assert cli("scores", "--task", "unknown").output == "no scores\n"
 
 
 def test_show_has_the_scores_of_the_run(cli: Cli) -> None:
