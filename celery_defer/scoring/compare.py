@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
+from celery_defer import guard
 from celery_defer.errors import ExperimentError
 from celery_defer.scoring.comparison import COUNTS, Comparison, Difference, VariantRow
 from celery_defer.scoring.statistics import Summary, interval
 from celery_defer.scoring.verdict import verdict
+from celery_defer.text import safe_repr
 
 __all__ = ["compare_rows"]
 
@@ -45,10 +48,13 @@ def compare_rows(
     others are compared with the first. *effects* has the smallest effect that matters, by the name
     of the score.
 
-    Raises ExperimentError for a baseline that is no variant, and an effect that is not above 0.
+    Raises ExperimentError for a baseline and an order that are no variants of these runs, and for
+    an effect that is not above 0.
     """
-    variants = _ordered(experiment, {*assigned.values(), *order}, order, baseline)
-    checked = _checked_effects(experiment, effects or {})
+    variants = _ordered(
+        experiment, {*assigned.values()}, _checked_order(experiment, order), baseline
+    )
+    checked = _checked_effects(experiment, {} if effects is None else effects)
     summaries = _summaries(assigned, values)
     counts = _counts(assigned, values, pending, unsampled)
     awaited = _awaited(assigned, values, pending, {*values, *checked})
@@ -67,24 +73,51 @@ def compare_rows(
 def _ordered(
     experiment: str, variants: set[str], order: Sequence[str], baseline: str | None
 ) -> list[str]:
-    if baseline is not None and variants and baseline not in variants:
-        known = ", ".join(f"'{name}'" for name in sorted(variants))
+    if not variants:
+        return list(dict.fromkeys(order))
+    known = ", ".join(f"'{name}'" for name in sorted(variants))
+    if baseline is not None and baseline not in variants:
         raise ExperimentError(
             f"experiment '{experiment}' has no variant '{baseline}' to compare with: give one of "
             f"{known}"
         )
+    for name in order:
+        if name not in variants:
+            raise ExperimentError(
+                f"experiment '{experiment}' has no variant {safe_repr(name)[:80]} to put in order: "
+                f"give some of {known}"
+            )
     rest = [*order, *sorted(variants.difference(order))]
     return list(dict.fromkeys([baseline, *rest] if baseline in variants and baseline else rest))
 
 
-def _checked_effects(experiment: str, effects: Mapping[str, float]) -> Mapping[str, float]:
+def _checked_order(experiment: str, order: object) -> Sequence[str]:
+    if isinstance(order, Sequence) and not isinstance(order, str | bytes):
+        return order
+    raise ExperimentError(
+        f"experiment '{experiment}': order={safe_repr(order)[:80]} is no list: give the names of "
+        "variants"
+    )
+
+
+def _checked_effects(experiment: str, effects: object) -> Mapping[str, float]:
+    if not isinstance(effects, Mapping):
+        raise ExperimentError(
+            f"experiment '{experiment}': effects={safe_repr(effects)[:80]} is no dict: give the "
+            "smallest effect that matters by the name of its score"
+        )
     for score, effect in effects.items():
-        if isinstance(effect, bool) or not (math.isfinite(effect) and effect > 0):
+        if not _is_size(effect):
             raise ExperimentError(
-                f"experiment '{experiment}': the effect of score '{score}' is {effect!r}: give a "
-                "number above 0"
+                f"experiment '{experiment}': the effect of score '{score}' is "
+                f"{safe_repr(effect)[:80]}: give a number above 0"
             )
-    return effects
+    return {score: float(effect) for score, effect in effects.items()}
+
+
+def _is_size(effect: Any) -> bool:
+    number = None if isinstance(effect, bool | str) else guard.attempt(lambda: float(effect))
+    return number is not None and math.isfinite(number) and number > 0
 
 
 def _summaries(

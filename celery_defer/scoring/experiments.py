@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from celery_defer import guard
-from celery_defer.errors import StoreError
+from celery_defer.errors import ExperimentError, StoreError
+from celery_defer.scoring import names
 from celery_defer.scoring.compare import compare_rows
 from celery_defer.scoring.comparison import Comparison
 from celery_defer.scoring.readers import seconds_of, store_of
@@ -41,12 +42,15 @@ def compare(
     with the first. *effects* has the smallest effect that matters, by the name of the score.
     Without ``defer_record`` it is not known which runs are pending.
 
-    Raises ExperimentError for a baseline that is no variant, OptionError for a *since* without a
+    Raises ExperimentError for an id that is none, and for a baseline or an *order* with a name that
+    no run of these has taken, OptionError for a *since* without a
     time zone, and StoreError without a Redis that replies.
 
     >>> compare("checkout-flow").sentences
     ("No run has taken part in experiment 'checkout-flow' yet.",)
     """
+    if problem := names.problem_of(id):
+        raise ExperimentError(f"the id of an experiment: {problem}")
     store, first = store_of(app), seconds_of(since)
 
     def away(error: Exception) -> StoreError:

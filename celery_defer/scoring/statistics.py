@@ -153,6 +153,8 @@ def _welch(first: Summary, other: Summary) -> Interval:
     if problem := _problem(first, other, value, error):
         return Interval(value, None, None, "Welch", problem)
     half = error * _t_quantile(_freedom(first, other, (_error(first) / error) ** 2))
+    if not math.isfinite(value - half) or not math.isfinite(value + half):
+        return Interval(value, None, None, "Welch", _TOO_LARGE)
     return Interval(value, value - half, value + half, "Welch")
 
 

@@ -138,7 +138,7 @@ def test_the_variants_stand_in_their_order_and_the_others_behind_them() -> None:
         return [row.variant for row in compare_rows("x", assigned, {}, **options).variants]
 
     assert names() == ["a", "b", "d"]
-    assert names(order=["d", "c"]) == ["d", "c", "a", "b"]
+    assert names(order=["d", "b"]) == ["d", "b", "a"]
     assert names(baseline="b") == ["b", "a", "d"]
     assert names(baseline="b", order=["d", "a", "b"]) == ["b", "d", "a"]
 
@@ -164,7 +164,35 @@ def test_a_baseline_that_is_no_variant_is_refused() -> None:
         compare_rows("checkout", {"1": "a", "2": "b"}, {}, baseline="c")
 
 
-@pytest.mark.parametrize("effect", [0, -1, math.nan, math.inf, True])
+@pytest.mark.parametrize(
+    ("order", "problem"),
+    [
+        (["B", "a"], "no variant 'B' to put in order: give some of 'a', 'b'"),
+        ([7], "no variant 7 to put in order"),
+        ("ab", "order='ab' is no list: give the names of variants"),
+        (5, "order=5 is no list"),
+    ],
+)
+def test_an_order_that_is_none_of_the_variants_is_refused(order: Any, problem: str) -> None:
+    with pytest.raises(ExperimentError, match=problem):
+        compare_rows("checkout", {"1": "a", "2": "b"}, {}, order=order)
+
+
+@pytest.mark.parametrize("effects", [0.1, "bought", [("bought", 0.1)]])
+def test_effects_that_are_no_dict_are_refused(effects: Any) -> None:
+    with pytest.raises(ExperimentError, match=r"effects=.* is no dict"):
+        compare_rows("checkout", {"1": "a"}, {}, effects=effects)
+
+
+def test_values_near_the_largest_float_have_no_interval() -> None:
+    pytest.importorskip("scipy")
+    difference = latencies([1e308, -1e308], [1e308, -0.9e308])
+
+    assert (difference.low, difference.high) == (None, None)
+    assert "no 95% interval: the values are too large" in difference.verdict
+
+
+@pytest.mark.parametrize("effect", [0, -1, math.nan, math.inf, True, "1", None, 10**400])
 def test_an_effect_that_is_no_size_is_refused(effect: float) -> None:
     with pytest.raises(ExperimentError, match=r"the effect of score 'bought' is .* above 0"):
         compare_rows("checkout", {"1": "a"}, {}, effects={"bought": effect})

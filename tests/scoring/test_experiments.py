@@ -171,3 +171,9 @@ def test_a_run_is_pending_while_its_scorer_waits_for_its_countdown(
         seen.append(store.open_runs("flow"))
 
     assert seen == [{run.id}, {run.id}, set()]
+
+
+@pytest.mark.parametrize("id", [None, b"x", " ", 7])
+def test_what_is_no_id_of_an_experiment_is_refused(app: Celery, id: Any) -> None:
+    with pytest.raises(ExperimentError, match="the id of an experiment: "):
+        compare(id)
