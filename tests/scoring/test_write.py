@@ -241,8 +241,8 @@ def test_a_score_counts_in_the_experiments_that_its_run_carries(
 
     counted = sorted(store.values("flow"))
     assert counted == [
-        ("before", run.id, 0), ("inside", run.id, 1), ("of-the-parent", run.id, 2), ("outside", run.id, 4),
-        ("outside", run.id, 5), ("own", run.id, 3),
+        ("before", run.id, 0), ("inside", run.id, 1), ("of-the-parent", run.id, 2),
+        ("outside", run.id, 4), ("outside", run.id, 5), ("own", run.id, 3),
     ]  # fmt: skip
     assert [row.value for row in scores.of_experiment("flow", variant="a")] != []
 
