@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from celery_defer.ids import RunId
 
 #: By experiment: the variant, and the run that it was assigned to.
 Carried = Mapping[str, tuple[str, RunId]]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,12 @@ class ScoreRow:
     source: str | None = None  #: Who scored.
     at: float = 0.0  #: When it was written, in seconds since 1970, by the store's clock.
     by: RunId | None = None  #: The run that wrote it, if one did.
+
+    @property
+    def written_at(self) -> datetime:
+        """When it was written, as a datetime in UTC: ``since=`` takes it."""
+        # Rounded down, or a score would be later than itself.
+        return _EPOCH + timedelta(microseconds=math.floor(self.at * 1e6))
 
     @property
     def says(self) -> tuple[object, ...]:

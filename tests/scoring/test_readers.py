@@ -56,6 +56,17 @@ def test_the_scores_of_a_task_are_read_from_all_its_runs(store: WatchedStore) ->
     assert list(scores.of_task("unknown")) == []
 
 
+def test_a_score_says_when_it_was_written_as_readers_take_it(store: WatchedStore) -> None:
+    before = datetime.now(timezone.utc) - timedelta(minutes=1)
+    store.score([ScoreRow(RunId("timed"), "tone", 1.0)], [""], "task", 600.0, is_known=True)
+
+    [row] = scores.of_run("timed")
+
+    assert before < row.written_at < before + timedelta(minutes=2)
+    assert row.written_at.utcoffset() == timedelta(0)
+    assert row in scores.of_task("task", since=row.written_at)
+
+
 def test_the_scores_of_a_task_are_read_since_a_time(store: WatchedStore) -> None:
     write(store, "run", 1)
     now = datetime.now(timezone.utc)
