@@ -135,11 +135,13 @@ class StepsHeader:
     """What the message of a retry says of the run's steps.
 
     ``memos`` is how many have finished, ``outages`` how many of the retries were made because the
-    store was away. Both are 0 in other messages.
+    store was away. ``variants`` is 1 if the run has taken a variant: its end is written then, also
+    by an attempt or a turn that does not come to its experiment. All are 0 in other messages.
     """
 
     memos: int = 0
     outages: int = 0
+    variants: int = 0
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> StepsHeader:
@@ -148,8 +150,11 @@ class StepsHeader:
         if not isinstance(header, Mapping):
             return cls()
         memos, outages = header.get("memos"), header.get("outages")
-        return cls(memos, outages) if isinstance(memos, int) and isinstance(outages, int) else cls()
+        if not isinstance(memos, int) or not isinstance(outages, int):
+            return cls()
+        return cls(memos, outages, int("variants" in header))
 
     def pack(self) -> dict[str, Any]:
         """Return the header as a message carries it."""
-        return {"memos": self.memos, "outages": self.outages}
+        fields = {"memos": self.memos, "outages": self.outages}
+        return {**fields, "variants": 1} if self.variants else fields

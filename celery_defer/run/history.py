@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import NOT_SAMPLED, Call, CallState, Outcome
+from celery_defer.run.headers import StepsHeader
 from celery_defer.run.journal import Journal
 from celery_defer.run.scope import Scope
 from celery_defer.settings import Settings
@@ -95,7 +96,7 @@ def fact_of_run(run: Scope, state: RunState, *, told: bytes = b"", wait: float =
             run.run.task,
             state,
             run.settings.result_expires + wait,
-            _about_run(run),
+            b"" if _ends_elsewhere(run, state) else _about_run(run),
             told,
             attempt=run.run.attempt,
             deferred=run.now() - header.at if header else None,
@@ -292,6 +293,15 @@ def _shortened(
         name: [variant] if run == usual else [variant, run]
         for name, (variant, run) in experiments.items()
     }
+
+
+def _ends_elsewhere(run: Scope, state: RunState) -> bool:
+    """Whether a run that has waited ends before it comes to the experiment that it has begun.
+
+    The store looks up what it carries if the end does not say what the run is.
+    """
+    is_later = run.turn > 0 and not run.experiments and not state.is_open
+    return is_later and StepsHeader.of(run.request).variants > 0
 
 
 def _about_run(run: Scope) -> bytes:

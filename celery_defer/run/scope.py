@@ -19,7 +19,7 @@ from celery_defer.ids import RunId
 from celery_defer.run import arguments
 from celery_defer.run.buffer import Buffer
 from celery_defer.run.ending import Ending, Phase
-from celery_defer.run.headers import DeferHeader, WakeHeader
+from celery_defer.run.headers import DeferHeader, StepsHeader, WakeHeader
 from celery_defer.run.journal import Journal
 from celery_defer.run.parent import Run, parent_of
 from celery_defer.settings import Settings
@@ -162,7 +162,9 @@ class Scope:
 
         Experiments do not read results: to them it is open until its record says that it has ended.
         """
-        return not self.experiments and (self.keeps_result or not self.is_claimed)
+        if self.experiments or StepsHeader.of(self.request).variants:
+            return False
+        return self.keeps_result or not self.is_claimed
 
     @property
     def record_id(self) -> RunId:

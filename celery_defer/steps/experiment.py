@@ -14,6 +14,7 @@ from celery_defer.errors import ExperimentError, NoRunError, StoreError
 from celery_defer.run import Block, Memo, Scope, current, step_inside
 from celery_defer.scoring import Choice, Selector, chosen, weighted
 from celery_defer.steps.recall import away, journal_of
+from celery_defer.steps.retention import note_variant
 from celery_defer.steps.variants import inside
 from celery_defer.text import safe_repr, text_of
 
@@ -67,6 +68,7 @@ def experiment(
         _check_new(run, choice)
         variant = _take(run, choice, select)
         run.carry(choice.experiment, variant)
+        note_variant(run)
     with inside(run, choice.experiment, variant):
         return ExperimentResult(variant, variants[variant]())
 

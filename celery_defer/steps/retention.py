@@ -47,14 +47,22 @@ def note_outage(run: Scope) -> None:
     _change_header(run, outages=StepsHeader.of(run.request).outages + 1)
 
 
+def note_variant(run: Scope) -> None:
+    """Let the message of a retry or a wake-up say that the run has taken a variant."""
+    _change_header(run, variants=1)
+
+
 def headers_of(run: Scope) -> dict[str, Any]:
     """Return the headers of the run's message, as a run that parks keeps them.
 
     Its turn says more than the number of its memos.
     """
     outages = StepsHeader.of(run.request).outages
+    variants = StepsHeader.of(_headers(run)).variants
     headers = {name: value for name, value in _headers(run).items() if name != STEPS}
-    return {**headers, STEPS: StepsHeader(outages=outages).pack()} if outages else headers
+    if not outages and not variants:
+        return headers
+    return {**headers, STEPS: StepsHeader(outages=outages, variants=variants).pack()}
 
 
 def keep_until_retried(run: Scope, error: BaseException) -> None:

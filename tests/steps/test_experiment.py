@@ -632,3 +632,61 @@ def test_two_threads_of_a_run_begin_an_experiment_once(app: Celery, sim: Simulat
     assert sim.run(checkout).result == "{'flow': 'control'}"
     assert len(errors) == 3
     assert {"is begun twice" in error for error in errors} == {True}
+
+
+def test_an_attempt_that_ends_before_its_experiment_ends_it(app: Celery, sim: Simulation) -> None:
+    store = app._celery_defer.store
+
+    @app.task(bind=True)
+    def checkout(self: Any) -> None:
+        if self.request.retries:
+            raise ValueError
+        experiment("flow", TWO)
+        raise self.retry(countdown=10)
+
+    run = sim.run(checkout)
+    before = store.open_runs("flow")
+    sim.advance(20)
+
+    assert before == {run.id}
+    assert (run.state, store.open_runs("flow")) == ("FAILURE", set())
+
+
+@pytest.mark.parametrize(("end", "state"), [(int, "SUCCESS"), (lambda: 1 / 0, "FAILURE")])
+def test_a_run_that_ends_before_its_experiment_after_a_wait_ends_it(
+    app: Celery, sim: Simulation, end: Callable[[], Any], state: str
+) -> None:
+    store = app._celery_defer.store
+    turns: list[int] = []
+
+    @app.task
+    def checkout() -> None:
+        turns.append(1)
+        if len(turns) > 1:
+            end()
+            return
+        experiment("flow", TWO)
+        step.sleep("nap", 60)
+
+    run = sim.run(checkout)
+    before = store.open_runs("flow")
+    sim.advance(60)
+
+    assert before == {run.id}
+    assert (run.state, store.open_runs("flow")) == (state, set())
+
+
+def test_a_run_whose_variant_is_gone_after_a_deploy_ends(app: Celery, sim: Simulation) -> None:
+    store = app._celery_defer.store
+    variants = dict(TWO)
+
+    @app.task
+    def checkout() -> None:
+        experiment("flow", variants, select=fixed(next(iter(variants))))
+        step.sleep("nap", 60)
+
+    run = sim.run(checkout)
+    del variants["control"]
+    sim.advance(60)
+
+    assert (run.state, store.open_runs("flow")) == ("FAILURE", set())

@@ -122,9 +122,14 @@ class MemoryScores(MemoryState):
 
     def _follow(self, fact: Fact) -> None:
         """Keep up who carries experiments, and who of these is open."""
+        was = self._histories.get(fact.id)
+        has_waited = was is not None and was.state is RunState.WAITING
         carried = fact.experiments
         is_restarted = fact.state is RunState.WAITING and not fact.attempt
-        if not (carried or fact.about) and (is_restarted or not fact.state.is_open):
+        ends = not fact.state.is_open and (
+            not fact.about or fact.state is not RunState.SUCCEEDED or fact.attempt > 1 or has_waited
+        )
+        if not carried and (ends or (is_restarted and not fact.about)):
             known = self._carried[fact.id].items()
             carried = tuple((name, variant, run) for name, (variant, run) in known)
         for name, variant, run in carried:

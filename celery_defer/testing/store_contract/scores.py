@@ -307,6 +307,24 @@ class ScoreContract:
         assert store.open_runs("exp") == set()
         assert store.unsampled("exp") == set()
 
+    @pytest.mark.parametrize(
+        ("before", "state", "attempt"),
+        [
+            (None, RunState.FAILED, 1), (None, RunState.SUCCEEDED, 2),
+            (RunState.WAITING, RunState.SUCCEEDED, 1), (RunState.RUNNING, RunState.FAILED, 1),
+        ],
+    )  # fmt: skip
+    def test_an_attempt_that_does_not_come_to_the_experiment_ends_it(
+        self, store: Store, before: RunState | None, state: RunState, attempt: int
+    ) -> None:
+        assign(store)
+        store.note([carrier(before)] if before else [])
+        assert store.open_runs("exp") == {P}
+
+        store.note([carrier(state, experiments=(), attempt=attempt)])
+        assert store.open_runs("exp") == set()
+        assert store.unsampled("exp") == set()
+
     def test_a_run_that_is_restarted_is_open_again(self, store: Store) -> None:
         store.note([carrier(RunState.RUNNING, CHILD), carrier(RunState.FAILED, CHILD)])
         assert store.open_runs("exp") == set()

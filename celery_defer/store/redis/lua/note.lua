@@ -78,6 +78,12 @@ local function follow(prefix, id, state, keep, carried, is_said) -- keeps up who
     end
   end
 end
+local function ends_or_restarts(state, attempt, was, about) -- of what may have taken a variant before
+  if OPEN[state] then
+    return about == '' and state == 'W' and attempt == 0
+  end -- most runs succeed at once, and are not looked up
+  return about == '' or state ~= 'S' or attempt > 1 or was == 'W'
+end
 local function learn(prefix, fact)
   local state, attempt, keep, deferred, started, ids, raws, tasks, abouts, tolds, carries, at =
     struct.unpack('<c1HI4ddHBHI4I4I4', fact)
@@ -111,7 +117,7 @@ local function learn(prefix, fact)
   end
   if carries > 0 then
     pcall(follow, prefix, id, state, keep, carried, true)
-  elseif about == '' and (not OPEN[state] or state == 'W' and attempt == 0) then -- or it is restarted
+  elseif ends_or_restarts(state, attempt, was, about) then
     pcall(function()
       follow(prefix, id, state, keep, carried_by(prefix, id))
     end)
