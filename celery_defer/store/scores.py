@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -11,9 +10,6 @@ from celery_defer.ids import RunId
 
 #: By experiment: the variant, and the run that it was assigned to.
 Carried = Mapping[str, tuple[str, RunId]]
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +28,9 @@ class ScoreRow:
     @property
     def written_at(self) -> datetime:
         """When it was written, as a datetime in UTC: ``since=`` takes it."""
+        moment = datetime.fromtimestamp(self.at, timezone.utc)
         # Rounded down, or a score would be later than itself.
-        return _EPOCH + timedelta(microseconds=math.floor(self.at * 1e6))
+        return moment if moment.timestamp() <= self.at else moment - timedelta(microseconds=1)
 
     @property
     def says(self) -> tuple[object, ...]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
 
 from celery_defer import OptionError, RunId, StoreError, score, scores
 from celery_defer.store import Carried, ScoreRow
@@ -65,6 +67,13 @@ def test_a_score_says_when_it_was_written_as_readers_take_it(store: WatchedStore
     assert before < row.written_at < before + timedelta(minutes=2)
     assert row.written_at.utcoffset() == timedelta(0)
     assert row in scores.of_task("task", since=row.written_at)
+
+
+@given(st.floats(1, 4e9))
+def test_no_score_is_later_than_itself(at: float) -> None:
+    written = ScoreRow(RunId("timed"), "tone", 1, at=at).written_at.timestamp()
+
+    assert at - 2e-6 <= written <= at
 
 
 def test_the_scores_of_a_task_are_read_since_a_time(store: WatchedStore) -> None:
