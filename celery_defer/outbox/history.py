@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import Call, Outcome
+from celery_defer.model import Call, CallState, Outcome
 from celery_defer.outbox import records
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import (
@@ -38,7 +38,7 @@ def committed(run: Scope, calls: Sequence[Call], *, are_published: bool) -> list
     # Messages go with the result only if all calls of the run wait for its success.
     told = _told_of(run, calls, None if are_published else Outcome.SUCCESS)
     facts = fact_of_run(run, RunState.SUCCEEDED, told=told)
-    published = calls if are_published else ()
+    published = [*(calls if are_published else ()), *_at_once(run)]
     return [*facts, *_facts(run, published, RunState.PUBLISHED), *facts_without_run(run)]
 
 
@@ -48,7 +48,10 @@ def staged(run: Scope, record: DeferredCalls) -> list[Fact]:
         return []
     told = _told_of(run, record.calls, _expected(run))
     facts = fact_of_run(run, RunState.RUNNING, told=told)
-    return [*facts, *_facts(run, record.calls, RunState.BUFFERED), *facts_without_run(run)]
+    calls = _facts(run, record.calls, RunState.BUFFERED)
+    return [
+        *facts, *calls, *_facts(run, _at_once(run), RunState.PUBLISHED), *facts_without_run(run)
+    ]  # fmt: skip
 
 
 def published_now(run: Scope, call: Call) -> list[Fact]:
@@ -65,7 +68,8 @@ def failed(run: Scope) -> list[Fact]:
     told = _told(run, Outcome.FAILURE) if run.has_deferred or run.journal else b""
     if not (run.is_known or run.journal or told):
         return []
-    return [*fact_of_run(run, RunState.FAILED, told=told), *skipped]
+    at_once = _facts(run, _at_once(run), RunState.PUBLISHED)
+    return [*fact_of_run(run, RunState.FAILED, told=told), *at_once, *skipped]
 
 
 def without_run(run: Scope) -> list[Fact]:
@@ -248,6 +252,15 @@ def _told(run: Scope, outcome: Outcome) -> bytes:
 
 def _told_of(run: Scope, calls: Iterable[Call], outcome: Outcome | None) -> bytes:
     return told_by(run, _all(run, calls), outcome=outcome)
+
+
+def _at_once(run: Scope) -> list[Call]:
+    """Return the calls of a run that have left before its end."""
+    if not run.has_deferred:
+        return []
+    buffered = run.buffer.calls.values()
+    left = (CallState.PUBLISHED, CallState.STAGED)
+    return [call for call in buffered if call.options.when == "now" and call.state in left]
 
 
 def _all(run: Scope, calls: Iterable[Call]) -> list[Call]:

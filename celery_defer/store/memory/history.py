@@ -68,6 +68,8 @@ class MemoryHistories(MemoryScores):
         is_late = old and fact.state in _EARLY and old.state is not RunState.BUFFERED
         if old and (old.state, fact.state) == (RunState.QUARANTINED, RunState.BUFFERED):
             is_late = False  # it is tried again
+        if old and is_late and fact.state is RunState.PUBLISHED and not old.published:
+            self._complete(old, fact, now)
         if is_late or (old and old.state is RunState.SUCCEEDED):
             return
         self._follow(fact)
@@ -88,6 +90,12 @@ class MemoryHistories(MemoryScores):
             self._entered[fact.id] = place
         for tag in fact.tags:
             self._tagged[tag, fact.id] = place
+
+    def _complete(self, old: History, fact: Fact, now: float) -> None:
+        """Complete the history of a call at once, which its run has begun."""
+        if fact.about and len(fact.about) != len(old.about):
+            at = old.deferred or now - (fact.deferred or 0.0)
+            self._histories[old.id] = replace(old, published=at, about=fact.about)
 
 
 def _after(old: History, fact: Fact, now: float) -> History:

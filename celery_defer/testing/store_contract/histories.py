@@ -71,6 +71,19 @@ class HistoryContract:
 
             assert state(store) is RunState.RUNNING
 
+    def test_a_call_at_once_completes_the_history_that_its_run_has_begun(
+        self, store: Store
+    ) -> None:
+        for end in (RunState.RUNNING, RunState.SUCCEEDED):
+            store.note([fact(end, about=b"task", told=b"told", attempt=1, started=5.0)])
+            store.note([fact(RunState.PUBLISHED, about=b"task, payload", deferred=9.0)])
+            store.note([fact(RunState.PUBLISHED, about=b"another", deferred=0.0)])
+
+            found = history(store)
+            assert found is not None
+            assert (found.state, found.about, found.told) == (end, b"task, payload", b"told")
+            assert 3 < found.started - found.published < 5
+
     def test_a_success_stays(self, store: Store) -> None:
         store.note([fact(RunState.SUCCEEDED)])
         for later in (RunState.RUNNING, RunState.FAILED, RunState.ABORTED, RunState.UNKNOWN):

@@ -84,6 +84,12 @@ local function ends_or_restarts(state, attempt, was, about) -- of what may have 
   end -- most runs succeed at once, and are not looked up
   return about == '' or state ~= 'S' or attempt > 1 or was == 'W'
 end
+local function complete(key, about, at) -- the history of a call at once, which its run has begun
+  local body = redis.call('GET', key)
+  local _, state, tries, deferred, _, started, finished, size = struct.unpack(HISTORY, body)
+  local head = struct.pack(HISTORY, 1, state, tries, deferred, at, started, finished, #about)
+  redis.call('SET', key, head .. about .. body:sub(HISTORY_HEAD + size + 1), 'KEEPTTL')
+end
 local function learn(prefix, fact)
   local state, attempt, keep, deferred, started, ids, raws, tasks, abouts, tolds, carries, at =
     struct.unpack('<c1HI4ddHBHI4I4I4', fact)
@@ -111,6 +117,9 @@ local function learn(prefix, fact)
   end
   if was == 'S' and state == 'S' and told ~= '' then -- another block with this id
     redis.call('APPEND', key, '\n' .. told)
+  end
+  if is_late and state == 'P' and times[2] == 0 and about ~= '' and #about ~= size then
+    complete(key, about, times[1] > 0 and times[1] or now - math.max(deferred, 0))
   end
   if was == 'S' or (not is_new and is_late) then
     return
