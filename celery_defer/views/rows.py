@@ -32,9 +32,8 @@ class RunRow:
     #: What it was called with, as JSON: its keyword arguments, and positional ones under
     #: ``"args"``; None if it is hidden, too large (16 KiB), or not known.
     payload: Any = None
-    reason: str | None = (
-        None  #: Why it was skipped, dropped, aborted or quarantined, or has failed.
-    )
+    #: Why it was skipped, dropped, aborted or quarantined, or has failed.
+    reason: str | None = None
     #: The payload of a skipped call, in the form of ``payload``; as text where it has no JSON, or
     #: more than 1,024 characters.
     refused: Any = None
