@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = ["Scores", "latest", "scores", "seconds_of", "store_of"]
 # Runs that are read at once.
 _CHUNK = 200
 _ListPage = Callable[[Place | None], list[Place]]
+_Read = Callable[[Store, Sequence[RunId]], list[list[ScoreRow]]]
 
 
 class Scores:
@@ -75,10 +76,13 @@ class Scores:
         """Return the scores of runs that nobody knew when they were scored, the newest first.
 
         These runs never were, were forgotten (the record of a run lives for
-        ``defer_result_expires``), or had no step of this name.
+        ``defer_result_expires``), or had no step of this name. Of a run that is known by now, only
+        the scores of its steps are left.
         """
         store = store_of(app)
-        return _listed(store, lambda place: store.orphans(before=place, limit=_CHUNK), history)
+        return _listed(
+            store, lambda place: store.orphans(before=place, limit=_CHUNK), history, orphaned
+        )
 
 
 scores = Scores()
@@ -109,12 +113,27 @@ def latest(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
     return list({(row.step, row.name): row for row in rows}.values())
 
 
-def _listed(store: Store, page: _ListPage, history: bool) -> Iterator[ScoreRow]:
+def orphaned(store: Store, runs: Sequence[RunId]) -> list[list[ScoreRow]]:
+    """Return the scores of runs that nobody knew; without a step only if that is still so."""
+    known = store.histories(runs)
+    return [
+        [row for row in rows if history is None or row.step is not None]
+        for rows, history in zip(store.scores_of(runs), known, strict=True)
+    ]
+
+
+def _scores_of(store: Store, runs: Sequence[RunId]) -> list[list[ScoreRow]]:
+    return store.scores_of(runs)
+
+
+def _listed(
+    store: Store, page: _ListPage, history: bool, read: _Read = _scores_of
+) -> Iterator[ScoreRow]:
     """Return the scores of the runs on all pages, in their order."""
     last: Place | None = None
     with guard.translated(_away):
         while places := page(last):
-            yield from _read(store, [place.id for place in places], history)
+            yield from _read(store, [place.id for place in places], history, read)
             last = places[-1]
 
 
@@ -125,10 +144,12 @@ def _of_experiment(store: Store, id: str, variant: str | None, history: bool) ->
         yield from _read(store, runs, history)
 
 
-def _read(store: Store, runs: Iterable[RunId], history: bool) -> Iterator[ScoreRow]:
+def _read(
+    store: Store, runs: Iterable[RunId], history: bool, read: _Read = _scores_of
+) -> Iterator[ScoreRow]:
     left = iter(runs)
     while chunk := list(islice(left, _CHUNK)):
-        for rows in store.scores_of(chunk):
+        for rows in read(store, chunk):
             yield from rows if history else latest(rows)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from celery_defer.errors import OptionError
 from celery_defer.ids import RunId
 from celery_defer.scoring import scores
-from celery_defer.scoring.readers import latest, seconds_of, store_of
-from celery_defer.store import Place, ScoreRow, Store
+from celery_defer.scoring.readers import latest, orphaned, seconds_of, store_of
+from celery_defer.store import Place, ScoreRow
 from celery_defer.views.lists import cursor_of, place_of
 from celery_defer.views.rows import Page
 
@@ -36,7 +36,7 @@ def scored(
     store, first = store_of(app), seconds_of(since)
     places = partial(store.scored, task, since=first)
     found, following = _page(places, cursor, limit)
-    return Page(_rows(store, found, first, history), following)
+    return Page(_rows(store.scores_of(found), first, history), following)
 
 
 def orphans(
@@ -50,7 +50,7 @@ def orphans(
     """Return the scores of at most *limit* runs that nobody knew, as ``scored`` does."""
     store, first = store_of(app), seconds_of(since)
     found, following = _page(store.orphans, cursor, limit)
-    return Page(_rows(store, found, first, history), following)
+    return Page(_rows(orphaned(store, found), first, history), following)
 
 
 def scored_in(
@@ -91,8 +91,7 @@ def _page(
     return [place.id for place in places[:limit]], following
 
 
-def _rows(store: Store, runs: Sequence[RunId], first: float, history: bool) -> list[ScoreRow]:
-    read = store.scores_of(runs)
+def _rows(read: Iterable[Sequence[ScoreRow]], first: float, history: bool) -> list[ScoreRow]:
     return _since(first, chain(*(rows if history else latest(rows) for rows in read)))
 
 

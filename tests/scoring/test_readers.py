@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_defer import OptionError, RunId, StoreError, score, scores
-from celery_defer.store import Carried, ScoreRow
+from celery_defer.store import Carried, Fact, RunState, ScoreRow
 from tests.support.inside import WatchedStore
 
 P, CHILD = RunId("assigned"), RunId("child")
@@ -114,6 +114,16 @@ def test_orphans_are_scores_of_runs_that_nobody_knows(store: WatchedStore) -> No
     score("thumb", True, run_id="nobody")
 
     assert values(scores.orphans()) == [("nobody", None, "thumb", True)]
+
+
+def test_a_run_that_is_known_by_now_has_orphans_of_unknown_steps_only(store: WatchedStore) -> None:
+    score("early", 1, run_id=P)
+    score("tone", 2, run_id=P, step="no such step")
+    assert len(values(scores.orphans())) == 2
+
+    store.note([Fact(RunId(P), "reply", RunState.RUNNING, KEEP, b"{}", attempt=1)])
+
+    assert values(scores.orphans()) == [(P, "no such step", "tone", 2)]
 
 
 def test_without_a_store_there_is_nothing_to_read(app: Celery) -> None:
