@@ -242,7 +242,7 @@ def _sentences(
 
 
 def _still_to_come(rows: Sequence[VariantRow]) -> Iterator[str]:
-    """Say which scores may still come of runs that have others, so are not pending."""
+    """Return a sentence for each score that may still come of runs that have another."""
     scored = sum(row.open - row.pending for row in rows)
     names = [
         name for name in rows[0].awaited if any(row.awaited[name] > row.pending for row in rows)
