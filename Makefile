@@ -9,7 +9,7 @@ export PYTEST_TIMEOUT ?= 600
 # Interpreters that pyenv keeps, which are not on PATH by name.
 PYENV := $(subst $() ,,$(patsubst %,%:,$(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin)))
 
-.PHONY: demo test check check-rest soak trial bench bench-steps bench-views bench-scores bench-flower bench-memory matrix check-links format clean \
+.PHONY: demo test check check-rest soak trial trial-flow bench bench-flow bench-steps bench-views bench-scores bench-flower bench-memory bench-batch matrix check-links format clean \
         check-format check-lint check-floors check-types check-docs check-wheel check-kills kill-table
 
 # -- what a newcomer runs -----------------------------------------------------------
@@ -59,6 +59,9 @@ soak: $(VENV)/.test
 trial: $(VENV)/.test
 	$(BIN)/python -m tests.worker.trial $(ARGS)
 
+trial-flow: $(VENV)/.test
+	$(BIN)/python -m tests.worker.flow $(ARGS)
+
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
 
@@ -70,6 +73,12 @@ bench-views: $(VENV)/.test
 
 bench-scores: $(VENV)/.test
 	$(BIN)/python -m tests.bench.scores $(ARGS)
+
+bench-flow: $(VENV)/.test
+	$(BIN)/python -m tests.bench.flow $(ARGS)
+
+bench-batch: $(VENV)/.test
+	$(BIN)/python -m tests.bench.batch $(ARGS)
 
 bench-flower: $(VENV)/.test
 	$(BIN)/python -m tests.bench.flower

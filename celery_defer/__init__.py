@@ -1,6 +1,16 @@
 """Follow-up work for Celery tasks: typed, validated, published when the parent has succeeded."""
 
-from celery_defer.app import Defer, abort, cancel, deferring, restart, wake
+from celery_defer.app import (
+    Defer,
+    abort,
+    cancel,
+    deferring,
+    pause,
+    restart,
+    resume,
+    set_limit,
+    wake,
+)
 from celery_defer.contract import DeferredTask, deferred
 from celery_defer.errors import (
     ContractError,
@@ -9,7 +19,9 @@ from celery_defer.errors import (
     EventError,
     ExperimentError,
     IdError,
+    LeaseLostError,
     LimitError,
+    LimitKeyError,
     NonRetriable,
     NoRecordError,
     NoRunError,
@@ -26,6 +38,17 @@ from celery_defer.errors import (
     TagError,
 )
 from celery_defer.events import Event, Received, Woken, send_event
+from celery_defer.flow import (
+    Batch,
+    CancelOn,
+    Concurrency,
+    Debounce,
+    Priority,
+    RateLimit,
+    Singleton,
+    Throttle,
+    Timeouts,
+)
 from celery_defer.ids import RunId, run_id
 from celery_defer.outbox import DeferHandle, defer
 from celery_defer.run import Parent, Run, current_run, set_tags
@@ -47,12 +70,16 @@ from celery_defer.scoring import (
 )
 from celery_defer.steps import ExperimentResult, Steps, experiment, step
 from celery_defer.store import RunState, ScoreRow
-from celery_defer.views import RunRecord, RunRow, RunTree, StepRow, WaitRow, record, tree
+from celery_defer.views import LineRow, RunRecord, RunRow, RunTree, StepRow, WaitRow, record, tree
 
 __all__ = [
+    "Batch",
+    "CancelOn",
     "Choice",
     "Comparison",
+    "Concurrency",
     "ContractError",
+    "Debounce",
     "Defer",
     "DeferError",
     "DeferHandle",
@@ -64,7 +91,10 @@ __all__ = [
     "ExperimentError",
     "ExperimentResult",
     "IdError",
+    "LeaseLostError",
     "LimitError",
+    "LimitKeyError",
+    "LineRow",
     "NoRecordError",
     "NoRunError",
     "NonRetriable",
@@ -72,6 +102,8 @@ __all__ = [
     "OptionError",
     "Parent",
     "PayloadError",
+    "Priority",
+    "RateLimit",
     "Received",
     "RestartError",
     "ResultError",
@@ -87,12 +119,15 @@ __all__ = [
     "ScoreRow",
     "Scores",
     "SettingsError",
+    "Singleton",
     "StepError",
     "StepRow",
     "Steps",
     "StoreError",
     "Summary",
     "TagError",
+    "Throttle",
+    "Timeouts",
     "VariantRow",
     "WaitRow",
     "Woken",
@@ -106,13 +141,16 @@ __all__ = [
     "deferring",
     "experiment",
     "fixed",
+    "pause",
     "record",
     "restart",
+    "resume",
     "run_id",
     "score",
     "scorer",
     "scores",
     "send_event",
+    "set_limit",
     "set_tags",
     "step",
     "tree",

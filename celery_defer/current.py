@@ -11,9 +11,8 @@ from celery.app.task import Task
 from celery.canvas import Signature
 from celery.local import Proxy
 
-from celery_defer import guard
+from celery_defer import guard, subject
 from celery_defer.errors import StoreError
-from celery_defer.subject import scope
 
 logger = guard.logger(__name__)
 
@@ -39,7 +38,7 @@ def task_in_progress() -> Any:
 
 def in_run() -> bool:
     """Whether a run is in progress here, of an app with a Defer."""
-    return scope.get() is not None
+    return subject.find() is not None
 
 
 def is_task(target: object) -> bool:

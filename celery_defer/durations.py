@@ -67,6 +67,20 @@ def shown(at: float) -> str:
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
 
 
+def words(seconds: float) -> str:
+    """Return a duration as people write it.
+
+    >>> words(5400)
+    '1h30m'
+    """
+    parts, left = [], round(seconds, 3)
+    for unit, size in _UNITS.items():
+        count = math.floor(left / size + 1e-6)
+        left = round(left - count * size, 3)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
 def _seconds(duration: object) -> float | None:
     if isinstance(duration, timedelta):
         return duration.total_seconds()

@@ -17,7 +17,9 @@ __all__ = [
     "EventError",
     "ExperimentError",
     "IdError",
+    "LeaseLostError",
     "LimitError",
+    "LimitKeyError",
     "NoRecordError",
     "NoRunError",
     "NonRetriable",
@@ -95,6 +97,10 @@ class DepthError(LimitError):
     """Deferred runs are nested too deep."""
 
 
+class LimitKeyError(DeferError):
+    """The key of a limit, or its priority, has no value for this payload: the call is skipped."""
+
+
 class OptionError(DeferError, ValueError):
     """An option is unknown, or its value is impossible."""
 
@@ -121,6 +127,13 @@ class StoreError(DeferError):
 
 class StoreAwayError(StoreError):
     """The store does not reply: a run with steps is tried again later."""
+
+
+class LeaseLostError(DeferError):
+    """The run has lost its place of a limit: it was not renewed within defer_lease.
+
+    Another run may have the place now, so the body ends here. ``autoretry_for`` may have this.
+    """
 
 
 class RestartError(DeferError):

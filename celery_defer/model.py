@@ -25,8 +25,14 @@ When = Literal["success", "failure", "always", "now"]
 
 #: The state of a parked run in the result backend.
 WAITING = "WAITING"
+#: The state of a run in the result backend that a limit of its function holds back.
+HELD = "HELD"
+#: The state of a run in the result backend in whose place a later one runs.
+REPLACED = "REPLACED"
 #: The header of a deferred run. Celery keeps it over retries and redeliveries.
 HEADER = "celery_defer"
+#: The last item of the list in the message of a batch: what its parents have said of each call.
+PARENTS = "celery_defer_parents"
 # Those of celery.app.amqp.AMQP.as_task_v2.
 _HEADERS = frozenset(
     {HEADER, "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries"}
@@ -93,7 +99,7 @@ NOT_SAMPLED = "not sampled"
 
 #: The states of a run that has ended, or will never start.
 ENDED = frozenset(
-    {"SUCCESS", "FAILURE", "REVOKED", CallState.SKIPPED.value, CallState.ABORTED.value}
+    {"SUCCESS", "FAILURE", "REVOKED", REPLACED, CallState.SKIPPED.value, CallState.ABORTED.value}
 )
 
 # A sum with a time that has passed in the meantime may be below zero. With more than this, Celery

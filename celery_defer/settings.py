@@ -42,6 +42,8 @@ class Settings(BaseModel):
     event_retention: Seconds = _DAY
     max_events: Annotated[int, Field(ge=1)] = 10_000
     score_retention: Seconds = 90 * _DAY
+    #: For how long a run that executes keeps its place of a limit without a sign of life.
+    lease: Annotated[float, Field(ge=1, le=3600)] = 30.0
     #: "signal" forces the general way: publication from Celery's ``task_success``.
     commit: Literal["result", "signal"] = "result"
     record: bool = True

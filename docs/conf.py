@@ -40,18 +40,21 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|os|typing|typing_extensions|pydantic)\..+"),
     ("py:class", r"(Callable|Mapping|Sequence|Any|datetime|P|R|P\.args|P\.kwargs)"),
     # What stands in signatures and is not public.
-    ("py:class", r"celery_defer\.(commands|contract|events|ids|model|settings|steps|store)\..+"),
-    ("py:class", r"celery_defer\.(scoring|testing)\..+"),
+    ("py:class", r"celery_defer\.(commands|contract|events|flow|ids|model|settings|steps)\..+"),
+    ("py:class", r"celery_defer\.(scoring|store|testing)\..+"),
 ]
 
 # The words that people search for, where they are not the page's own: the search shows it first.
 SEARCH_WORDS = {
     "how-to/adopt": ["migrate", "migration", "link", "on_commit"],
+    "how-to/batch": ["batch", "bulk"],
+    "how-to/cancel-on": ["cancel_on", "deadline", "timeout", "expire"],
     "how-to/capacity": ["capacity", "memory", "sizing", "how many workers"],
     "how-to/deployment": ["kubernetes", "docker", "systemd", "deploy", "probe"],
     "how-to/events": ["event", "webhook"],
     "how-to/experiments": ["experiment", "variant", "a/b test"],
     "how-to/flower": ["flower", "dashboard"],
+    "how-to/limits": ["rate limit", "throttle", "concurrency", "debounce", "singleton", "priority"],
     "how-to/logging": ["logging", "structlog", "json logs"],
     "how-to/monitoring": ["prometheus", "grafana", "monitoring", "metrics", "alerts"],
     "how-to/opentelemetry": ["opentelemetry", "tracing", "spans"],
@@ -63,6 +66,7 @@ SEARCH_WORDS = {
     "how-to/testing": ["test", "pytest", "simulation"],
     "how-to/troubleshooting": ["troubleshooting", "debug", "stuck", "lost", "eviction", "pending"],
     "how-to/upgrading": ["upgrade", "rollback", "rolling deploy"],
+    "explanation/admission": ["flow control", "fairness"],
     "explanation/guarantees": ["exactly once", "guarantee"],
     "explanation/reading-the-numbers": ["statistics", "confidence interval", "peeking"],
     "explanation/comparison": ["temporal", "inngest", "restate", "dbos", "alternatives"],

@@ -47,13 +47,15 @@ class Worker:
 
 
 @contextmanager
-def running_worker(app: Any, module: str, **environment: str) -> Iterator[Worker]:
+def running_worker(app: Any, module: str, *options: str, **environment: str) -> Iterator[Worker]:
     """Start a worker of *module*, whose app is *app*; give it when it is ready, and stop it after.
+
+    Its *options* count more than the usual ones.
 
     Where the worker fails, or a result does not come, the WorkerError shows the end of its log.
     """
     name = f"{app.main}@example"
-    command = [*COMMAND, "-A", module, "worker", *OPTIONS, f"--hostname={name}"]
+    command = [*COMMAND, "-A", module, "worker", *OPTIONS, *options, f"--hostname={name}"]
     with started(name, command, environment) as worker:
         try:
             _wait_until_ready(app, worker)

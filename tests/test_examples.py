@@ -357,6 +357,32 @@ def test_the_replies_are_compared_and_no_process_is_left_behind(mark: str, tmp_p
     assert left(mark) == set()
 
 
+@pytest.mark.worker
+def test_the_limits_are_kept_and_drawn_and_no_process_is_left_behind(
+    mark: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "sync.png"
+
+    done = run(sys.executable, "-m", "examples.sync", str(picture), DEMO_MARK=mark)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    customers = re.findall(r"(\d+) orders, at most (\d) at once, done in ([\d.]+) s", done.stdout)
+    assert [(int(orders), int(most) <= 2) for orders, most, _ in customers] == [
+        (16, True), (4, True), (4, True),
+    ]  # fmt: skip
+    # The many orders of the first customer do not hold up those of the others.
+    first, *others = (float(seconds) for *_, seconds in customers)
+    assert max(others) < first
+    [starts] = re.findall(r"starts in each second: ([\d ]+)", done.stdout)
+    assert sum(map(int, starts.split())) == 24
+    assert max(map(int, starts.split())) <= 10
+    assert "the index has teapot: 15" in done.stdout
+    assert done.stdout.count(": replaced") == 4
+    assert "by 4 runs" in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert left(mark) == set()
+
+
 @pytest.mark.parametrize(("example", "story"), [("conversion", CONVERSION), ("support", SUPPORT)])
 def test_a_simulated_example_tells_its_story_where_there_is_no_redis(
     example: str, story: str

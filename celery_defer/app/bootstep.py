@@ -9,7 +9,8 @@ import click
 from celery import bootsteps
 
 from celery_defer import guard
-from celery_defer.app import tracer
+from celery_defer.app import lost, tracer
+from celery_defer.app.limits import keep_limits
 from celery_defer.app.revoked import Revoked
 from celery_defer.broker import MainConnections
 from celery_defer.current import extension_of
@@ -41,6 +42,7 @@ class RelayStep(bootsteps.StartStopStep):
     def create(self, parent: Any) -> None:  # noqa: ARG002
         """Hook into Celery again, now that there is a pool: some replace what is hooked."""
         tracer.install(extension_of)
+        lost.install()
 
     def start(self, parent: Any) -> None:  # noqa: ARG002
         if self._relay is None:
@@ -72,6 +74,7 @@ class _Thread:
         self._alarm = store.alarm()
         self._away = Outage()
         self._has_warned = False
+        self._has_kept_limits = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="celery-defer-relay", daemon=True)
 
@@ -92,6 +95,7 @@ class _Thread:
     def _tick(self) -> int:
         try:
             _note_listeners(self._worker)
+            self._keep_limits()
             self._revoked.look()
             count = self._relay.tick(self._clock())
             self._extension.looked_at = self._clock()
@@ -104,6 +108,12 @@ class _Thread:
             logger.warning("the store can be used again (%s)", self._extension.place)
             self._warn_of_risks()
         return count
+
+    def _keep_limits(self) -> None:
+        """Let those go on who wait for a limit that was in the code of earlier workers."""
+        if not self._has_kept_limits:
+            keep_limits(self._extension.app, self._relay.store)
+            self._has_kept_limits = True
 
     def _note(self, error: Exception) -> None:
         if self._away.begins():

@@ -44,16 +44,20 @@ def cancel(run_id: str, *, terminate: bool = False, app: Any = None) -> bool:
 
     >>> cancel(handle.id)
     """
-    run = run_id_of(run_id)
+    return cancel_because(run_id_of(run_id), "", terminate=terminate, app=app)
+
+
+def cancel_because(run: RunId, why: str, *, terminate: bool = False, app: Any = None) -> bool:
+    """Cancel a run, and say why in its result, unless a person does it."""
     extension, store = extension_and_store(app)
     with replying(f"run {run} is perhaps not cancelled"):
         # Celery may store FAILURE for a worker that was killed after it had parked the run.
-        if cancel_run(extension.app, store, run, only_parked=True):
+        if cancel_run(extension.app, store, run, only_parked=True, why=why):
             return True
         # REVOKED may be stored of a run in progress: by workers that do not have it.
         if has_ended(extension.app, run) and not (terminate and _may_go_on(store, run)):
             return False
-        if cancel_run(extension.app, store, run):  # it has parked meanwhile
+        if cancel_run(extension.app, store, run, why=why):  # it has parked meanwhile
             return True
     extension.app.control.revoke(run, terminate=terminate)
     return False
@@ -63,9 +67,11 @@ def wake(run_id: str, *, app: Any = None) -> bool:
     """End the wait of a parked run now, as if its time was up; return False if it does not wait.
 
     A sleep ends, a wait for an event returns None unless an event comes first, and a step that is
-    to be tried again is tried now. Any process with the app may call this, and again; a worker
-    then runs the run's next turn once. Raises StepError if the run waits for one that it has
-    invoked, IdError for a bad id, and StoreError if the app has no Redis, or it does not reply.
+    to be tried again is tried now. A run that a debounce holds back starts; one that stands in line
+    for another limit stays there, and this returns False. Any process with the app may call this,
+    and again; a worker then runs the run's next turn once. Raises StepError if the run waits for
+    one that it has invoked, IdError for a bad id, and StoreError if the app has no Redis, or it
+    does not reply.
 
     >>> wake(handle.id)
     """

@@ -31,6 +31,8 @@ class Counters:
         self._woken = counter(
             "runs_woken", "Wake-ups that are at the broker, also of restarts", "task"
         )
+        self._held = counter("runs_held", "How often limits have held runs back", "task", "limit")
+        self._dropped = counter("runs_dropped", "Runs that a limit has dropped", "task", "limit")
         self._aborted = counter("runs_aborted", "Runs that were aborted or cancelled", "state")
         self._scores = counter("scores", "Scores that were written", "task", "name")
         self._looks = counter("relay_looks", "Looks of relays for records", "outcome")
@@ -50,6 +52,8 @@ class Counters:
         signals.calls_published.connect(self._on_published, weak=False)
         signals.run_parked.connect(self._on_parked, weak=False)
         signals.run_woken.connect(self._on_woken, weak=False)
+        signals.run_held.connect(self._on_held, weak=False)
+        signals.run_dropped.connect(self._on_dropped, weak=False)
         signals.run_aborted.connect(self._on_aborted, weak=False)
         signals.score_recorded.connect(self._on_scored, weak=False)
         signals.relay_looked.connect(self._on_looked, weak=False)
@@ -74,6 +78,12 @@ class Counters:
         self._woken.labels(self._name(task)).inc()
         if late is not None:
             self._late.observe(late)
+
+    def _on_held(self, task: str, limit: str, **_: Any) -> None:
+        self._held.labels(self._name(task), limit).inc()
+
+    def _on_dropped(self, task: str, limit: str, **_: Any) -> None:
+        self._dropped.labels(self._name(task), limit).inc()
 
     def _on_aborted(self, state: str, **_: Any) -> None:
         self._aborted.labels(state).inc()

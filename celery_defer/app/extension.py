@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from time import time
+from time import sleep, time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,6 +12,7 @@ from celery.app.backends import by_url
 
 from celery_defer.app import tracer
 from celery_defer.app.bootstep import RelayStep
+from celery_defer.app.renewal import Renewal
 from celery_defer.contract import Scoring
 from celery_defer.current import add, extension_of, is_app
 from celery_defer.errors import OptionError
@@ -46,6 +47,10 @@ class Defer:
         self.samples: Callable[[Scoring, str, str], bool] = Scoring.takes
         #: Is called with the scope of a block that has ended or is published; tests may replace it.
         self.watch_block: Callable[[Any], None] = _ignore
+        #: Lets a run wait that may start in less than a second; tests may replace it.
+        self.pause: Callable[[float], None] = sleep
+        #: Renews the places that limits have given to the runs in progress in this process.
+        self.renewal = Renewal()
         #: When the relay of this process has looked at the outbox; None if it has none.
         self.looked_at: float | None = None
         app._celery_defer = self

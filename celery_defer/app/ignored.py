@@ -10,11 +10,6 @@ from celery.app import trace
 from celery.exceptions import Ignore
 from celery.states import IGNORED
 
-from celery_defer import guard
-from celery_defer.subject import Ids
-
-logger = guard.logger(__name__)
-
 
 class Ignored(Ignore):
     """The run has parked or was cancelled, or may not start."""
@@ -45,8 +40,7 @@ def exception_info(exc_info: Any = None, internal: bool = False) -> Any:
     )
 
 
-def ignored(reason: str, about: Ids) -> Any:
+def acknowledged(reason: str) -> Any:
     """Return what trace_task returns when a body raises Ignore: the message is acknowledged."""
-    logger.info("%s: this message is ignored", reason, extra=about)
     error = Ignored(reason)
     return trace.trace_ok_t(_Info(error, True), trace.TraceInfo(IGNORED, error), 0.0, None)

@@ -1,16 +1,16 @@
-"""What happens around the body of a run: a claim, a parsed payload, a commit of its calls."""
+"""What happens around the body of a run: a parsed payload, a fence, a commit of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import iscoroutine
 from typing import Any
 
 from celery.exceptions import Retry
 
-from celery_defer import guard, subject
+from celery_defer import guard
 from celery_defer.app.final import result_of
-from celery_defer.broker import marks_redelivery
 from celery_defer.contract import Deferrable
 from celery_defer.errors import PayloadError, Suspended
 from celery_defer.model import Outcome
@@ -25,51 +25,16 @@ from celery_defer.outbox import (
 from celery_defer.run import (
     Phase,
     Scope,
-    WakeHeader,
-    fact_of_run,
-    report_started,
-    started_commands,
     tracing,
 )
 from celery_defer.steps import (
-    is_lost,
     keep_until_retried,
-    load_steps,
     restore,
     suspended,
     write_scores,
 )
-from celery_defer.store import Claim, RunState, Store, is_of_one_message, owner_of
 
 logger = guard.logger(__name__)
-
-
-def is_duplicate(run: Scope) -> bool:
-    """Whether another message owns this message's run, so that it must not start here.
-
-    The first message of a deferred run owns it, and so do its redeliveries and retries. Another
-    message with the same id is a second publication, or was sent before ``abort``.
-    """
-    if run.store is None or run.is_eager:
-        return False
-    header = run.wake or run.header
-    if header is None:
-        return False
-    owner = owner_of(run.task.name, header.token)
-    claim = Claim("", is_mine=True)
-    # A soft time limit here makes the pool report a failure, as before Celery's tracer begins.
-    with guard.logged(
-        logger,
-        "run %s: the store is away, so it starts unclaimed",
-        run.run.id,
-        about=subject.of_run(run.run),
-    ):
-        claim = _claim(run, run.store, owner)
-    if claim.is_mine:
-        return False
-    if not is_of_one_message(claim.owner, owner):
-        return True
-    return marks_redelivery(run.app) and not run.came_again
 
 
 def perform(
@@ -142,45 +107,20 @@ def _result(
     run: Scope, body: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """Return the result of the body, or raise its error; what a scorer returns is written."""
-    result = result_of(body, args, kwargs)
+    result = _fenced(run, body, args, kwargs)
     if not run.is_scorer or iscoroutine(result):
         return result
     _check_parked(run)
     return write_scores(run, result)
 
 
-def _claim(run: Scope, store: Store, owner: str) -> Claim:
-    if run.wake is None:
-        settles = bool(run.header and run.header.step)
-        return store.claim(
-            run.run.id,
-            owner,
-            run.settings.claim_expires,
-            settles=settles,
-            facts=fact_of_run(run, RunState.RUNNING),
-            is_retry=bool(run.request.get("retries")),
-        )
-    return _resume(run, store, run.wake, owner)
-
-
-def _resume(run: Scope, store: Store, wake: WakeHeader, owner: str) -> Claim:
-    keep, report = run.settings.run_keeps, started_commands(run)
-    resumed = store.resume(
-        run.run.id,
-        wake.turn,
-        owner,
-        keep,
-        report,
-        facts=fact_of_run(run, RunState.RUNNING),
-        is_retry=bool(run.request.get("retries")),
-    )
-    if resumed.recalled.turn < wake.turn:  # the store has lost the run: its next step raises
-        return Claim(owner, is_mine=True)
-    if resumed.claim.is_mine and not is_lost(run, resumed.recalled):
-        load_steps(run, resumed.recalled)
-    if resumed.claim.is_mine and not resumed.has_reported:
-        report_started(run)
-    return resumed.claim
+def _fenced(
+    run: Scope, body: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Return the result of the body; raise LeaseLostError if the run has lost its place."""
+    if run.place is None:
+        return result_of(body, args, kwargs)
+    return run.place.inside(partial(result_of, body, args, kwargs))
 
 
 def _check_parked(run: Scope, error: Exception | None = None) -> None:

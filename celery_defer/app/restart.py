@@ -13,7 +13,7 @@ from celery.worker.state import REVOKE_EXPIRES
 from celery_defer.app.control import extension_and_store, replying, run_id_of
 from celery_defer.errors import RestartError
 from celery_defer.ids import RunId
-from celery_defer.model import WAITING, CallState
+from celery_defer.model import HELD, WAITING, CallState
 from celery_defer.outbox import (
     ParkedRun,
     begin_again,
@@ -34,12 +34,15 @@ _STATES = {
     STARTED: RunState.RUNNING,
     RETRY: RunState.RUNNING,
     WAITING: RunState.WAITING,
+    HELD: RunState.HELD,
     CallState.SKIPPED.value: RunState.SKIPPED,
 }
 _NOT_ENDED = "has not ended: it is {}; cancel it first"
 _WHY_NOT = {
-    RunState.SKIPPED: "was skipped when it was deferred, so there is nothing to restart: correct "
-    "the call, and send its task anew",
+    RunState.SKIPPED: "was skipped, so there is nothing to restart: `show` says why. Mend that, "
+    "and send its task anew",
+    RunState.REPLACED: "was replaced by a later call, which runs in its place: `show` says which",
+    RunState.BATCHED: "has no run of its own: restart the run of its batch, which `show` names",
     RunState.QUARANTINED: "was not published: `quarantine retry` publishes it",
     RunState.UNKNOWN: "is not known: its message is still in a queue, its record and its result "
     "have expired, or this is not the id of a run",

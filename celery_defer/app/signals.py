@@ -13,7 +13,7 @@ from celery_defer import guard
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId
 from celery_defer.model import Outcome
-from celery_defer.outbox import publish
+from celery_defer.outbox import give_back_all, publish, report_members, report_members_elsewhere
 from celery_defer.run import WAKE, Phase, Scope
 from celery_defer.run import find as find_run
 from celery_defer.steps import keep_after_end, report_to_invoker
@@ -39,6 +39,8 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
     if scope is None or scope.task is not sender:
         return
     _report_to_invoker(scope)
+    if scope.parents:
+        report_members(scope)
     keep_after_end(scope)
     if scope.ending.commit is None and not scope.has_deferred:
         return
@@ -47,7 +49,7 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
         publish(scope, Outcome.SUCCESS)
 
 
-def _on_failure(sender: Any, exception: Any, task_id: str = "", **_: Any) -> None:
+def _on_failure(sender: Any, exception: Any, task_id: str = "", **rest: Any) -> None:
     """Publish for a run that failed, in its body or after it: a result that cannot be encoded, say.
 
     Celery also sends this signal for a lost worker, in a process where no run is in progress; there
@@ -56,10 +58,14 @@ def _on_failure(sender: Any, exception: Any, task_id: str = "", **_: Any) -> Non
     scope = find_run()
     if scope is None:
         _tell_end(sender, task_id, RunState.FAILED)
+        if extension_of(sender.app) is not None:
+            report_members_elsewhere(sender, rest.get("args"), rest.get("kwargs"), exception)
         return
     if scope.task is not sender:
         return
     _report_to_invoker(scope)
+    if scope.parents:
+        report_members(scope, exception)
     keep_after_end(scope)
     if scope.ending.phase not in (Phase.RETURNED, Phase.RAISED):
         return
@@ -75,6 +81,11 @@ def _on_failure(sender: Any, exception: Any, task_id: str = "", **_: Any) -> Non
 
 def _on_revoked(sender: Any, request: Any, **_: Any) -> None:
     _tell_end(sender, request.id, RunState.ABORTED)
+    extension = extension_of(sender.app)
+    if extension is not None:
+        report_members_elsewhere(sender, request.args, request.kwargs)
+    if getattr(sender, "_defer_limited", None) and extension is not None and extension.store:
+        give_back_all(sender.app, extension.store, RunId(request.id), sender.name)
 
 
 def _tell_end(task: Any, id: str, state: RunState) -> None:
@@ -89,6 +100,8 @@ def _tell_end(task: Any, id: str, state: RunState) -> None:
         if extension.store is not None and extension.settings.record:
             keep = extension.settings.result_expires
             extension.store.note([Fact(RunId(id), task.name, state, keep)])
+        if extension.store is not None and getattr(task, "_defer_guarded", None):
+            extension.store.unwatch(RunId(id), extension.settings.end_keeps)
 
 
 def _on_received(sender: Any, request: Any, **_: Any) -> None:

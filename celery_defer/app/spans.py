@@ -7,16 +7,17 @@ from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 
-from celery_defer.run import Scope, TraceHeader
+from celery_defer.run import Scope, TraceHeader, find
 from celery_defer.run.tracing import Carrier
 
 
 def in_its_trace(run: Scope, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the request with a context of the run's trace."""
     header = TraceHeader.of(run.request)
-    own = header.run if run.wake else header.call
+    # A run that was held back at its first arrival has not begun.
+    own = (header.run or header.call) if run.wake else header.call
     if not own:
         return request
     its, sent = span_of(own), span_of(request)
@@ -95,3 +96,27 @@ def of_score(
 def of_step(key: str, kind: str) -> dict[str, Any]:
     """Return what the span of a step, or of its wait, says of it."""
     return {"celery_defer.step.id": key, "celery_defer.step.kind": kind}
+
+
+def context_of(run_id: str) -> Context | None:
+    """Return the context of the parent's call if it is the parent that is scored."""
+    run = find()
+    if run is None or run.run.parent is None or run.run.parent.id != run_id:
+        return None
+    carrier = TraceHeader.of(run.request).call
+    return propagate.extract(carrier) if carrier else None
+
+
+def fail(span: Span, error: BaseException) -> None:
+    span.record_exception(error)
+    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+
+
+def retries_of(run: Scope) -> int:
+    """Return how often Celery has retried the run."""
+    return run.request.get("retries") or 0
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return a time as OpenTelemetry has it."""
+    return int(seconds * 1e9)

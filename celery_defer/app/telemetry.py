@@ -11,16 +11,20 @@ from typing import Any
 from celery.exceptions import TaskPredicate
 from celery.signals import task_failure, task_retry
 from opentelemetry import _logs, context, propagate, trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 
 from celery_defer import guard
 from celery_defer.app.spans import (
     carrier_of,
+    context_of,
+    fail,
     in_its_trace,
+    nanoseconds,
     of_message,
     of_run,
     of_score,
     of_step,
+    retries_of,
     span_of,
 )
 from celery_defer.run import Scope, TraceHeader, Tracing, find, signals
@@ -32,6 +36,7 @@ logger = guard.logger(__name__)
 _HAS_EVENTS = "event_name" in signature(_logs.Logger.emit).parameters
 _FAILED = "OpenTelemetry has failed; the run goes on, and a span of it may be missing"
 
+_LIMIT = "celery_defer.wait.limit"
 # What is told of a wait: not what an event is to match, nor what an error says.
 _OF_WAIT = frozenset({"step", "kind", "for", "event", "run", "task"})
 
@@ -132,14 +137,14 @@ class Telemetry(Tracing):
     def _on_failure(self, sender: Any, exception: Any, **_: Any) -> None:
         span = _own_span(sender)
         if span is not None and not isinstance(exception, tuple(sender.throws)):
-            _fail(span, exception)
+            fail(span, exception)
 
     def _on_score(self, run_id: str, **score: Any) -> None:
         """Emit what OpenTelemetry's conventions call the result of an evaluation."""
         with guard.logged(logger, _FAILED):
             self._events.emit(
                 event_name="gen_ai.evaluation.result",
-                context=_context_of(run_id),
+                context=context_of(run_id),
                 attributes=of_score(run_id, **score),
             )
 
@@ -162,7 +167,7 @@ class Telemetry(Tracing):
         except Exception as error:
             if span is not None and not isinstance(error, TaskPredicate):
                 with guard.logged(logger, _FAILED):
-                    _fail(span, error)
+                    fail(span, error)
             raise
         finally:
             with guard.logged(logger, _FAILED):
@@ -176,26 +181,52 @@ class Telemetry(Tracing):
         with guard.logged(logger, _FAILED):
             header = TraceHeader.of(run.request)
             note = {name: value for name, value in wait.items() if name in _OF_WAIT}
-            note |= {"at": run.now(), "retries": _retries(run)}
+            note |= {"at": run.now(), "retries": retries_of(run)}
             return replace(header, run=header.run or _first_turn(run), waker={}, wait=note).pack()
+        return {}
+
+    def held(self, run: Scope, limit: str) -> Mapping[str, Any]:
+        """Return the header from which the turn that gets a place makes the span of the wait.
+
+        A run that is held back again waits since the first time; after a wait at a step, the span
+        of that is made now.
+        """
+        with guard.logged(logger, _FAILED):
+            header = TraceHeader.of(run.request)
+            is_first = "limit" not in header.wait
+            if is_first and header.wait:
+                self._end_wait(run, header)
+            at = run.now() if is_first else header.wait["at"]
+            note = {"limit": limit, "at": at, "retries": retries_of(run)}
+            return replace(header, waker={}, wait=note).pack()
         return {}
 
     def _end_wait(self, run: Scope, header: TraceHeader) -> None:
         """Make the span of the wait that this turn ends, unless an earlier attempt of it has."""
         wait = header.wait
-        if run.wake is None or run.is_redelivered or wait.get("retries") != _retries(run):
+        if run.wake is None or run.is_redelivered or wait.get("retries") != retries_of(run):
+            return
+        if "limit" in wait:
+            self._waited(run, header, f"wait for {wait['limit']}", {_LIMIT: wait["limit"]})
             return
         about = {name: wait[name] for name in _OF_WAIT - {"step", "kind"} if name in wait}
+        attributes = {
+            **of_step(wait["step"], wait["kind"]),
+            **{f"celery_defer.wait.{name}": value for name, value in about.items()},
+        }
+        self._waited(run, header, f"wait {wait['step']}", attributes)
+
+    def _waited(
+        self, run: Scope, header: TraceHeader, name: str, attributes: Mapping[str, Any]
+    ) -> None:
+        at = header.wait["at"]
         span = self._tracer.start_span(
-            f"wait {wait['step']}",
-            propagate.extract(header.run),
-            start_time=_nanoseconds(wait["at"]),
-            attributes={
-                **of_step(wait["step"], wait["kind"]),
-                **{f"celery_defer.wait.{name}": value for name, value in about.items()},
-            },
+            name,
+            propagate.extract(header.run or header.call),
+            start_time=nanoseconds(at),
+            attributes=attributes,
         )
-        span.end(_nanoseconds(max(run.now(), wait["at"])))
+        span.end(nanoseconds(max(run.now(), at)))
 
 
 # -- private ---------------------------------------------------------------------------------
@@ -207,30 +238,8 @@ def _first_turn(run: Scope) -> Carrier:
     return carrier_of(trace.set_span_in_context(its.span)) if its and its.span else {}
 
 
-def _context_of(run_id: str) -> context.Context | None:
-    """Return the context of the parent's call if it is the parent that is scored."""
-    run = find()
-    if run is None or run.run.parent is None or run.run.parent.id != run_id:
-        return None
-    carrier = TraceHeader.of(run.request).call
-    return propagate.extract(carrier) if carrier else None
-
-
 def _own_span(task: Any) -> Span | None:
     """Return the span of the run in progress, if it is of *task*, and was begun here."""
     run = find()
     its: _RunSpan | None = run.span if run is not None and run.task is task else None
     return its.span if its is not None and its.is_own else None
-
-
-def _retries(run: Scope) -> int:
-    return run.request.get("retries") or 0
-
-
-def _nanoseconds(seconds: float) -> int:
-    return int(seconds * 1e9)
-
-
-def _fail(span: Span, error: BaseException) -> None:
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))

@@ -18,17 +18,17 @@ from celery.app import trace
 from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry
 
-from celery_defer import guard, subject
-from celery_defer.app import receive, signals
+from celery_defer import guard
+from celery_defer.app import arrival, departure, receive, signals, watching
 from celery_defer.app.final import end_tries
-from celery_defer.app.ignored import Ignored, exception_info, ignored
+from celery_defer.app.ignored import Ignored, acknowledged, exception_info
 from celery_defer.app.retry import retry
-from celery_defer.contract import Deferrable, deferrable, find
+from celery_defer.app.task_limits import ended_by, started_by
+from celery_defer.contract import Deferrable, deferrable, find, parents_in
 from celery_defer.errors import Cancelled, ContractError, StoreAwayError, Suspended
 from celery_defer.model import HEADER
-from celery_defer.run import WAKE, Phase, Scope, enter, leave, report_revoked, tracing
+from celery_defer.run import WAKE, Phase, Scope, enter, leave, tracing
 from celery_defer.run import find as find_run
-from celery_defer.run import signals as run_signals
 
 logger = guard.logger(__name__)
 
@@ -89,6 +89,8 @@ def _wrap_build_tracer(build: Any, extension_of: ExtensionOf) -> Callable[..., A
                 end_tries(task)
                 _wrap_body(task)
                 task._defer_is_scorer = declaration is not None and declaration.is_scorer
+                task._defer_limited = started_by(task, declaration)
+                task._defer_guarded = ended_by(task, declaration)
                 task._defer_has_contract = declaration is not None
         token = _in_progress.set(task)
         try:
@@ -107,6 +109,8 @@ def _wrap_trace_task(
     """Open a scope for each run: celery.app.trace.build_tracer.<locals>.trace_task."""
     settings, store = extension.settings, extension.store
     has_contract, is_scorer = task._defer_has_contract, task._defer_is_scorer
+    limited, guarded = task._defer_limited, task._defer_guarded
+    takes_all = any(each and each.limits.applies_to_all for each in (limited, guarded))
 
     @wraps(trace_task)
     def tracer(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
@@ -114,21 +118,41 @@ def _wrap_trace_task(
         if not has_contract and HEADER in facts:  # not ours: nobody can defer this task
             facts = {name: fact for name, fact in facts.items() if name != HEADER}
         scope = Scope(task, facts, settings, store)
-        scope.is_claimed = HEADER in facts or WAKE in facts
-        scope.is_scorer = is_scorer
-        if scope.is_claimed and receive.is_duplicate(scope):
-            reason = f"run {uuid} ({task.name}) has been started, or was aborted"
-            return ignored(reason, subject.of_run(scope.run))
-        scope.keep_arguments(args, kwargs)
-        token = enter(scope)
+        scope.is_claimed = HEADER in facts or WAKE in facts or takes_all
+        scope.is_scorer, scope.limited, scope.guarded = is_scorer, limited, guarded
+        if scope.is_claimed and scope.header is not None and scope.header.batch:
+            scope.parents = parents_in(args, kwargs)
+        token = traced = None
         try:
-            return trace_task(uuid, args, kwargs, tracing().received(scope, request))
+            if reason := _refusal(scope, args, kwargs):
+                traced = acknowledged(reason)
+                return traced
+            scope.keep_arguments(args, kwargs)
+            token = enter(scope)
+            traced = trace_task(uuid, args, kwargs, tracing().received(scope, request))
+            return traced
         finally:
-            tracing().left(scope)
-            leave(token)
+            if token is not None:
+                tracing().left(scope)
+                leave(token)
+                if scope.watched:
+                    watching.leave(scope, traced)
+            if scope.place is not None:  # also if a signal came before the body
+                departure.finish(scope, traced)
 
     tracer._defer_wrapped = True  # type: ignore[attr-defined]
     return tracer
+
+
+def _refusal(run: Scope, args: Any, kwargs: Any) -> str | None:
+    """Return why a run that has arrived does not go on here; None if its body begins next."""
+    if run.is_claimed and (reason := arrival.refusal(run, args, kwargs)):
+        return reason
+    if run.guarded is not None and (reason := watching.refusal(run, args, kwargs)):
+        return reason
+    if run.place is not None and run.problem is None:
+        arrival.begin(run)
+    return None
 
 
 def _wrap_body(task: Any) -> None:
@@ -182,13 +206,14 @@ def _performed(
     scope: Scope, body: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None
 ) -> Any:
     try:
+        if scope.problem is not None:
+            raise arrival.blocked(scope, scope.problem)
         return receive.perform(scope, body, args, kwargs or {}, _UNDECIDED)
     except StoreAwayError as error:
         return retry(scope, error)
     except Suspended as end:
         if isinstance(end, Cancelled):
-            report_revoked(scope.app, scope.task.backend, scope.task.request)
-            run_signals.send_aborted(scope)
+            watching.end_cancelled(scope)
         logger.info("%s", end)
         scope.ending.has_left = True
         # Acknowledged, and nothing stored: the run's state is reported already.

@@ -58,7 +58,7 @@ class Attempt:
         self.passed, self._dropped, self._refused = sender.passed, sender.dropped, sender.refused
         try:
             for message in self._messages:
-                batch.begin(message.id)
+                batch.begin(message.id, goes_first=message.goes_first)
                 try:
                     if sender.sends(message):
                         self._sent.add(message.id)

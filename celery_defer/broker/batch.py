@@ -52,6 +52,8 @@ class Batch:
         self.templates: Templates = WeakKeyDictionary()
         #: The messages that the broker has refused, and why.
         self.rejected: dict[RunId, Exception] = {}
+        #: Those that go before others, where the broker can do that.
+        self.first: set[RunId] = set()
         self.current = RunId("")
 
     @property
@@ -73,9 +75,11 @@ class Batch:
         except rejections_of(self.producer.connection) as error:
             raise RejectedError(f"{error}") from error
 
-    def begin(self, id: RunId) -> None:
-        """Note that the next message is that of the run *id*."""
+    def begin(self, id: RunId, *, goes_first: bool = False) -> None:
+        """Note that the next message is that of the run *id*, and perhaps goes before others."""
         self.current = id
+        if goes_first:
+            self.first.add(id)
 
     def last(self) -> Wire | None:
         """Return the last message, if it can be a template for ``put``."""

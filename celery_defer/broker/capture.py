@@ -45,6 +45,7 @@ class Capture(Batch):
         capture: Capture | None = getattr(channel, "_defer_capture", None)
         if capture is not None:
             capture._rows.clear()
+            capture.first.clear()
             capture.rejected.clear()
             capture._pipeline.reset()
         elif getattr(producer, "supports_batch_publish", False):  # kombu 5.7 with Redis
@@ -74,13 +75,14 @@ class Capture(Batch):
     def finish(self) -> None:
         if not self._rows:
             return
-        for _, name, key, value in self._rows:
+        rows = self._in_order()
+        for _, name, key, value in rows:
             getattr(self._pipeline, name)(key, value)
         with guard.translated(
             lambda error: OperationalError(f"the messages may have arrived or not: {error!r}")
         ):
             replies = self._pipeline.execute(raise_on_error=False)
-        for (id, *_), reply in zip(self._rows, replies, strict=True):
+        for (id, *_), reply in zip(rows, replies, strict=True):
             if isinstance(reply, Exception):
                 self.rejected[id] = reply
         self._rows.clear()
@@ -106,6 +108,16 @@ class Capture(Batch):
         body, properties = b64encode(wire.body).decode(), {**wire.properties, **tag}
         message = {**rest, "body": body, "headers": wire.headers, "properties": properties}
         self._rows.append((self.current, "lpush", key, _json(message)))
+
+    def _in_order(self) -> list[tuple[RunId, str, str, Any]]:
+        """Return the commands, those last whose messages go first: workers take at the right."""
+        rest, last = [], []
+        for id, name, key, value in self._rows:
+            if id in self.first and name == "lpush":
+                last.append((id, "rpush", key, value))
+            else:
+                rest.append((id, name, key, value))
+        return [*rest, *reversed(last)]
 
     # -- the pipeline of kombu's batch -----------------------------------------
 

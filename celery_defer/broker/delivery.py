@@ -23,13 +23,16 @@ class Delivery:
     unsent: _Ids = frozenset()
     #: Their task's own ``apply_async`` has published nothing; and why, as far as it says so.
     dropped: Mapping[RunId, str] = field(default_factory=dict)
+    #: Those of ``sent`` that are no messages: they wait in the store, in a batch.
+    gathered: _Ids = frozenset()
 
     def then(self, others: Delivery) -> Delivery:
         """Return the outcome of both, where *others* are further messages, or sent again."""
         sent, refused = self.sent | others.sent, {**self.refused, **others.refused}
         dropped = {**self.dropped, **others.dropped}
         unsent = (self.unsent | others.unsent) - sent - refused.keys() - dropped.keys()
-        return Delivery(sent, refused, unsent=unsent, dropped=dropped)
+        gathered = self.gathered | others.gathered
+        return Delivery(sent, refused, unsent=unsent, dropped=dropped, gathered=gathered)
 
     @property
     def is_complete(self) -> bool:

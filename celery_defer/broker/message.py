@@ -32,6 +32,8 @@ class Message:
     payload: bytes = b""
     #: Whether the target's own ``apply_async`` has let it pass once, and may not do so again.
     has_passed: bool = False
+    #: Whether it is the next that a worker takes, where the broker can do that: a Redis.
+    goes_first: bool = False
 
     @property
     def about(self) -> Ids:

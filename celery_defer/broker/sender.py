@@ -22,7 +22,7 @@ logger = guard.logger(__name__)
 _CARRIED = frozenset(
     {"group_id", "group_index", "shadow", "chord", "chain", "retries", "origin", "reply_to"}
     | {"soft_time_limit", "time_limit", "replaced_task_nesting", "ignore_result"}
-    | {"stamped_headers"}
+    | {"stamped_headers", "expires"}
 )
 _TIMED = frozenset({"countdown", "eta", "expires"})
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any, Protocol
 
-from pydantic_core import from_json, to_json
-from typing_extensions import is_typeddict
+from pydantic_core import to_json
 
-from celery_defer.contract.fit import fits
+from celery_defer.contract.fields import field_names
+from celery_defer.contract.fit import fits, fits_list
 from celery_defer.errors import ContractError, PayloadError
+from celery_defer.model import PARENTS
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
-
-#: Annotations that say no more than none.
-ANYTHING = (Any, object)
 
 
 class Layout(Protocol):
@@ -34,6 +31,10 @@ class Layout(Protocol):
         """The parts of a payload that may be anything, so that nothing is checked or changed."""
         ...
 
+    def by_name(self, value: Any) -> Any:
+        """Return the values of one payload by their names, from the payload value of a message."""
+        ...
+
     def spread(self, value: Any, count: int) -> Arguments:
         """Return the arguments that pass *value* to the function, *count* of them by position."""
         ...
@@ -45,17 +46,27 @@ class Layout(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SchemaLayout:
-    """The caller names the schema's fields; the function has one parameter for them all."""
+    """The caller names the schema's fields; the function has one parameter for them all.
+
+    With ``is_batch`` that is a list: each call is a batch of one.
+    """
 
     task: str
     schema: str
     fields: frozenset[str] | None
     keyword: str | None
     untyped: frozenset[str] = frozenset()
+    is_batch: bool = False
 
     @classmethod
     def of(
-        cls, task: str, schema: Any, parameters: Sequence[Parameter], hints: Mapping[str, Any]
+        cls,
+        task: str,
+        schema: Any,
+        parameters: Sequence[Parameter],
+        hints: Mapping[str, Any],
+        *,
+        is_batch: bool = False,
     ) -> SchemaLayout:
         name = getattr(schema, "__name__", str(schema))
         required = [p for p in parameters if p.default is Parameter.empty] or parameters[:1]
@@ -66,13 +77,16 @@ class SchemaLayout:
             )
         payload = required[0]
         annotation = hints.get(payload.name, Any)
-        if payload.kind is not Parameter.VAR_POSITIONAL and not fits(annotation, schema):
+        is_fit = (fits_list if is_batch else fits)(annotation, schema)
+        if payload.kind is not Parameter.VAR_POSITIONAL and not is_fit:
+            wanted = f"list[{name}]" if is_batch else name
             raise ContractError(
-                f"{task} has the schema {name}, but its parameter is {payload}: annotate it as "
-                f"{payload.name}: {name}, or leave the schema out"
+                f"{task} has the schema {name}{' and batch=' if is_batch else ''}, but its "
+                f"parameter is {payload}: annotate it as {payload.name}: {wanted}, or leave the "
+                f"{'batch' if is_batch else 'schema'} out"
             )
         keyword = payload.name if payload.kind is Parameter.KEYWORD_ONLY else None
-        return cls(task, name, _field_names(schema), keyword)
+        return cls(task, name, field_names(schema), keyword, is_batch=is_batch)
 
     def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if args:
@@ -89,111 +103,49 @@ class SchemaLayout:
 
     def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if self.keyword is not None and self.keyword in kwargs and not args:
-            return kwargs[self.keyword]
+            return self._payloads(kwargs[self.keyword])
         if len(args) == 1 and not kwargs:
-            return args[0]
-        raise PayloadError(f"message of {self.task} does not carry one {self.schema}")
+            return self._payloads(args[0])
+        what = f"one list of {self.schema}" if self.is_batch else f"one {self.schema}"
+        raise PayloadError(f"message of {self.task} does not carry {what}")
+
+    def _payloads(self, value: Any) -> Any:
+        """Return what a message has for the function: of a batch without what is of its parents."""
+        if not self.is_batch:
+            return value
+        if isinstance(value, dict):  # it was sent before the function had a batch
+            return [value]
+        return without_parents(value)
+
+    def by_name(self, value: Any) -> Any:
+        return value[0] if self.is_batch and isinstance(value, list) and value else value
 
     def spread(self, value: Any, count: int) -> Arguments:  # noqa: ARG002  # there is but one
         return ((), {self.keyword: value}) if self.keyword else ((value,), {})
 
     def carry(self, value: bytes, count: int) -> bytes:  # noqa: ARG002
+        if self.is_batch:
+            value = b"[%b]" % value
         if self.keyword:
             return b"[[],{%b:%b}]" % (to_json(self.keyword), value)
         return b"[[%b],{}]" % value
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureLayout:
-    """The caller passes the function's own arguments; the payload maps each name to its value.
-
-    Values of ``*args`` and ``**kwargs`` are under these two keys, which no parameter can have.
-    What was passed by position arrives by position, because a task's own ``__call__`` may read it.
-    """
-
-    VAR_POSITIONAL = "*args"
-    VAR_KEYWORD = "**kwargs"
-
-    task: str
-    positional: tuple[str, ...]
-    positional_only: int
-    names: frozenset[str]
-    has_var_positional: bool
-    has_var_keyword: bool
-    untyped: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(
-        cls, task: str, parameters: Sequence[Parameter], hints: Mapping[str, Any]
-    ) -> SignatureLayout:
-        kinds = [parameter.kind for parameter in parameters]
-        only, either = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
-        return cls(
-            task,
-            positional=tuple(p.name for p in parameters if p.kind in (only, either)),
-            positional_only=kinds.count(only),
-            names=frozenset(
-                p.name for p in parameters if p.kind in (either, Parameter.KEYWORD_ONLY)
-            ),
-            has_var_positional=Parameter.VAR_POSITIONAL in kinds,
-            has_var_keyword=Parameter.VAR_KEYWORD in kinds,
-            untyped=frozenset(cls.key(p) for p in parameters if hints.get(p.name, Any) in ANYTHING),
-        )
-
-    @classmethod
-    def key(cls, parameter: Parameter) -> str:
-        """Return the key under which the payload has the value of a parameter."""
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            return cls.VAR_POSITIONAL
-        return cls.VAR_KEYWORD if parameter.kind is Parameter.VAR_KEYWORD else parameter.name
-
-    def called(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if self.positional_only and not self.has_var_keyword:
-            self._check_positional_only(kwargs)
-        value = dict(kwargs) if not self.has_var_keyword else self._with_extra(kwargs)
-        return {**value, **self._positional(args, kwargs)} if args else value
-
-    sent = called
-
-    def spread(self, value: Any, count: int) -> Arguments:
-        named = dict(value)
-        extra = named.pop(self.VAR_KEYWORD, {})
-        rest = named.pop(self.VAR_POSITIONAL, [])
-        args = [named.pop(name) for name in self.positional[:count] if name in named]
-        return [*args, *rest], {**named, **extra}
-
-    def carry(self, value: bytes, count: int) -> bytes:
-        if count or self.has_var_keyword:
-            return to_json(self.spread(from_json(value), count))
-        return b"[[],%b]" % value
-
-    def _check_positional_only(self, kwargs: Mapping[str, Any]) -> None:
-        if named := [name for name in self.positional[: self.positional_only] if name in kwargs]:
-            raise PayloadError(f"{self.task} takes {', '.join(named)} by position only")
-
-    def _with_extra(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        named = {key: item for key, item in kwargs.items() if key in self.names}
-        extra = {key: item for key, item in kwargs.items() if key not in self.names}
-        return {**named, self.VAR_KEYWORD: extra} if extra else named
-
-    def _positional(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        count = len(self.positional)
-        twice = [
-            name for name in self.positional[: len(args)] if name in kwargs.keys() & self.names
-        ]
-        if twice:
-            raise PayloadError(f"{self.task} got {', '.join(twice)} twice")
-        if len(args) > count and not self.has_var_positional:
-            raise PayloadError(f"{self.task} takes {count} positional arguments, not {len(args)}")
-        named = dict(zip(self.positional, args, strict=False))
-        return {**named, self.VAR_POSITIONAL: list(args[count:])} if len(args) > count else named
+def without_parents(payloads: Any) -> Any:
+    """Return the payloads in the message of a batch."""
+    if isinstance(payloads, list) and payloads and _is_of_parents(payloads[-1]):
+        return payloads[:-1]
+    return payloads
 
 
-def _field_names(schema: Any) -> frozenset[str] | None:
-    """Return the names that a type checker accepts for *schema*; None where it accepts any."""
-    if is_typeddict(schema):
-        return frozenset(schema.__annotations__)
-    parameters = inspect.signature(schema).parameters
-    if any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
-        return None
-    return frozenset(parameters) | frozenset(getattr(schema, "model_fields", ()))
+def parents_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
+    """Return what the message of a batch says of the parents of its calls; nothing of another."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, list) and value and _is_of_parents(value[-1]):
+            parents = value[-1][PARENTS]
+            return parents if isinstance(parents, list) else ()
+    return ()
+
+
+def _is_of_parents(item: Any) -> bool:
+    return isinstance(item, dict) and item.keys() == {PARENTS}

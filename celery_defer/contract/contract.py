@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import typing
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,14 +17,10 @@ from pydantic_core import from_json, to_json
 from typing_extensions import NotRequired, TypedDict
 
 from celery_defer import guard
-from celery_defer.contract.arguments import (
-    ANYTHING,
-    Arguments,
-    Layout,
-    SchemaLayout,
-    SignatureLayout,
-)
+from celery_defer.contract.arguments import Arguments, Layout, SchemaLayout
 from celery_defer.contract.json_type import JsonType
+from celery_defer.contract.secret import check_no_secret
+from celery_defer.contract.signature import ANYTHING, SignatureLayout
 from celery_defer.encoding import TAG, loads, tagged, without_lazy
 from celery_defer.errors import ContractError, PayloadError
 from celery_defer.model import Options
@@ -42,11 +37,23 @@ class Contract:
 
     task: str
     layout: Layout
+    #: What ``defer`` takes.
     payload: JsonType
+    #: What the function takes: with a batch it is a list of payloads.
+    message: JsonType
 
     @classmethod
-    def of(cls, task: str, function: Callable[..., Any], schema: Any = None) -> Contract:
+    def of(
+        cls,
+        task: str,
+        function: Callable[..., Any],
+        schema: Any = None,
+        *,
+        is_batch: bool = False,
+    ) -> Contract:
         """Read the contract of *function*; with a *schema*, its one parameter takes that.
+
+        With *is_batch* it takes a list of them.
 
         Raises ContractError where pydantic cannot check a parameter, and where the function
         does not take exactly the one payload of a schema.
@@ -54,14 +61,18 @@ class Contract:
         with _named(task):
             parameters = list(inspect.signature(function).parameters.values())
             if schema is not None:
-                layout: Layout = schema_layout(task, function, parameters, schema)
-                return cls(task, layout, _json_type(task, schema))
-            hints = _hints(function, parameters)
+                layout: Layout = schema_layout(
+                    task, function, parameters, schema, is_batch=is_batch
+                )
+                payload = _json_type(task, schema)
+                message = _json_type(task, list[schema]) if is_batch else payload
+                return cls(task, layout, payload, message)
+            hints = hints_of(function, parameters)
             with guard.translated(
                 partial(_unreadable, task, parameters, hints), unless=ContractError
             ):
                 payload = _json_type(task, _payload_type(parameters, hints))
-            return cls(task, SignatureLayout.of(task, parameters, hints), payload)
+            return cls(task, SignatureLayout.of(task, parameters, hints), payload, payload)
 
     def pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Check a call and return ``[args, kwargs]`` of its message as JSON; raise PayloadError."""
@@ -78,12 +89,31 @@ class Contract:
 
     def unpack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
         """Return what the function takes, from the JSON of a message; raise PayloadError."""
+        return self.layout.spread(self._read(args, kwargs), len(args))
+
+    def sent(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return the values of a message by their names, unchecked; raise PayloadError.
+
+        Of a batch they are those of the first payload; so it is with the next two.
+        """
+        return self.layout.by_name(self.layout.sent(args, kwargs))
+
+    def parsed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return the payload of a message, the object or the arguments; raise PayloadError."""
+        return self.layout.by_name(self._read(args, kwargs))
+
+    def normal(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return the values of a message by their names, as ``pack`` writes them."""
+        json = self._checked(self.message.dump, self._read(args, kwargs))
+        return self.layout.by_name(loads(json))
+
+    def _read(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         sent = self.layout.sent(args, kwargs)
         # The task's own `__call__` may have put objects in their place.
         untyped = {name: sent[name] for name in self.layout.untyped if name in sent}
         typed = {**sent, **dict.fromkeys(untyped)} if untyped else sent
         value = self._checked(self._load, typed)
-        return self.layout.spread({**value, **untyped} if untyped else value, len(args))
+        return {**value, **untyped} if untyped else value
 
     def _check(self, value: Any) -> Any:
         try:
@@ -95,7 +125,7 @@ class Contract:
             return self.payload.check(plain)
 
     def _load(self, sent: Any) -> Any:
-        return self.payload.load(to_json(tagged(sent) if self.payload.is_open else sent))
+        return self.message.load(to_json(tagged(sent) if self.message.is_open else sent))
 
     def _checked(self, check: Callable[[Any], Any], value: object) -> Any:
         with guard.translated(self._refusal, unless=PayloadError):
@@ -109,13 +139,18 @@ class Contract:
 
 
 def schema_layout(
-    task: str, function: Callable[..., Any], parameters: Sequence[Parameter], schema: Any
+    task: str,
+    function: Callable[..., Any],
+    parameters: Sequence[Parameter],
+    schema: Any,
+    *,
+    is_batch: bool = False,
 ) -> SchemaLayout:
     """Return how *function* takes a schema; raise ContractError if it does not."""
     with _named(task):
         # An annotation that nobody can read yet is not compared.
-        hints = guard.attempt(lambda: _hints(function, parameters), {})
-        return SchemaLayout.of(task, schema, parameters, hints)
+        hints = guard.attempt(lambda: hints_of(function, parameters), {})
+        return SchemaLayout.of(task, schema, parameters, hints, is_batch=is_batch)
 
 
 def _named(task: str) -> AbstractContextManager[None]:
@@ -146,7 +181,7 @@ def _line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _hints(function: Callable[..., Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
+def hints_of(function: Callable[..., Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
     """Return the types of the parameters alone: the return type is no part of the contract."""
     plain = inspect.unwrap(function)
     plain = getattr(plain, "__func__", plain)
@@ -161,29 +196,8 @@ def _hints(function: Callable[..., Any], parameters: Sequence[Parameter]) -> dic
 def _json_type(task: str, payload_type: Any) -> JsonType:
     adapter: TypeAdapter[Any] = TypeAdapter(payload_type)
     json_type = JsonType.of_celery(adapter)
-    _check_no_secret(task, adapter)
+    check_no_secret(task, adapter)
     return json_type
-
-
-def _check_no_secret(task: str, adapter: TypeAdapter[Any]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # None for a type that JSON Schema cannot describe.
-        schema = guard.attempt(lambda: adapter.json_schema(mode="serialization"))
-    if _has_secret(schema):
-        raise ContractError(
-            f"{task} takes a pydantic Secret, which pydantic's JSON replaces by asterisks; "
-            "take a str, or a reference to where the secret is kept"
-        )
-
-
-def _has_secret(schema: Any) -> bool:
-    if isinstance(schema, list):
-        return any(map(_has_secret, schema))
-    if not isinstance(schema, dict):
-        return False
-    is_secret = schema.get("format") == "password" and schema.get("writeOnly") is True
-    return is_secret or any(map(_has_secret, schema.values()))
 
 
 def _payload_type(parameters: Sequence[Parameter], hints: Mapping[str, Any]) -> Any:

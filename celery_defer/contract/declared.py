@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from celery_defer import guard
+from celery_defer.contract import keys
 from celery_defer.contract.body import (
     Body,
     evaluated,
@@ -21,6 +22,7 @@ from celery_defer.contract.function import Deferrable
 from celery_defer.contract.sample import Scoring
 from celery_defer.current import is_signature
 from celery_defer.errors import ContractError, NotDeferredError, OptionError
+from celery_defer.flow import Limits
 
 
 @dataclass(eq=False, slots=True)
@@ -30,6 +32,8 @@ class _Declaration:
     schema: Any
     #: How it scores the runs that defer it; None if it is no scorer.
     scoring: Scoring | None = None
+    #: Who may start when; None if it has no limits.
+    limits: Limits | None = None
     #: The task's name; None for a lazy task that Celery is to name.
     name: str | None = None
     _deferrable: Deferrable[..., Any] | None = field(default=None)
@@ -38,14 +42,32 @@ class _Declaration:
     def is_scorer(self) -> bool:
         return self.scoring is not None
 
+    @property
+    def is_batch(self) -> bool:
+        """Whether the function takes a list of payloads."""
+        return self.limits is not None and self.limits.batch is not None
+
     def read(self, task: Any) -> Deferrable[..., Any]:
         """Return the contract; the first call reads it from *task*."""
         if self._deferrable is None:
             task = evaluated(task)
-            Body(task.name, task.run, type(task)).check()
-            contract = Contract.of(task.name, task.run, self.schema)
-            self._deferrable = Deferrable(contract, scoring=self.scoring)
+            body = Body(task.name, task.run, type(task))
+            body.check()
+            contract = Contract.of(task.name, task.run, self.schema, is_batch=self.is_batch)
+            if self.limits:
+                keys.check(body, self.schema, self.limits)
+            self._deferrable = Deferrable(contract, scoring=self.scoring, limits=self.limits)
         return self._deferrable
+
+    def check(self, body: Body) -> None:
+        """Raise ContractError, OptionError for what is known before the task is made."""
+        body.check()
+        if self.schema is not None:
+            schema_layout(
+                body.task, body.function, body.parameters, self.schema, is_batch=self.is_batch
+            )
+        if self.limits:
+            keys.check(body, self.schema, self.limits)
 
 
 # `defer` gets the same object as the decorator: its `id` finds it fast, and does not evaluate
@@ -57,21 +79,28 @@ _refs: dict[int, Any] = {}
 _by_function: WeakKeyDictionary[Any, list[_Declaration]] = WeakKeyDictionary()
 # Not yet in `_by_function`: shared tasks, which no app has made yet.
 _pending: list[tuple[Any, _Declaration]] = []
+# Whether any function of this process has a batch: most processes have none, and look no further.
+_batches: list[None] = []
 
 
-def declare(target: Any, schema: Any = None, scoring: Scoring | None = None) -> None:
+def declare(
+    target: Any,
+    schema: Any = None,
+    scoring: Scoring | None = None,
+    limits: Limits | None = None,
+) -> None:
     """Remember that *target* is a deferred function.
 
-    Raises ContractError if it is one already, and for a body that cannot be one; of a shared task
-    that is found out at its first call.
+    Raises ContractError if it is one already, and for a body that cannot be one, and OptionError
+    for a limit whose key is no field; of a shared task that is found out at its first call.
     """
     if id(target) in _by_target:
         raise ContractError("@deferred is used twice on one task; remove one")
+    declaration = _Declaration(schema, scoring, limits)
+    if declaration.is_batch:
+        _batches[:] = [None]
     if body := Body.of(target):
-        body.check()
-        if schema is not None:
-            schema_layout(body.task, body.function, body.parameters, schema)
-    declaration = _Declaration(schema, scoring)
+        declaration.check(body)
     _by_target[id(target)] = declaration
     _refs[id(target)] = _held(target)
     if is_asleep(target):  # Celery drops this proxy once the task is made
@@ -108,6 +137,12 @@ def find(task: Any) -> _Declaration | None:
     named = (each for each in declarations if each.name == name)
     unnamed = (each for each in declarations if each.name is None)
     return next(named, None) or next(unnamed, None)
+
+
+def batching(task: Any) -> Deferrable[..., Any] | None:
+    """Return the contract of a task that takes batches; None for any other task."""
+    declaration = find(task) if _batches else None
+    return declaration.read(task) if declaration and declaration.is_batch else None
 
 
 def name_of(function: object) -> str:

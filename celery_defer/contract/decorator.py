@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Concatenate, Literal, Protocol, cast, overload
 
 from pydantic import BaseModel, RootModel
-from typing_extensions import is_typeddict
+from typing_extensions import Unpack, is_typeddict
 
+from celery_defer import flow
 from celery_defer.contract.declared import declare
 from celery_defer.contract.function import DeferredTask, P, R
 from celery_defer.contract.sample import Scoring
 from celery_defer.current import is_app, is_task
 from celery_defer.errors import ContractError, OptionError
+from celery_defer.flow import (
+    Batch,
+    CancelOn,
+    Concurrencies,
+    Debounce,
+    Idempotent,
+    LimitOptions,
+    Priority,
+    RateLimit,
+    Reach,
+    Singleton,
+    Throttle,
+    Timeouts,
+)
 
 # What `app.task` takes beside the attributes of a task: the parameters of
 # celery.app.base.Celery.task and _task_from_fun, of celery.app.autoretry, and the routing
@@ -38,23 +53,91 @@ class CeleryApp(Protocol):
 @overload
 def deferred(task: Callable[P, R], /) -> DeferredTask[P, R]: ...
 @overload
-def deferred(*, schema: Callable[P, Any]) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
+def deferred(
+    *, schema: None = None, **limits: Unpack[LimitOptions]
+) -> Callable[[Callable[P, R]], DeferredTask[P, R]]: ...
 @overload
 def deferred(
-    app: CeleryApp, /, *, schema: Callable[P, Any], **options: Any
+    *, schema: Callable[P, Any], batch: Batch | None = ..., **limits: Unpack[LimitOptions]
+) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
+@overload
+def deferred(
+    app: CeleryApp,
+    /,
+    *,
+    schema: Callable[P, Any],
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: Batch | None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
+    **options: Any,
 ) -> Callable[[Callable[..., R]], DeferredTask[P, R]]: ...
 # To pyright a TypedDict is no callable, so a function with one takes any arguments.
 @overload
 def deferred(  # pyright: ignore[reportOverlappingOverload]
-    app: CeleryApp = ..., /, *, schema: type[Mapping[str, Any]], **options: Any
+    app: CeleryApp = ...,
+    /,
+    *,
+    schema: type[Mapping[str, Any]],
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: Batch | None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
+    **options: Any,
 ) -> Callable[[Callable[..., R]], DeferredTask[..., R]]: ...
 @overload
 def deferred(
-    app: CeleryApp, /, *, bind: Literal[True], schema: None = None, **options: Any
+    app: CeleryApp,
+    /,
+    *,
+    bind: Literal[True],
+    schema: None = None,
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
+    **options: Any,
 ) -> Callable[[Callable[Concatenate[Any, P], R]], DeferredTask[P, R]]: ...
 @overload
 def deferred(
-    app: CeleryApp, /, *, bind: Literal[False] = False, schema: None = None, **options: Any
+    app: CeleryApp,
+    /,
+    *,
+    bind: Literal[False] = False,
+    schema: None = None,
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
+    **options: Any,
 ) -> Callable[[Callable[P, R]], DeferredTask[P, R]]: ...
 def deferred(target: Any = None, /, *, schema: Any = None, **options: Any) -> Any:
     """Make a Celery task a deferred function, checked by pydantic and by the type checker.
@@ -87,30 +170,46 @@ def decorated(
     """Return what ``@deferred`` makes of a target, or with *scoring* what ``@scorer`` does."""
     if schema is not None:
         _check_schema(schema)
+    limits = flow.take_limits(_name(scoring), options)
+    _check_batch(limits, schema, scoring)
     if target is None:
         _check_options(options, frozenset(), scoring)
-        return lambda task: _declared(task, schema, scoring)
+        return lambda task: _declared(task, schema, scoring, limits)
     if is_app(target):
         base = options.get("base") or target.Task
         _check_options(options, _TASK_OPTIONS | _attributes(base), scoring)
-        return lambda function: _declared(target.task(**options)(function), schema, scoring)
+        return lambda function: _declared(target.task(**options)(function), schema, scoring, limits)
     _check_options(options, frozenset(), scoring)
-    return _declared(target, schema, scoring)
+    return _declared(target, schema, scoring, limits)
 
 
 def _name(scoring: Scoring | None) -> str:
     return "@deferred" if scoring is None else "@scorer"
 
 
-def _declared(task: Any, schema: Any, scoring: Scoring | None) -> DeferredTask[Any, Any]:
+def _declared(
+    task: Any, schema: Any, scoring: Scoring | None, limits: flow.Limits | None
+) -> DeferredTask[Any, Any]:
     if not is_task(task):
         name, decorator = getattr(task, "__qualname__", repr(task)), _name(scoring)
         raise ContractError(
             f"{name} is not a Celery task: put {decorator} on top of @app.task or @shared_task, "
             f"or write {decorator}(app) to make it one"
         )
-    declare(task, schema, scoring)
+    declare(task, schema, scoring, limits)
     return cast("DeferredTask[Any, Any]", task)
+
+
+def _check_batch(limits: flow.Limits | None, schema: Any, scoring: Scoring | None) -> None:
+    if limits is None or limits.batch is None:
+        return
+    if scoring is not None:
+        raise OptionError("@scorer takes no batch: it scores the one run that defers it")
+    if schema is None:
+        raise OptionError(
+            "@deferred: batch needs schema=: defer takes the fields of one payload, and the "
+            "function a list of them"
+        )
 
 
 def _attributes(base: type) -> frozenset[str]:
@@ -133,7 +232,9 @@ def _is_model(schema: type) -> bool:
 def _check_options(options: dict[str, Any], names: frozenset[str], scoring: Scoring | None) -> None:
     decorator, own = _name(scoring), {"schema"} if scoring is None else {"schema", "sample"}
     for name in options.keys() - names:
-        near = get_close_matches(name, names | own, n=1)
+        if hint := flow.celery_hint(name, options[name]):
+            raise OptionError(f"{decorator}: {hint}")
+        near = get_close_matches(name, names | own | flow.NAMES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         rest = f"; options of the task go to @app.task, or use {decorator}(app, …)"
         raise OptionError(f"{decorator} has no option {name!r}{hint}{'' if names else rest}")

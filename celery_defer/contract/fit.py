@@ -26,6 +26,22 @@ def fits(annotation: Any, schema: type) -> bool:
         return annotation is not None
     if is_typeddict(annotation):
         return is_typeddict(schema)
-    kind = dict if is_typeddict(schema) else schema
+    return _is_kind(dict if is_typeddict(schema) else schema, annotation)
+
+
+def fits_list(annotation: Any, schema: type) -> bool:
+    """Whether a parameter with this annotation may take a list of objects of *schema*."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits_list(member, schema) for member in parts)
+    if origin is Annotated:
+        return fits_list(parts[0], schema)
+    kind = origin or annotation
+    if kind is Any or not isinstance(kind, type):
+        return kind is not None
+    return _is_kind(list, kind) and (len(parts) != 1 or fits(parts[0], schema))
+
+
+def _is_kind(kind: type, annotation: type) -> bool:
     # A protocol may refuse the question.
     return guard.attempt(lambda: issubclass(kind, annotation), default=True)

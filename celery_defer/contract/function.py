@@ -14,6 +14,7 @@ from celery_defer.contract.contract import Contract
 from celery_defer.contract.sample import Scoring
 from celery_defer.current import in_run
 from celery_defer.errors import OptionError
+from celery_defer.flow import Limits
 from celery_defer.model import Options, When
 from celery_defer.text import safe_repr
 
@@ -68,6 +69,8 @@ class Deferrable(Generic[P, R]):
     problem: str | None = None
     #: How it scores the runs that defer it; None if it is no scorer.
     scoring: Scoring | None = None
+    #: Who may start when; None if it has no limits.
+    limits: Limits | None = None
 
     def __repr__(self) -> str:
         values = self.options.model_dump(exclude_unset=True)

@@ -61,7 +61,9 @@ def send_event(
     with guard.translated(away):
         keep = kept_for(name, extension.settings.event_retention)
         sent = fan_out(extension, event, keep)
-    return Woken(sent.woken, is_repeat=sent.is_repeat, has_more=sent.has_more)
+    return Woken(
+        sent.woken, is_repeat=sent.is_repeat, has_more=sent.has_more, cancelled=sent.cancelled
+    )
 
 
 def _event(

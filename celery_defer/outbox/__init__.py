@@ -1,17 +1,25 @@
 """The calls and runs to be published: committed, staged, published, settled, recovered."""
 
 from celery_defer.outbox.again import run_again
+from celery_defer.outbox.at_once import publish_durably
 from celery_defer.outbox.block import add_calls, close_block, end_block
 from celery_defer.outbox.calls import DeferHandle, call_of, defer, deferrable_in
 from celery_defer.outbox.cancel import NOBODY, abort_call, cancel_run, has_ended
 from celery_defer.outbox.commit import commit, commit_failure
-from celery_defer.outbox.end import ending_of
+from celery_defer.outbox.end import end_early, end_replaced, ending_of
 from celery_defer.outbox.fanout import continue_fan_out, fan_out
+from celery_defer.outbox.gathered import GatheredCalls
 from celery_defer.outbox.history import is_told_unrevoked, is_withdrawn, task_in
 from celery_defer.outbox.hook import hook_ends
+from celery_defer.outbox.members import (
+    report_members,
+    report_members_elsewhere,
+    report_refused_batch,
+)
 from celery_defer.outbox.outage import Outage
-from celery_defer.outbox.parked import ParkedRun
-from celery_defer.outbox.publish import deliver, publish, publish_durably
+from celery_defer.outbox.parked import HeldAt, ParkedRun
+from celery_defer.outbox.places import give_back, give_back_all
+from celery_defer.outbox.publish import deliver, publish
 from celery_defer.outbox.quarantine import drop_record, retry_record
 from celery_defer.outbox.records import DeferredCalls, pack, unpack
 from celery_defer.outbox.relay import Relay
@@ -25,6 +33,8 @@ __all__ = [
     "NOBODY",
     "DeferHandle",
     "DeferredCalls",
+    "GatheredCalls",
+    "HeldAt",
     "Outage",
     "ParkedRun",
     "Relay",
@@ -42,9 +52,13 @@ __all__ = [
     "deliver",
     "drop_record",
     "end_block",
+    "end_early",
+    "end_replaced",
     "ending_of",
     "fan_out",
     "forget",
+    "give_back",
+    "give_back_all",
     "has_ended",
     "has_succeeded",
     "hook_ends",
@@ -54,6 +68,9 @@ __all__ = [
     "pack",
     "publish",
     "publish_durably",
+    "report_members",
+    "report_members_elsewhere",
+    "report_refused_batch",
     "retry_record",
     "run_again",
     "stored_state",

@@ -33,8 +33,13 @@ def run_again(extension: Any, id: RunId) -> ParkedRun:
     options = {"root_id": about.get("r") or parent or id}
     if parent:
         options["parent_id"] = parent
-    headers = {HEADER: _header(store, history, about)} if history and about.get("d") else {}
+    headers = {HEADER: _header(store, history, about)} if history and _is_deferred(about) else {}
     return ParkedRun(id, task, 0, args, kwargs, options=options, headers=headers)
+
+
+def _is_deferred(about: Mapping[str, Any]) -> bool:
+    """Whether it is the run of a call, or of a batch of calls."""
+    return bool(about.get("d") or about.get("m"))
 
 
 def _recorded(about: Mapping[str, Any]) -> _Called:
@@ -63,7 +68,7 @@ def _stored(app: Any, id: RunId) -> _Called:
 def _header(store: Store, history: History, about: Mapping[str, Any]) -> dict[str, Any]:
     parents = _parents(store, about.get("p"))
     return DeferHeader(
-        defer_id=about["d"],
+        defer_id=about.get("d", ""),
         parent_task=str(parents[0].get("t", "")) if parents else "",
         when=about.get("w", "success"),
         experiment=None,
@@ -71,6 +76,7 @@ def _header(store: Store, history: History, about: Mapping[str, Any]) -> dict[st
         depth=max(len(parents), 1),
         token=token_hex(4),
         step=about["d"] if about.get("s") else None,
+        batch=len(about.get("m", ())),
         tags=about.get("g") or {},
         experiments={
             name: (taken[0], RunId(taken[1] if len(taken) > 1 else about.get("p", "")))

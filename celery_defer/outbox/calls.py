@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
-from json import JSONEncoder
 from typing import Any
-from uuid import UUID
 
-from celery.utils.saferepr import saferepr
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
-
-from celery_defer import guard, ids, subject
+from celery_defer import encoding, guard, ids, subject
 from celery_defer.contract import Deferrable, P, deferrable, name_of
 from celery_defer.current import extension_of, is_task
 from celery_defer.errors import (
@@ -25,18 +16,17 @@ from celery_defer.errors import (
     LimitError,
     NoRunError,
     NotDeferredError,
+    OptionError,
 )
 from celery_defer.model import NOT_SAMPLED, Call, CallState, Options
 from celery_defer.outbox import records
+from celery_defer.outbox.at_once import publish_now
 from celery_defer.outbox.cancel import abort_from
-from celery_defer.outbox.publish import publish_now
-from celery_defer.run import Scope, current, merged, shown, signals, tracing
+from celery_defer.outbox.refused import refused_text
+from celery_defer.run import Scope, current, merged, signals, tracing
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)
-
-# celery.app.amqp.AMQP.argsrepr_maxsize
-_MOST_SHOWN = 1024
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -109,7 +99,7 @@ def defer(id: str, task: Deferrable[P, Any], /, *args: P.args, **kwargs: P.kwarg
     except DeferError as problem:
         if parent.settings.strict or isinstance(problem, NoRunError):
             raise
-        return _skipped(parent, id, task, problem, _shown(args, kwargs))
+        return _skipped(parent, id, task, problem, refused_text(args, kwargs))
     signals.send_deferred(parent, call)
     return DeferHandle(parent, id)
 
@@ -132,7 +122,11 @@ def call_of(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Call:
-    """Return a call, checked and packed; raise PayloadError, and LimitError over a limit."""
+    """Return a call, checked and packed.
+
+    Raises PayloadError, LimitKeyError if a limit finds no key in it, and LimitError if it is too
+    large or too deep.
+    """
     settings = parent.settings
     if parent.run.depth >= settings.max_depth:
         raise DepthError(
@@ -144,6 +138,10 @@ def call_of(
             f"the payload has {len(payload)} bytes; "
             f"defer_max_payload_bytes = {settings.max_payload_bytes} is the limit"
         )
+    if function.limits is not None:
+        _check_batch(function)
+        sent_args, sent_kwargs = encoding.read(payload)
+        function.limits.check(sent_args, sent_kwargs, function.contract)
     call = Call(
         id, function.contract.task, payload, parent.now(), function.options,
         tags=merged(parent.tags, function.options.tags), experiments=parent.experiments,
@@ -152,6 +150,19 @@ def call_of(
     if call.options.model_fields_set:
         records.check(call)
     return call
+
+
+def _check_batch(function: Deferrable[..., Any]) -> None:
+    """Raise OptionError for options that say when a call starts which goes with its batch."""
+    options = function.options
+    if function.limits is None or function.limits.batch is None:
+        return
+    for name in ("countdown", "eta", "expires"):
+        if getattr(options, name) is not None:
+            raise OptionError(
+                f"{function.contract.task} has a batch, whose timeout says when it starts, so a "
+                f"call of it has no {name}: leave that out"
+            )
 
 
 def _buffer(parent: Scope, call: Call) -> None:
@@ -212,32 +223,3 @@ def _skipped(
     parent.buffer.skip(call)
     signals.send_skipped(parent.run.id, parent.run.task, call, type(problem).__name__, reason)
     return DeferHandle(parent, call.id, reason)
-
-
-def _shown(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Return arguments as JSON, else as text, cut where Celery cuts those that Flower shows."""
-    if json := guard.attempt(lambda: _as_json(args, kwargs)):
-        return json
-    text = guard.attempt(lambda: saferepr((*args, kwargs) if kwargs else args, _MOST_SHOWN))
-    return (text or "").encode(errors="backslashreplace").decode()
-
-
-def _as_json(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """Return arguments as JSON; None if that is too long, raise an error if there is none."""
-    json = ""
-    for part in _ENCODER.iterencode(shown([args, kwargs])):
-        json += part
-        if len(json) > _MOST_SHOWN:
-            return None
-    json.encode()  # half of a pair of surrogates has no UTF-8
-    return json
-
-
-def _plain(value: Any) -> Any:
-    """Return what people read of a value; an iterator is left alone, for others will read it."""
-    if isinstance(value, date | time | timedelta | Decimal | UUID | Enum | BaseModel):
-        return to_jsonable_python(value)
-    raise TypeError
-
-
-_ENCODER = JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)

@@ -13,8 +13,10 @@ from celery_defer.ids import RunId, run_id
 from celery_defer.model import CallState
 from celery_defer.outbox import history
 from celery_defer.outbox.end import end_cancelled, is_waiting
+from celery_defer.outbox.gathered import withdrawal
+from celery_defer.outbox.places import give_back_all
 from celery_defer.run import WITHDRAWN, Scope, signals
-from celery_defer.store import RunState, Store
+from celery_defer.store import RunState, Store, is_in_batch
 
 logger = guard.logger(__name__)
 
@@ -25,26 +27,35 @@ _LEASE = 10.0
 
 
 def cancel_run(
-    app: Any, store: Store, id: RunId, *, only_parked: bool = False, is_revoked: bool = False
+    app: Any,
+    store: Store,
+    id: RunId,
+    *,
+    only_parked: bool = False,
+    is_revoked: bool = False,
+    why: str = "",
 ) -> bool:
     """Let no further step of a run begin; return whether it was parked, and so has ended.
 
     A run is parked until a worker has received its wake-up. If its end cannot be stored, or this
     process dies, a relay ends it. With *is_revoked*, Celery has revoked it, and its workers discard
-    each further message of it.
+    each further message of it. *why* is for people.
     """
     extension = extension_of(app)
     until, keep = extension.clock() + _LEASE, extension.settings.run_keeps
-    body = store.cancel(id, keep, until, only_parked=only_parked)
+    body = store.cancel(id, keep, until, only_parked=only_parked, why=why)
     if body is None and (only_parked or not is_waiting(app, id)):
         return False
-    task = end_cancelled(app, store, id, body or b"", keep)  # no body: the store has lost the run
+    task, why = end_cancelled(
+        app, store, id, body or b"", keep
+    )  # no body: the store has lost the run
     facts = (
         history.ended(extension.settings, id, task, RunState.ABORTED)
         if is_revoked
-        else history.cancelled(extension.settings, store, id, task)
+        else history.cancelled(extension.settings, store, id, task, why)
     )
     store.settle(id, None, facts=facts)
+    give_back_all(app, store, id, task)
     return True
 
 
@@ -64,12 +75,15 @@ def abort_call(app: Any, store: Store, keep: float, parent_id: str, defer_id: st
     claim = store.claim(id, NOBODY, keep, facts=facts)
     if cancel_run(app, store, id, only_parked=True):  # perhaps its claim had expired
         return True
-    if claim.is_mine:
+    is_withdrawn = claim.is_mine or (
+        is_in_batch(claim.owner) and store.withdraw(id, NOBODY, withdrawal(id), keep, facts=facts)
+    )
+    if is_withdrawn:
         request = Context({"id": id, "parent_id": parent_id})
         result = {"defer_id": defer_id, "reason": None}
         app.backend.store_result(id, result, CallState.ABORTED.value, request=request)
         signals.send_aborted_call(parent_id, defer_id)
-    return claim.is_mine
+    return is_withdrawn
 
 
 def has_ended(app: Any, id: str) -> bool:

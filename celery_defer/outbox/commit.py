@@ -22,6 +22,7 @@ from celery_defer.outbox.hook import StoreBy, hook_ends, is_json
 from celery_defer.outbox.links import link, linked
 from celery_defer.outbox.messages import messages_of, starting
 from celery_defer.outbox.records import DeferredCalls
+from celery_defer.outbox.with_result import may_go_with_result
 from celery_defer.run import (
     Scope,
     commands_of,
@@ -33,10 +34,6 @@ from celery_defer.run import (
 from celery_defer.store import Leased
 
 logger = guard.logger(__name__)
-
-# Messages that go with a result delay it, so there is a limit.
-_MOST_CALLS = 1_000
-_MOST_BYTES = 256 * 1024
 
 
 class State(Enum):
@@ -168,11 +165,20 @@ class Commit:
         return facts if facts and facts.server == result.server else None
 
     def _with_expiry(self, result: Commands) -> Commands:
-        """Add how long the store keeps the run's steps, if it has them where the result goes."""
+        """Add how long the store keeps the run, and that it watches it no more.
+
+        If the store has it where the result goes.
+        """
         run, journal = self.run, self.run.journal
-        if run.store is None or journal is None or not journal.is_recalled:
+        has_steps = journal is not None and journal.is_recalled
+        if run.store is None or not (has_steps or run.watched):
             return result
-        expiry = run.store.expiry(run.run.id, run.settings.end_keeps)
+        keep = run.settings.end_keeps
+        expiry = (
+            run.store.unwatching(run.run.id, run.watched, keep)
+            if run.watched
+            else run.store.expiry(run.run.id, keep)
+        )
         is_there = expiry and (expiry.server, expiry.database) == (result.server, result.database)
         return replace(result, rows=[*result.rows, *expiry.rows]) if expiry and is_there else result
 
@@ -206,7 +212,7 @@ def commit(run: Scope) -> None:
         stage.forget_calls(run, record.calls)
     links = [call for call in record.calls if Outcome.SUCCESS.starts(call.options.when)]
     pending = run.ending.commit = Commit(run, record, [*published, *links])
-    if _may_go_with_result(run, record):
+    if may_go_with_result(run, record):
         pending.state = State.WITH_RESULT
     else:
         pending.stage()
@@ -218,18 +224,6 @@ def commit_failure(run: Scope) -> None:
     record = stage.record_of(run, None if run.is_judged else Outcome.FAILURE)
     pending = run.ending.commit = Commit(run, record, [])
     pending.stage()
-
-
-def _may_go_with_result(run: Scope, record: DeferredCalls) -> bool:
-    """Whether messages may go with the result, as far as the calls show."""
-    if run.settings.commit != "result" or not run.keeps_result or run.is_eager:
-        return False
-    calls = record.calls
-    if not calls or any(call.options.when != "success" for call in calls):
-        return False
-    if len(calls) > _MOST_CALLS or sum(len(call.payload) for call in calls) > _MOST_BYTES:
-        return False
-    return server_of_results(run.task.backend) is not None
 
 
 def _is_of(result: Commands, stored: bytes) -> bool:

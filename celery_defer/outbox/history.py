@@ -1,8 +1,8 @@
-"""What the histories of a run and of its calls are told as they are staged, published, or lost."""
+"""What the histories of a run and of its calls are told by the run, and what they say of it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from celery_defer import encoding, guard
 from celery_defer.ids import RunId, run_id
 from celery_defer.model import Call, CallState, Outcome
-from celery_defer.outbox import records
+from celery_defer.outbox.record_history import ENDS
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import (
     NO_REVOKE,
@@ -22,13 +22,13 @@ from celery_defer.run import (
     facts_without_run,
     told_by,
     told_of,
+    told_replaced,
 )
 from celery_defer.settings import Settings
-from celery_defer.store import Fact, History, Leased, RunState, Store
+from celery_defer.store import Fact, History, RunState, Store, replacing
 
 _NO_REVOKE = encoding.loads(NO_REVOKE)
 _WITHDRAWN = encoding.loads(WITHDRAWN)
-_ENDS = {Outcome.SUCCESS: RunState.SUCCEEDED, Outcome.FAILURE: RunState.FAILED}
 
 
 def committed(run: Scope, calls: Sequence[Call], *, are_published: bool) -> list[Fact]:
@@ -78,7 +78,7 @@ def without_run(run: Scope) -> list[Fact]:
     if not facts:
         return []
     outcome = _expected(run)
-    return [*fact_of_run(run, _ENDS[outcome], told=_told(run, outcome)), *facts]
+    return [*fact_of_run(run, ENDS[outcome], told=_told(run, outcome)), *facts]
 
 
 def without_result(run: Scope) -> list[Fact]:
@@ -90,44 +90,7 @@ def without_result(run: Scope) -> list[Fact]:
     if run.has_readable_end or (pending is not None and pending.record.calls):
         return []
     outcome = _expected(run)
-    return fact_of_run(run, _ENDS[outcome], told=_told(run, outcome))
-
-
-def concluded(
-    settings: Settings,
-    record: DeferredCalls,
-    outcome: Outcome,
-    now: float,
-    *,
-    gone: Collection[RunId] = (),
-    refused: Collection[RunId] = (),
-    dropped: Collection[RunId] = (),
-) -> list[Fact]:
-    """Return what is to be known of a run's end, and of the calls that have left the outbox.
-
-    Those *refused* are in quarantine; the ``apply_async`` of their tasks has *dropped* others.
-    Calls that did not wait for this *outcome* were never made.
-    """
-    if not settings.record:
-        return []
-    states = {
-        **dict.fromkeys(gone, RunState.PUBLISHED),
-        **dict.fromkeys(refused, RunState.QUARANTINED),
-        **dict.fromkeys(dropped, RunState.SKIPPED),
-    }
-    facts = [] if record.invocation else [_end(settings, record, _ENDS[outcome])]
-    for call in record.calls:
-        state = states.get(run_id(record.parent, call.id))
-        if not outcome.starts(call.options.when):
-            state = RunState.UNKNOWN
-        if state is not None:
-            facts += _of(settings, record, [call], state, now)
-    return facts
-
-
-def never_made(settings: Settings, lease: Leased) -> list[Fact]:
-    """Return what forgets the calls of an attempt that does not count."""
-    return _of_record(settings, lease, RunState.UNKNOWN)
+    return fact_of_run(run, ENDS[outcome], told=_told(run, outcome))
 
 
 def not_made(run: Scope, store: Store, calls: Iterable[Call] = ()) -> list[Fact]:
@@ -141,21 +104,6 @@ def not_made(run: Scope, store: Store, calls: Iterable[Call] = ()) -> list[Fact]
     staged = [each for each in store.histories(ids) if each and each.state is RunState.BUFFERED]
     keep = run.settings.result_expires
     return [Fact(each.id, task_in(each), RunState.UNKNOWN, keep) for each in staged]
-
-
-def quarantined(settings: Settings, lease: Leased) -> list[Fact]:
-    """Return what is to be known of calls whose record goes into quarantine."""
-    return _of_record(settings, lease, RunState.QUARANTINED)
-
-
-def released(settings: Settings, record: DeferredCalls) -> list[Fact]:
-    """Return what is to be known of calls that are back from quarantine."""
-    return _of(settings, record, record.calls, RunState.BUFFERED, record.at)
-
-
-def given_up(settings: Settings, record: DeferredCalls, calls: Iterable[Call]) -> list[Fact]:
-    """Return what is to be known of calls that were dropped from quarantine."""
-    return _of(settings, record, calls, RunState.FAILED, record.at)
 
 
 def restarted(extension: Any, id: RunId, task: str, step: str) -> list[Fact]:
@@ -178,10 +126,24 @@ def ended(
     return [Fact(id, task, state, settings.result_expires, told=told)]
 
 
-def cancelled(settings: Settings, store: Store, id: RunId, task: str) -> list[Fact]:
-    """Return what is to be known of a run that was cancelled as it waited; what it told stays."""
+def cancelled(
+    settings: Settings,
+    store: Store,
+    id: RunId,
+    task: str,
+    why: str = "",
+    *,
+    is_revoked: bool = False,
+) -> list[Fact]:
+    """Return what is to be known of a run that was cancelled, or replaced; what it told stays.
+
+    Without *is_revoked* Celery does not know of it.
+    """
+    if by := replacing(why):
+        return ended(settings, id, task, RunState.REPLACED, told=told_replaced(by))
     (known,) = store.histories([id])
-    told = to_json({**told_of(known), **_NO_REVOKE})
+    reason = {"reason": why} if why else {}
+    told = to_json({**told_of(known), **({} if is_revoked else _NO_REVOKE), **reason})
     return ended(settings, id, task, RunState.ABORTED, told=told)
 
 
@@ -220,24 +182,10 @@ def has_not_made(parent: History | None, defer_id: str) -> bool:
 
 def _dropped(parent: History, told: Mapping[str, Any]) -> set[str]:
     """Return the ids of the calls that waited for another end than their parent had."""
-    ends = [outcome for outcome, state in _ENDS.items() if state is parent.state]
+    ends = [outcome for outcome, state in ENDS.items() if state is parent.state]
     return {
         id for id, _, _, when, *_ in told.get("n", ()) for end in ends if not end.starts(when)
     }  # fmt: skip
-
-
-def _of_record(settings: Settings, lease: Leased, state: RunState) -> list[Fact]:
-    record = guard.attempt(lambda: records.unpack(lease.id, lease.body))
-    if not isinstance(record, DeferredCalls):
-        return []
-    return _of(settings, record, record.calls, state, record.at)
-
-
-def _of(
-    settings: Settings, record: DeferredCalls, calls: Iterable[Call], state: RunState, now: float
-) -> list[Fact]:
-    parent, root = record.parent, record.root
-    return facts_of_calls(settings, calls, state, parent=parent, root=root, now=now)
 
 
 def _expected(run: Scope) -> Outcome:
@@ -276,7 +224,3 @@ def _all(run: Scope, calls: Iterable[Call]) -> list[Call]:
 def _facts(run: Scope, calls: Iterable[Call], state: RunState) -> list[Fact]:
     id, root = run.run.id, run.run.root_id
     return facts_of_calls(run.settings, calls, state, parent=id, root=root, now=run.now())
-
-
-def _end(settings: Settings, record: DeferredCalls, state: RunState) -> Fact:
-    return Fact(record.parent, record.task, state, settings.result_expires)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic_core import to_json
+
 from celery_defer import encoding
 from celery_defer.broker import Message
+from celery_defer.contract import deferrable
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import HEADER, Call, Options, Outcome
+from celery_defer.model import HEADER, PARENTS, Call, Options, Outcome
+from celery_defer.outbox.gathered import GatheredCalls
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.run import WAKE, DeferHeader, TraceHeader, WakeHeader, with_waker
@@ -44,7 +48,8 @@ def starting(record: DeferredCalls, outcome: Outcome) -> list[Call]:
 def wake_up(run: ParkedRun, token: str) -> Message:
     """Return the message that wakes a parked run; *token* names this publication."""
     options = dict(run.options)
-    header = WakeHeader(run.turn, token).pack()
+    starts, retries = run.held.starts, options.get("retries") or 0
+    header = WakeHeader(run.turn, token, starts, retries).pack()
     return Message(
         id=run.id,
         task=run.task,
@@ -54,6 +59,48 @@ def wake_up(run: ParkedRun, token: str) -> Message:
         parent_id=options.pop("parent_id", None),
         headers={**with_waker(run.headers), WAKE: header},
         options=options,
+        # A place is reserved for it, which nobody has while it waits behind others.
+        goes_first=run.held.is_held,
+    )
+
+
+def message_of_batch(app: Any, batch: GatheredCalls, token: str) -> Message:
+    """Return the message of a batch: the list of payloads, and after them who their parents are."""
+    task, contract = app.tasks[batch.task], deferrable(app.tasks[batch.task]).contract
+    parents = [
+        [call.parent, call.parent_task, call.defer_id, call.when, call.experiment]
+        for call in batch.calls
+    ]
+    values = [*(call.value for call in batch.calls), to_json({PARENTS: parents})]
+    payload = contract.layout.carry(b",".join(values), 0)
+    args, kwargs = encoding.read(payload)
+    return Message(
+        id=batch.id,
+        task=batch.task,
+        args=args,
+        kwargs=kwargs,
+        root_id=batch.id,
+        parent_id=None,
+        headers={**(batch.options.headers or {}), HEADER: _header_of_batch(batch, token).pack()},
+        options={"reply_to": app.thread_oid, **_set_options(batch.options)},
+        target=task,
+        payload=payload,
+    )
+
+
+def _header_of_batch(batch: GatheredCalls, token: str) -> DeferHeader:
+    first, *rest = batch.calls
+    tags = first.tags.items()
+    return DeferHeader(
+        defer_id="",
+        parent_task="",
+        when="success",
+        experiment=None,
+        at=min(call.at for call in batch.calls),
+        depth=max(call.depth for call in batch.calls) + 1,
+        token=token,
+        tags={key: tag for key, tag in tags if all(call.tags.get(key) == tag for call in rest)},
+        batch=len(batch.calls),
     )
 
 

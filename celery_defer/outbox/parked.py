@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -30,12 +31,34 @@ _COMMON = (
 _RAW = -zlib.MAX_WBITS
 
 
+class HeldAt(IntEnum):
+    """Where a limit of its function holds a run back, or is to be asked as of a run that starts."""
+
+    NOWHERE = 0
+    #: Before an attempt of its task.
+    START = 1
+    #: Before it goes on after a wait at a step.
+    STEP = 2
+    #: It is not held, but restarted, which is an attempt of its task.
+    RESTART = 3
+
+    @property
+    def starts(self) -> bool:
+        """Whether what comes next is the start of an attempt."""
+        return self in (HeldAt.START, HeldAt.RESTART)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it stands in line, and is woken when it has a place."""
+        return self in (HeldAt.START, HeldAt.STEP)
+
+
 @dataclass(frozen=True, slots=True)
 class ParkedRun:
     """A parked run; ``turn`` is the one that its wake-up begins.
 
     ``options`` are those of a Celery retry. ``child`` has the id and the task of the invoked run
-    that it waits for, if any.
+    that it waits for, if any. ``held`` says whether it waits for a place, instead of at a step.
     """
 
     id: RunId
@@ -47,6 +70,7 @@ class ParkedRun:
     child: tuple[str, str] | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
     hostname: str | None = None
+    held: HeldAt = HeldAt.NOWHERE
 
 
 # Empty fields and usual values are left out.
@@ -73,6 +97,7 @@ def pack(run: ParkedRun) -> bytes:
         "headers": _lean_headers(run.headers),
         "hostname": run.hostname,
         "child": run.child,
+        "held": int(run.held),
     }
     plain = dumps(_without_empty(fields), separators=(",", ":")).encode()
     lean = shorten(plain)

@@ -9,6 +9,7 @@ from celery_defer.errors import RecordError, UnknownRecordError
 from celery_defer.ids import run_id
 from celery_defer.model import ENDED, Outcome
 from celery_defer.outbox import records
+from celery_defer.outbox.gathered import GatheredCalls
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.records import SPARE, DeferredCalls, FanOut, Record
 from celery_defer.store import Leased, SentEvent
@@ -36,6 +37,13 @@ class Publish:
 
     record: DeferredCalls
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class PublishBatch:
+    """The time of a batch is up."""
+
+    batch: GatheredCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class Quarantine:
 
 Action = (
     Publish
+    | PublishBatch
     | WakeRun
     | ContinueFanOut
     | Postpone
@@ -142,6 +151,8 @@ def _plan(now: float, lease: Leased, record: Record, keep: float, state_of: Stat
             return _plan_calls(now, lease, record, keep, state_of)
         case ParkedRun():
             return _plan_wake(now, lease, record, keep, state_of)
+        case GatheredCalls():
+            return PublishBatch(record) if record.calls else Settle()
         case FanOut():
             return ContinueFanOut(record.event)
 

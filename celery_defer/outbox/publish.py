@@ -10,11 +10,11 @@ from celery_defer import broker, guard, subject
 from celery_defer.broker import Delivery
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import Call, CallState, Outcome
-from celery_defer.outbox import history, records, stage
+from celery_defer.model import Call, Outcome
+from celery_defer.outbox import history, record_history, records, stage
 from celery_defer.outbox.commit import Commit, State
+from celery_defer.outbox.gather import gather
 from celery_defer.outbox.inline import run_inline
-from celery_defer.outbox.links import link
 from celery_defer.outbox.messages import messages_of, starting, unknown_calls
 from celery_defer.outbox.records import DeferredCalls
 from celery_defer.outbox.unpublished import report_dropped, report_refused
@@ -51,61 +51,6 @@ def publish(parent: Scope, outcome: Outcome) -> tuple[Call, ...]:
     return lost
 
 
-def publish_now(parent: Scope, call: Call) -> CallState:
-    """Publish one call at once, however its parent ends; return the call's new state."""
-    record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
-    lease = stage.lease_of(run_id(parent.run.id, call.id), record)
-    if parent.is_eager:
-        link(parent, [call])
-        run_inline(parent, record, Outcome.SUCCESS)
-        return CallState.PUBLISHED
-    delivery = Delivery(unsent=frozenset({lease.id}))
-    with guard.logged(
-        logger, "run %s (%s): its calls are not published", parent.run.id, parent.run.task
-    ):
-        delivery = deliver(parent.app, record, Outcome.SUCCESS, lease.token)
-    if delivery.dropped:
-        report_dropped(parent.app, record, delivery.dropped)
-        return CallState.SKIPPED
-    if delivery.is_complete:
-        link(parent, [call])
-        _note(parent, call)
-        return CallState.PUBLISHED
-    if delivery.unsent and _is_staged(parent, lease, record):
-        link(parent, [call])
-        return CallState.STAGED
-    _log_lost(parent, record)
-    return CallState.LOST
-
-
-def _note(parent: Scope, call: Call) -> None:
-    """Note a call that has left at once, so that experiments count its run as open."""
-    facts = history.published_now(parent, call)
-    if facts and parent.store is not None:
-        with guard.logged(logger, "run %s: a call is not in its record", parent.run.id):
-            parent.store.note(facts)
-
-
-def publish_durably(parent: Scope, call: Call) -> None:
-    """Stage one call and publish it at once, so that neither a crash nor its queue loses it.
-
-    The record stays until a worker has received the message. If there is one of the run already,
-    as after a crash of its parent, that stays.
-    """
-    assert parent.store is not None  # noqa: S101
-    pause, keep = parent.settings.grace, parent.settings.outbox_keeps
-    record = replace(stage.record_of(parent, Outcome.SUCCESS), calls=(call,))
-    lease = stage.lease_of(run_id(parent.run.id, call.id), record)
-    link(parent, [call])
-    if not stage.stage(parent, lease, record, due=record.at + pause, replaces=False):
-        return
-    delivery = deliver(parent.app, record, Outcome.SUCCESS, lease.token, is_durable=True)
-    conclude(
-        parent.app, parent.store, lease, record,
-        outcome=Outcome.SUCCESS, delivery=delivery, now=record.at, pause=pause, keep=keep,
-    )  # fmt: skip
-
-
 def deliver(
     app: object,
     record: DeferredCalls,
@@ -114,9 +59,18 @@ def deliver(
     *,
     is_durable: bool = False,
     is_relayed: bool = False,
+    gathers: bool = True,
 ) -> Delivery:
-    """Publish the calls of a record that wait for *outcome*."""
-    delivery = broker.send(app, messages_of(app, record, outcome, token), is_durable=is_durable)
+    """Publish the calls of a record that wait for *outcome*.
+
+    Where their functions have a batch they are gathered; else, or without *gathers*, each has a
+    message.
+    """
+    in_batches, rest = Delivery(), record
+    if gathers:
+        in_batches, rest = gather(app, record, outcome, is_durable=is_durable)
+    messages = messages_of(app, rest, outcome, token)
+    delivery = in_batches.then(broker.send(app, messages, is_durable=is_durable))
     sent = _calls(record, delivery.sent)
     signals.send_published(record.parent, record.task, sent, is_relayed=is_relayed)
     return replace(delivery, unknown=unknown_calls(app, record, outcome))
@@ -142,9 +96,9 @@ def conclude(
     rest = _calls(record, delivery.unsent | delivery.unknown)
     refused = _calls(record, delivery.refused.keys())
     reason = refusal(record, delivery.refused)
-    facts = history.concluded(
+    facts = record_history.concluded(
         extension_of(app).settings, record, outcome, now,
-        gone=delivery.sent, refused=delivery.refused, dropped=delivery.dropped,
+        gone=delivery.sent - delivery.gathered, refused=delivery.refused, dropped=delivery.dropped,
     )  # fmt: skip
     if refused:
         report_refused(app, record, refused, reason)
@@ -181,6 +135,22 @@ def named(calls: Iterable[Call]) -> str:
     return ", ".join(f"{call.id!r} ({call.task})" for call in calls)
 
 
+def log_lost(parent: Scope, record: DeferredCalls) -> None:
+    """Log the calls that could not be published, and are stored nowhere."""
+    for call in record.calls:
+        id = run_id(parent.run.id, call.id)
+        logger.error(
+            "defer %r of run %s (%s) is lost: %s could not be published as %s",
+            call.id,
+            parent.run.id,
+            parent.run.task,
+            call.task,
+            id,
+            extra=subject.of(id, parent.run.id, call.id),
+        )
+    report_refused(parent.app, record, record.calls, "it is lost")
+
+
 # -- private ------------------------------------------------------------------------------
 
 
@@ -200,7 +170,7 @@ def _deliver_and_settle(parent: Scope, pending: Commit, outcome: Outcome) -> tup
     delivery = deliver(parent.app, record, outcome, token, is_durable=lease is not None)
     if lease is None or store is None:
         lost = _calls(record, _failed(delivery))
-        _log_lost(parent, replace(record, calls=lost))
+        log_lost(parent, replace(record, calls=lost))
         report_dropped(parent.app, record, delivery.dropped)
         return lost
     if delivery.unsent:
@@ -253,14 +223,6 @@ def _failed(delivery: Delivery) -> frozenset[RunId]:
     return delivery.unknown | delivery.unsent | delivery.refused.keys()
 
 
-def _is_staged(parent: Scope, lease: Leased, record: DeferredCalls) -> bool:
-    if parent.store is None:
-        return False
-    with guard.logged(logger, "run %s: the store is away too", parent.run.id):
-        return stage.stage(parent, lease, record, due=record.at)
-    return False
-
-
 def _put_apart(
     store: Store, lease: Leased, record: DeferredCalls, reason: str, keep: float
 ) -> None:
@@ -268,18 +230,3 @@ def _put_apart(
     id = run_id(record.parent, record.calls[0].id)
     store.stage(id, lease.token, records.pack(record), 0, keep)
     store.quarantine(id, lease.token, reason, keep)
-
-
-def _log_lost(parent: Scope, record: DeferredCalls) -> None:
-    for call in record.calls:
-        id = run_id(parent.run.id, call.id)
-        logger.error(
-            "defer %r of run %s (%s) is lost: %s could not be published as %s",
-            call.id,
-            parent.run.id,
-            parent.run.task,
-            call.task,
-            id,
-            extra=subject.of(id, parent.run.id, call.id),
-        )
-    report_refused(parent.app, record, record.calls, "it is lost")

@@ -9,12 +9,14 @@ from uuid import uuid4
 
 from celery_defer.errors import RecordError
 from celery_defer.ids import RunId, run_id
-from celery_defer.outbox import history, records
+from celery_defer.outbox import batch_history, record_history, records
+from celery_defer.outbox.gathered import GatheredCalls
+from celery_defer.outbox.members import report_refused_batch
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.outbox.records import SPARE, DeferredCalls, Record
 from celery_defer.outbox.restart import begin_again
 from celery_defer.outbox.unpublished import has_started, store_refusal
-from celery_defer.store import Quarantined
+from celery_defer.store import Fact, Quarantined, RunState
 
 
 def retry_record(extension: Any, id: RunId) -> None:
@@ -37,7 +39,9 @@ def retry_record(extension: Any, id: RunId) -> None:
             f"the outbox has a newer record of run {id}: try again when that one is published"
         )
     if isinstance(record, DeferredCalls):
-        extension.store.note(history.released(extension.settings, record))
+        extension.store.note(record_history.released(extension.settings, record))
+    if isinstance(record, GatheredCalls):
+        extension.store.note(_facts(extension, record, RunState.BUFFERED))
 
 
 def drop_record(extension: Any, id: RunId) -> Sequence[RunId]:
@@ -46,13 +50,18 @@ def drop_record(extension: Any, id: RunId) -> Sequence[RunId]:
     The runs of its calls that have not started end as FAILURE, so that nobody waits for them.
     """
     record, app = _readable(_entry(extension, id)), extension.app
+    if isinstance(record, GatheredCalls):
+        report_refused_batch(app, record, "it was dropped from quarantine")
+        extension.store.note(_facts(extension, record, RunState.FAILED))
+        extension.store.discard(id)
+        return [call.id for call in record.calls]
     if not isinstance(record, DeferredCalls):
         extension.store.discard(id)
         return []
     calls = [call for call in record.calls if not has_started(app, record, call)]
     for call in calls:
         store_refusal(app, record, call, "it was dropped from quarantine")
-    extension.store.note(history.given_up(extension.settings, record, calls))
+    extension.store.note(record_history.given_up(extension.settings, record, calls))
     extension.store.discard(id)
     return [run_id(record.parent, call.id) for call in calls]
 
@@ -63,6 +72,10 @@ def _entry(extension: Any, id: RunId) -> Quarantined:
         raise RecordError(f"no record {id!r} is in quarantine")
     entry: Quarantined = entries[id]
     return entry
+
+
+def _facts(extension: Any, batch: GatheredCalls, state: RunState) -> Sequence[Fact]:
+    return batch_history.of_calls(extension.settings, batch, state, extension.clock())
 
 
 def _readable(entry: Quarantined) -> Record | None:

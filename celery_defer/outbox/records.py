@@ -1,4 +1,4 @@
-"""The records of the outbox: three kinds, each with a tag and a version before its body."""
+"""The records of the outbox: four kinds, each with a tag and a version before its body."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pydantic_core import from_json, to_json
 from celery_defer import guard
 from celery_defer.errors import OptionError, RecordError, UnknownRecordError
 from celery_defer.ids import RunId
-from celery_defer.model import Call, Outcome
-from celery_defer.outbox import parked
+from celery_defer.model import Call, Options, Outcome
+from celery_defer.outbox import gathered, parked
+from celery_defer.outbox.gathered import GatheredCalls
 from celery_defer.outbox.parked import ParkedRun
 from celery_defer.store import SentEvent
 
@@ -53,13 +54,14 @@ class FanOut:
     event: SentEvent
 
 
-Record = DeferredCalls | ParkedRun | FanOut
+Record = DeferredCalls | GatheredCalls | ParkedRun | FanOut
 
 # One byte for the kind, one for the version of its body. A relay leaves a later version alone:
 # while two releases of the package run side by side, workers of the later one handle it.
 _VERSION = b"\x01"
-_CALLS, _PARKED, _FAN_OUT = b"C" + _VERSION, b"P" + _VERSION, b"F" + _VERSION
-_KINDS = frozenset(tag[:1] for tag in (_CALLS, _PARKED, _FAN_OUT))
+_CALLS, _GATHERED = b"C" + _VERSION, b"B" + _VERSION
+_PARKED, _FAN_OUT = b"P" + _VERSION, b"F" + _VERSION
+_KINDS = frozenset(tag[:1] for tag in (_CALLS, _GATHERED, _PARKED, _FAN_OUT))
 
 _calls = TypeAdapter(DeferredCalls)
 _event = TypeAdapter(SentEvent)
@@ -71,6 +73,8 @@ def pack(record: Record) -> bytes:
     match record:
         case DeferredCalls():
             return _CALLS + _pack_calls(record)
+        case GatheredCalls():
+            return _GATHERED + gathered.pack(record)
         case ParkedRun():
             return _PARKED + parked.pack(record)
         case FanOut():
@@ -85,6 +89,8 @@ def unpack(id: RunId, body: bytes) -> Record:
     tag, rest = body[:2], body[2:]
     if tag == _PARKED:
         return parked.unpack(id, rest)
+    if tag == _GATHERED:
+        return gathered.unpack(id, rest)
     try:
         if tag == _CALLS:
             return _unpack_calls(rest)
@@ -97,6 +103,11 @@ def unpack(id: RunId, body: bytes) -> Record:
     if tag[:1] in _KINDS and tag[1:] > _VERSION:
         raise UnknownRecordError
     raise RecordError(f"the record cannot be read: it begins with {body[:20]!r}")
+
+
+def head(task: str, options: Options) -> bytes:
+    """Return how the record of a batch begins, before the lines of its calls."""
+    return _GATHERED + gathered.head(task, options)
 
 
 def check(call: Call) -> None:

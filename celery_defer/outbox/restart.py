@@ -13,7 +13,7 @@ from celery_defer.errors import RestartError
 from celery_defer.model import WAITING
 from celery_defer.outbox import history, records
 from celery_defer.outbox.end import ending_of
-from celery_defer.outbox.parked import ParkedRun
+from celery_defer.outbox.parked import HeldAt, ParkedRun
 from celery_defer.store import Restart
 
 #: Where a run goes on that is not restarted from a step.
@@ -39,7 +39,7 @@ def begin_again(
     """
     at = step or WHERE_IT_ENDED
     options = {name: value for name, value in run.options.items() if name not in _COUNTED}
-    run = replace(run, turn=turn + 1, options=options)
+    run = replace(run, turn=turn + 1, options=options, held=HeldAt.RESTART)
     restart = Restart(
         turn, at, token_hex(4), records.pack(run), forgets, events, ending=ending_of(run)
     )

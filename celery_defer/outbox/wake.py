@@ -16,7 +16,7 @@ from celery_defer.errors import RecordError
 from celery_defer.ids import RunId
 from celery_defer.outbox import records
 from celery_defer.outbox.messages import wake_up
-from celery_defer.outbox.parked import ParkedRun
+from celery_defer.outbox.parked import HeldAt, ParkedRun
 from celery_defer.run import signals
 from celery_defer.store import Leased, Store
 
@@ -46,8 +46,7 @@ def wake(
         run = (runs or {}).get(lease.id) or _read(lease)
         if run is not None:
             messages.append(wake_up(run, f"{lease.token}.{lease.tries}"))
-            # A relay has leased a run that waits for another one many times.
-            looks[lease.id] = patience(1 if run.child else lease.tries)
+            looks[lease.id] = _look(app, run, lease)
             parked[lease.id] = run
     delivery = broker.send(app, messages, is_durable=True)
     if delivery.sent:
@@ -65,6 +64,16 @@ def wake(
     unreadable = {lease.id for lease in leases} - {message.id for message in messages}
     refused = dict.fromkeys(unreadable, "its record cannot be read")
     return replace(delivery, refused={**delivery.refused, **refused})
+
+
+def _look(app: Any, run: ParkedRun, lease: Leased) -> float:
+    """Return in how many seconds a relay looks whether the run has been woken."""
+    if run.held in (HeldAt.START, HeldAt.STEP):
+        # The place that is reserved for it is given away then.
+        lease_of_place: float = extension_of(app).settings.lease
+        return min(2 * lease_of_place * 2.0**lease.tries, _PATIENCE)
+    # A relay has leased a run that waits for another one many times.
+    return patience(1 if run.child else lease.tries)
 
 
 def patience(publications: int) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery_defer.current import extension_of, in_use
 from celery_defer.errors import StoreError
-from celery_defer.run.scope import find
+from celery_defer.run.in_progress import find
 
 
 def extension_for(app: Any = None) -> Any:

@@ -23,7 +23,8 @@ class DeferHeader:
     ``at`` is when the run was deferred, in seconds since 1970. ``token`` names the publication:
     a redelivery of the message has the same one, a second publication has
     another. ``step`` is the step of the parent that waits for the run's end. ``experiments`` are
-    those that the run carries: of each the variant, and the run that has taken it.
+    those that the run carries: of each the variant, and the run that has taken it. ``batch`` is how
+    many calls the run takes; their parents are in the message, since there may be many.
     """
 
     defer_id: str
@@ -36,6 +37,7 @@ class DeferHeader:
     step: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     experiments: Mapping[str, tuple[str, RunId]] = field(default_factory=dict)
+    batch: int = 0
 
     @property
     def deferred_at(self) -> datetime:
@@ -66,6 +68,7 @@ class DeferHeader:
             step=header.get("step"),
             tags=_tags(header.get("tags")),
             experiments=_experiments(header.get("experiments")),
+            batch=int(header.get("batch") or 0),
         )
         defer_header.deferred_at  # noqa: B018  # raises if it is not a time
         return defer_header
@@ -83,7 +86,12 @@ class DeferHeader:
         }
         # Lists, because brokers write no tuples.
         experiments = {name: list(taken) for name, taken in self.experiments.items()}
-        rest = {"step": self.step, "tags": self.tags, "experiments": experiments}
+        rest = {
+            "step": self.step,
+            "tags": self.tags,
+            "experiments": experiments,
+            "batch": self.batch,
+        }
         return {**header, **{name: value for name, value in rest.items() if value}}
 
 
@@ -111,10 +119,16 @@ def _is_taken(name: object, taken: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class WakeHeader:
-    """What the message of a wake-up says: the turn that it begins, and its token."""
+    """What the message of a wake-up says: the turn that it begins, and its token.
+
+    ``starts`` says that the run has waited for a place before an attempt of its task, and not at a
+    step. ``retries`` are those of the message: a retry of it has more.
+    """
 
     turn: int
     token: str
+    starts: bool = False
+    retries: int = 0
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> WakeHeader | None:
@@ -122,12 +136,16 @@ class WakeHeader:
         header = request.get(WAKE)
         if not isinstance(header, Mapping):
             return None
-        turn, token = header.get("turn"), header.get("token")
-        return cls(turn, token) if isinstance(turn, int) and isinstance(token, str) else None
+        turn, token, retries = header.get("turn"), header.get("token"), header.get("retries", 0)
+        if not isinstance(turn, int) or not isinstance(token, str):
+            return None
+        return cls(turn, token, "starts" in header, retries if isinstance(retries, int) else 0)
 
     def pack(self) -> dict[str, Any]:
         """Return the header as a message carries it."""
-        return {"turn": self.turn, "token": self.token}
+        rest = {"starts": int(self.starts), "retries": self.retries}
+        given = {name: value for name, value in rest.items() if value}
+        return {"turn": self.turn, "token": self.token, **given}
 
 
 @dataclass(frozen=True, slots=True)

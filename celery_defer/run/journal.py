@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from celery_defer.model import Call
@@ -15,6 +15,11 @@ class Journal(Protocol):
     #: When the run's steps were first recalled, in seconds since 1970.
     since: float
     is_cancelled: bool
+    #: Why it was cancelled; what an event or a deadline that ends it early knows of it.
+    why: str
+    watched: Sequence[str]
+    is_watched: bool
+    has_begun: bool
     #: Whether the steps were read from the store.
     is_recalled: bool
     #: The error of a step that found no store, in case the body has swallowed it.

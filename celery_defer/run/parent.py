@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from celery_defer import guard
 from celery_defer.errors import ResultError
 from celery_defer.ids import RunId
 from celery_defer.model import When
@@ -41,12 +42,16 @@ class Run:
     root_id: RunId  #: The id of the first run of the tree; its own where it is the first.
     task: str  #: The name of the task.
     attempt: int  #: 1 in the first attempt, 2 after one retry.
-    parent: Parent | None  #: The run that has deferred it; None where it was not deferred.
+    #: The run that has deferred it; None where it was not deferred, and for a batch.
+    parent: Parent | None
     deferred_at: datetime | None  #: When ``defer`` was called, with time zone UTC; or None.
     #: How deep it is nested: 0 if it was not deferred, 1 if such a run has deferred it.
     depth: int = field(default=0, repr=False)
     #: The variant that was taken in each experiment, by the run or by a run above it.
     experiments: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: The runs that have deferred it: of a batch one for each payload, in their order; of any other
+    #: deferred run its parent.
+    parents: tuple[Parent, ...] = field(default=(), repr=False)
 
 
 def parent_of(scope: Any, header: DeferHeader) -> Parent:
@@ -59,6 +64,20 @@ def parent_of(scope: Any, header: DeferHeader) -> Parent:
         when=header.when,
         experiment=header.experiment,
         _read=lambda: _result(scope, parent_id, header.parent_task),
+    )
+
+
+def parents_of(scope: Any, header: DeferHeader) -> tuple[Parent, ...]:
+    """Return the parents of the calls in the batch that is in progress in *scope*."""
+    # What is no row of ours was not made by this package.
+    rows = guard.attempt(lambda: [_parent(scope, row) for row in scope.parents[: header.batch]])
+    return tuple(rows or ())
+
+
+def _parent(scope: Any, row: Sequence[Any]) -> Parent:
+    id, task, defer_id, when, experiment = row
+    return Parent(
+        RunId(id), task, defer_id, when, experiment, lambda: _result(scope, RunId(id), task)
     )
 
 

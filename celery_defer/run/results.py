@@ -91,6 +91,14 @@ def commands_of(
     return Commands(server_of(connection) or (), database_of(connection), rows)
 
 
+def send_commands(backend: Any, commands: Commands) -> None:
+    """Send what ``commands_of`` has returned of this backend, in one round trip."""
+    with backend.client.pipeline(transaction=False) as pipeline:
+        for row in commands.rows:
+            pipeline.execute_command(*row)
+        pipeline.execute()
+
+
 class _Recorder:
     """A client of redis-py that records what its pipelines would execute."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar, Token
 from dataclasses import replace
 from functools import cached_property
 from time import monotonic
@@ -13,19 +12,16 @@ from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
 from celery_defer import subject
-from celery_defer.current import extension_of, task_in_progress
-from celery_defer.errors import NoRunError
+from celery_defer.current import extension_of
 from celery_defer.ids import RunId
 from celery_defer.run import arguments
 from celery_defer.run.buffer import Buffer
 from celery_defer.run.ending import Ending, Phase
 from celery_defer.run.headers import DeferHeader, StepsHeader, WakeHeader
 from celery_defer.run.journal import Journal
-from celery_defer.run.parent import Run, parent_of
+from celery_defer.run.parent import Parent, Run, parent_of, parents_of
 from celery_defer.settings import Settings
 from celery_defer.store import Store
-
-_scope: ContextVar[Scope | None] = subject.scope
 
 
 class Scope:
@@ -38,6 +34,10 @@ class Scope:
     is_claimed = False
     #: Whether what its body returns are scores of its parent.
     is_scorer = False
+    #: Its deferred function, if an event or a deadline may end it early.
+    guarded: Any = None
+    #: The digests of the events that cancel it; not empty if it is watched.
+    watched: Sequence[str] = ()
     #: Whether its body has taken a variant of an experiment.
     takes_variants = False
     #: Whether it is a block that has ended.
@@ -48,6 +48,14 @@ class Scope:
     context: Any = None
     #: What ``tracing`` has noted of the attempt.
     span: Any = None
+    #: Of a batch: what its message says of the parents of its calls.
+    parents: Sequence[Any] = ()
+    #: Its deferred function, if that has limits by which its runs ask to start.
+    limited: Any = None
+    #: The places of limits that the attempt has; None if it has none.
+    place: Any = None
+    #: Why it cannot be held back, although it may not start.
+    problem: Exception | None = None
     _arguments: bytes | None = None
 
     def __init__(
@@ -58,7 +66,7 @@ class Scope:
         self.store = store
         self.task = task
         self.request = request
-        self.outer = find()
+        self.outer: Scope | None = subject.find()
         self.ending = Ending()
         #: When it was opened, by a clock that only goes forward.
         self.opened = monotonic()
@@ -108,6 +116,12 @@ class Scope:
         return self.wake.turn if self.wake else 0
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it goes on after a wait at a step, and does not start, or start once more."""
+        retries = self.request.get("retries") or 0
+        return self.wake is not None and not self.wake.starts and self.wake.retries == retries
+
+    @property
     def invoker(self) -> tuple[RunId, str] | None:
         """The run that waits for this one's end, and its step."""
         if not self.is_claimed or self.header is None or not self.header.step or self.is_eager:
@@ -119,6 +133,11 @@ class Scope:
     def run(self) -> Run:
         """What ``current_run()`` returns."""
         return _run(self)
+
+    @property
+    def about(self) -> subject.Ids:
+        """Its ids, for a line of the log that is written before it is in progress."""
+        return subject.of_run(self.run)
 
     @property
     def is_eager(self) -> bool:
@@ -194,60 +213,15 @@ class Scope:
             self.buffer.clear()
 
 
-def enter(scope: Scope) -> Token[Scope | None]:
-    """Make *scope* the one in progress; pass the token to ``leave``."""
-    return _scope.set(scope)
-
-
-def leave(token: Token[Scope | None]) -> None:
-    """Restore the scope that was in progress before."""
-    _scope.reset(token)
-
-
-def find() -> Scope | None:
-    """Return the scope in progress, whatever its phase; a block that has ended is none."""
-    scope: Scope | None = subject.find()
-    return scope
-
-
-def current() -> Scope:
-    """Return the scope that takes calls; raise NoRunError if there is none."""
-    scope = find()
-    if scope is None:
-        raise _no_run()
-    if not scope.ending.is_open:
-        raise NoRunError(
-            f"run {scope.run.id} ({scope.run.task}) has left its body; what it defers "
-            "must be deferred inside the body"
-        )
-    return scope
-
-
-def current_run() -> Run:
-    """Return the run in progress; raise NoRunError outside a Celery task.
-
-    >>> @app.task
-    ... def score():
-    ...     return current_run().parent.result()
-    """
-    scope = find()
-    if scope is None:
-        raise _no_run()
-    return scope.run
-
-
-def _no_run() -> NoRunError:
-    task = task_in_progress()
-    if task is None or extension_of(task.app) is not None:
-        return NoRunError()
-    return NoRunError(
-        f"app {task.app.main!r} has no Defer(app), so its task {task.name} has no run: call "
-        "Defer(app) where the app is made"
-    )
+def _parents(scope: Scope, header: DeferHeader | None) -> tuple[Parent, ...]:
+    if header is None:
+        return ()
+    return parents_of(scope, header) if header.batch else (parent_of(scope, header),)
 
 
 def _run(scope: Scope) -> Run:
     request, header = scope.request, scope.header
+    parents = _parents(scope, header)
     outer = scope.outer if header and scope.is_eager else None
     return Run(
         id=RunId(request["id"]),
@@ -255,10 +229,11 @@ def _run(scope: Scope) -> Run:
         root_id=RunId(outer.run.root_id if outer else request.get("root_id") or request["id"]),
         task=scope.task.name,
         attempt=(request.get("retries") or 0) + 1,
-        parent=parent_of(scope, header) if header else None,
+        parent=parents[0] if parents and header and not header.batch else None,
         deferred_at=header.deferred_at if header else None,
         depth=header.depth if header else 0,
         experiments={name: taken[0] for name, taken in header.experiments.items()}
         if header
         else {},
+        parents=parents,
     )

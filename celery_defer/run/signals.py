@@ -9,6 +9,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.utils.dispatch import Signal
 
 from celery_defer import guard, ids, subject
+from celery_defer.flow import Later
 from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, about_message
 from celery_defer.run.scope import Scope
@@ -27,7 +28,11 @@ run_parked = Signal([*_OF_A_RUN, "step", "kind", "until"], name="run_parked")
 #: The message that wakes a parked run is at the broker.
 run_woken = Signal([*_OF_A_RUN, "turn", "late"], name="run_woken")
 #: A run never starts, or has ended early, because somebody has aborted, cancelled or revoked it.
-run_aborted = Signal([*_OF_A_RUN, "state"], name="run_aborted")
+run_aborted = Signal([*_OF_A_RUN, "state", "reason"], name="run_aborted")
+#: A limit of its function holds a run back, and it has left its worker.
+run_held = Signal([*_OF_A_RUN, "limit"], name="run_held")
+#: A limit of its function drops a run, which never starts.
+run_dropped = Signal([*_OF_A_RUN, "limit", "reason", "by"], name="run_dropped")
 #: A score was written: of a run, or of a step of it.
 score_recorded = Signal(
     ["run_id", "task", "name", "value", "step", "comment", "source", "scorer_id"],
@@ -80,6 +85,25 @@ def send_parked(run: Scope, step: str, kind: str, until: float | None) -> None:
         _send(run_parked, run.run.task, **_of_run(run), step=step, kind=kind, until=until)
 
 
+def send_held(run: Scope, later: Later) -> None:
+    if run_held.receivers:
+        _send(run_held, run.run.task, **_of_run(run), limit=later.gate)
+
+
+def send_dropped(run: Scope, limit: str, reason: str, by: RunId | None = None) -> None:
+    """Send ``run_dropped`` of a run that asks to start."""
+    if run_dropped.receivers:
+        facts = {"limit": limit, "reason": reason, "by": by}
+        _send(run_dropped, run.run.task, **_of_run(run), **facts)
+
+
+def send_replaced(id: RunId, task: str, reason: str, by: RunId) -> None:
+    """Send ``run_dropped`` of a run that was held back by a debounce, and is replaced."""
+    if run_dropped.receivers:
+        facts = {"task": task, "limit": "debounce", "reason": reason, "by": by}
+        _send(run_dropped, task, **subject.of(id), **facts)
+
+
 def send_woken(
     id: RunId, task: str, options: Mapping[str, Any], headers: Mapping[str, Any],
     *, turn: int, late: float | None,
@@ -89,31 +113,31 @@ def send_woken(
         _send(run_woken, task, **_of_message(id, task, options, headers), turn=turn, late=late)
 
 
-def send_aborted(run: Scope, call: Call | None = None) -> None:
+def send_aborted(run: Scope, call: Call | None = None, why: str = "") -> None:
     """Send ``run_aborted`` of the run, or of a call of it that was buffered."""
     if not run_aborted.receivers:
         return
     if call is None:
-        _send(run_aborted, run.run.task, **_of_run(run), state="REVOKED")
+        _send(run_aborted, run.run.task, **_of_run(run), state="REVOKED", reason=why or None)
     elif call.state is CallState.BUFFERED:
         facts = _of_call(run.run.id, call)
-        _send(run_aborted, call.task, **facts, state=CallState.ABORTED.value)
+        _send(run_aborted, call.task, **facts, state=CallState.ABORTED.value, reason=None)
 
 
 def send_aborted_call(parent_id: str, defer_id: str) -> None:
     """Send ``run_aborted`` of a run that never starts, and whose task is not known here."""
     if run_aborted.receivers:
         about = subject.of(ids.run_id(parent_id, defer_id), parent_id, defer_id)
-        _send(run_aborted, None, **about, task=None, state=CallState.ABORTED.value)
+        _send(run_aborted, None, **about, task=None, state=CallState.ABORTED.value, reason=None)
 
 
 def send_revoked(
-    id: RunId, task: str, options: Mapping[str, Any], headers: Mapping[str, Any]
+    id: RunId, task: str, options: Mapping[str, Any], headers: Mapping[str, Any], why: str = ""
 ) -> None:
     """Send ``run_aborted`` of a run that was parked."""
     if run_aborted.receivers:
         facts = _of_message(id, task or None, options, headers)
-        _send(run_aborted, task or None, **facts, state="REVOKED")
+        _send(run_aborted, task or None, **facts, state="REVOKED", reason=why or None)
 
 
 def send_scored(task: str, row: ScoreRow) -> None:

@@ -28,21 +28,23 @@ MOST_WITHOUT_RUN = 100
 _CANCELLED = "cancelled"
 
 
-# -- WAITING, while a run is parked ----------------------------------------------------------
+# -- WAITING, while a run is parked, and HELD, while it waits for a place ------------------------
 
 
-def report_waiting(run: Scope, meta: Mapping[str, Any], until: float) -> None:
+def report_waiting(run: Scope, meta: Mapping[str, Any], until: float, state: str = WAITING) -> None:
     """Store the state of a run that is about to park; *meta* says what it waits for."""
     if run.ignores_result:
         return
     with guard.logged(logger, "run %s: its state does not tell that it waits", run.run.id):
-        _store_waiting(run, run.task.backend, meta)
+        _store_waiting(run, run.task.backend, meta, state)
         _outlive(run, until)
 
 
-def waiting_commands(run: Scope, meta: Mapping[str, Any], until: float) -> Commands | None:
+def waiting_commands(
+    run: Scope, meta: Mapping[str, Any], until: float, state: str = WAITING
+) -> Commands | None:
     """Return the commands of ``report_waiting``; None if it is not one write to a Redis."""
-    commands = _commands(run, lambda backend: _store_waiting(run, backend, meta))
+    commands = _commands(run, lambda backend: _store_waiting(run, backend, meta, state))
     longest = _lifetime_of(run, until)
     if commands is None or not longest:
         return commands
@@ -51,12 +53,12 @@ def waiting_commands(run: Scope, meta: Mapping[str, Any], until: float) -> Comma
     return Commands(commands.server, commands.database, rows)
 
 
-def announce_waiting(run: Scope, words: str, eta: str | None) -> None:
+def announce_waiting(run: Scope, words: str, eta: str | None, state: str = WAITING) -> None:
     """Send the event by which Flower shows what the run waits for."""
     if not run.task.send_events or not listeners.may_listen():
         return
     with guard.logged(logger, "run %s: no event tells that it waits", run.run.id):
-        run.task.send_event("task-waiting", result=words, eta=eta)
+        run.task.send_event(f"task-{state.lower()}", result=words, eta=eta)
 
 
 # -- STARTED, when it goes on ----------------------------------------------------------------
@@ -84,13 +86,16 @@ def started_commands(run: Scope) -> Commands | None:
 # -- REVOKED, FAILURE, SKIPPED, ABORTED ---------------------------------------------------------
 
 
-def report_revoked(app: Any, backend: Any, request: Any, *, stores: bool = True) -> None:
+def report_revoked(
+    app: Any, backend: Any, request: Any, why: str = "", *, stores: bool = True
+) -> None:
     """Do what celery.worker.request.Request._announce_revoked does for a run that has begun."""
+    why = why or _CANCELLED
     # This also fails the run's chord.
-    backend.mark_as_revoked(request.id, _CANCELLED, request=request, store_result=stores)
+    backend.mark_as_revoked(request.id, why, request=request, store_result=stores)
     ended = {"terminated": False, "signum": None, "expired": False}
     # Flower still shows what the run waited for as its result.
-    _announce_end(app, request, "task-revoked", result=_CANCELLED, **ended)
+    _announce_end(app, request, "task-revoked", result=why, **ended)
 
 
 def report_failed(
@@ -100,6 +105,19 @@ def report_failed(
     # This also fails the run's chord and chain, and calls its errbacks.
     backend.mark_as_failure(request.id, error, request=request, store_result=stores)
     _announce_end(app, request, "task-failed", exception=repr(error), traceback="")
+
+
+def report_dropped(
+    app: Any, backend: Any, request: Any, state: str, reason: str, *, stores: bool = True
+) -> None:
+    """Store that a run never starts, because a limit of its function has dropped it."""
+    header = DeferHeader.of(request)
+    result = {"defer_id": header.defer_id if header else None, "reason": reason}
+    if stores:
+        backend.store_result(request.id, result, state, request=request)
+    # This fails the run's chord, which would wait for it.
+    backend.mark_as_revoked(request.id, reason, request=request, store_result=False)
+    _announce_end(app, request, f"task-{state.lower()}", result=reason)
 
 
 def report_without_run(parent: Scope) -> None:
@@ -176,10 +194,10 @@ def _commands(run: Scope, store: Callable[[Any], None]) -> Commands | None:
     return guard.attempt(lambda: commands_of(run.task.backend, store))
 
 
-def _store_waiting(run: Scope, backend: Any, meta: Mapping[str, Any]) -> None:
+def _store_waiting(run: Scope, backend: Any, meta: Mapping[str, Any], state: str) -> None:
     # celery.result.AsyncResult would return the children of an unfinished run as plain lists.
     request = Context(vars(run.context), _children=[])
-    backend.store_result(run.run.id, dict(meta), WAITING, request=request)
+    backend.store_result(run.run.id, dict(meta), state, request=request)
 
 
 def _outlive(run: Scope, until: float) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from celery_defer import guard
 from celery_defer.errors import TagError
 from celery_defer.run.changes import changes_of
-from celery_defer.run.scope import Scope, current
+from celery_defer.run.in_progress import current
+from celery_defer.run.scope import Scope
 from celery_defer.text import safe_repr
 
 logger = guard.logger(__name__)

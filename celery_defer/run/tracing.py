@@ -41,6 +41,10 @@ class Tracing:
         """Return further headers for the message of a run that parks."""
         return {}
 
+    def held(self, run: Scope, limit: str) -> Mapping[str, Any]:
+        """Return further headers for the message of a run that a limit holds back."""
+        return {}
+
 
 _in_use = [Tracing()]
 

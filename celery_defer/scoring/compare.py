@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from celery_defer import guard
 from celery_defer.errors import ExperimentError
 from celery_defer.scoring.comparison import COUNTS, Comparison, Difference, VariantRow
+from celery_defer.scoring.sentences import sentences_about
 from celery_defer.scoring.statistics import Summary, interval
 from celery_defer.scoring.verdict import verdict
 from celery_defer.text import safe_repr
@@ -65,8 +66,7 @@ def compare_rows(
         for row in rows[1:]
         if score in rows[0].scores and score in row.scores
     )
-    lacking = _lacking({*summaries, *checked}, rows)
-    sentences = tuple(_sentences(experiment, rows, differences, lacking))
+    sentences = tuple(sentences_about(experiment, rows, differences, {*summaries, *checked}))
     return Comparison(experiment, rows, differences, sentences)
 
 
@@ -203,61 +203,3 @@ def _difference(
         judged.runs_needed,
         judged.sentence,
     )
-
-
-def _lacking(scores: Collection[str], rows: Sequence[VariantRow]) -> list[str]:
-    return [
-        f"{score}: no run of '{row.variant}' has this score yet."
-        for score in sorted(scores)
-        for row in rows
-        if score not in row.scores
-    ]
-
-
-def _sentences(
-    experiment: str,
-    rows: Sequence[VariantRow],
-    differences: Sequence[Difference],
-    lacking: Sequence[str],
-) -> Iterator[str]:
-    if not sum(row.assigned for row in rows):
-        yield f"No run has taken part in experiment '{experiment}' yet."
-        return
-    if len(rows) == 1:
-        yield f"There is nothing to compare with: '{rows[0].variant}' is the only variant."
-    yield from (each.verdict for each in differences)
-    yield from lacking
-    yield from _still_to_come(rows)
-    if pending := sum(row.pending for row in rows):
-        yield (
-            f"{_runs(pending)} pending: scores that come late may differ from those that are here."
-        )
-    if missing := sum(row.missing for row in rows):
-        yield f"{_runs(missing)} without a score, and none is on its way."
-    if len(differences) > 1:
-        yield (
-            f"{len(differences)} differences are shown: by chance alone, one 95% interval in 20 "
-            "misses the true difference."
-        )
-
-
-def _still_to_come(rows: Sequence[VariantRow]) -> Iterator[str]:
-    """Return a sentence for each score that may still come of runs that have another."""
-    scored = sum(row.open - row.pending for row in rows)
-    names = [
-        name for name in rows[0].awaited if any(row.awaited[name] > row.pending for row in rows)
-    ]
-    for name in names:
-        runs = " and ".join(
-            f"{row.awaited[name]:,} of '{row.variant}'" for row in rows if row.awaited[name]
-        )
-        yield (
-            f"{name}: it may still come of runs that have not ended, {runs}, and late ones may "
-            "differ from those that are here."
-        )
-    if scored and not names:
-        yield f"{_runs(scored)} scored and not at an end: other scores may still come."
-
-
-def _runs(number: int) -> str:
-    return "1 run is" if number == 1 else f"{number:,} runs are"

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
+from typing_extensions import Unpack
+
 from celery_defer.contract import CeleryApp, DeferredTask, Scoring, decorated
+from celery_defer.flow import (
+    CancelOn,
+    Concurrencies,
+    Debounce,
+    Idempotent,
+    LimitOptions,
+    Priority,
+    RateLimit,
+    Reach,
+    Singleton,
+    Throttle,
+    Timeouts,
+)
 from celery_defer.scoring.score import Score
 
 __all__ = ["scorer"]
@@ -18,20 +33,52 @@ S = TypeVar("S", bound="Score | Sequence[Score] | None")
 def scorer(task: Callable[P, S], /) -> DeferredTask[P, S]: ...
 @overload
 def scorer(
-    *, sample: float = ..., schema: None = None
+    *, sample: float = ..., schema: None = None, **limits: Unpack[LimitOptions]
 ) -> Callable[[Callable[P, S]], DeferredTask[P, S]]: ...
 @overload
 def scorer(
-    *, schema: Callable[P, Any], sample: float = ...
+    *, schema: Callable[P, Any], sample: float = ..., **limits: Unpack[LimitOptions]
 ) -> Callable[[Callable[..., S]], DeferredTask[P, S]]: ...
 @overload
 def scorer(
-    app: CeleryApp, /, *, schema: Callable[P, Any], sample: float = ..., **options: Any
+    app: CeleryApp,
+    /,
+    *,
+    schema: Callable[P, Any],
+    sample: float = ...,
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
+    **options: Any,
 ) -> Callable[[Callable[..., S]], DeferredTask[P, S]]: ...
 # To pyright a TypedDict is no callable, so a function with one takes any arguments.
 @overload
 def scorer(  # pyright: ignore[reportOverlappingOverload]
-    app: CeleryApp = ..., /, *, schema: type[Mapping[str, Any]], sample: float = ..., **options: Any
+    app: CeleryApp = ...,
+    /,
+    *,
+    schema: type[Mapping[str, Any]],
+    sample: float = ...,
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
+    **options: Any,
 ) -> Callable[[Callable[..., S]], DeferredTask[..., S]]: ...
 @overload
 def scorer(
@@ -41,6 +88,17 @@ def scorer(
     bind: Literal[True],
     schema: None = None,
     sample: float = ...,
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
     **options: Any,
 ) -> Callable[[Callable[Concatenate[Any, P], S]], DeferredTask[P, S]]: ...
 @overload
@@ -51,6 +109,17 @@ def scorer(
     bind: Literal[False] = False,
     schema: None = None,
     sample: float = ...,
+    concurrency: Concurrencies | None = ...,
+    throttle: Throttle | None = ...,
+    rate_limit: RateLimit | str | float | None = ...,
+    debounce: Debounce | None = ...,
+    batch: None = ...,
+    singleton: Singleton | bool | None = ...,
+    idempotency: Idempotent | None = ...,
+    priority: Priority | int | None = ...,
+    cancel_on: Sequence[CancelOn] | None = ...,
+    timeouts: Timeouts | None = ...,
+    limits: Reach = ...,
     **options: Any,
 ) -> Callable[[Callable[P, S]], DeferredTask[P, S]]: ...
 def scorer(

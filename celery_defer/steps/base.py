@@ -46,6 +46,8 @@ def begin(id: str, kind: str) -> Step:
             "into a task, and defer that"
         )
     _check_id(id)
+    if run.place is not None:
+        run.place.check()
     if run.ending.phase is Phase.RECEIVED:
         raise StepError(
             f"step {id!r} of run {run.run.id} comes before the body, as in before_start, where a "

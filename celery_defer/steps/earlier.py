@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pydantic_core import from_json
 
 from celery_defer.run import Memo
-from celery_defer.store import Arrival, SentEvent, Store, Subscription, digests, match
+from celery_defer.store import Arrival, Look, SentEvent, Store, Subscription, digests, match
 
 # Events that are read at once.
 _PAGE = 500
 
 
-def earlier_events(store: Store, wait: Subscription, arrival: Arrival) -> Iterator[SentEvent]:
+def earlier_events(
+    store: Store, wait: Subscription, arrival: Arrival | Look
+) -> Iterator[SentEvent]:
     """Return the matching events that were sent before any run had waited for such values.
 
     Events sent before that time are kept by their name only; later ones by their values.

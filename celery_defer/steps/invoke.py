@@ -10,7 +10,7 @@ from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 
 from celery_defer.contract import Deferrable, returns
-from celery_defer.errors import LimitError, PayloadError, StepError
+from celery_defer.errors import LimitError, LimitKeyError, PayloadError, StepError
 from celery_defer.ids import run_id
 from celery_defer.model import ENDED, Call, CallState, Options, When
 from celery_defer.outbox import LEASE, call_of, deferrable_in, publish_durably, wake
@@ -72,7 +72,7 @@ def _checked(
     try:
         with step.named():
             return _call(step.scope, step.key, function, args, kwargs)
-    except (LimitError, PayloadError) as error:
+    except (LimitError, LimitKeyError, PayloadError) as error:
         failure = failure_of(error, is_final=False)
         if failure.exception is not None:  # the same is raised in each turn
             step.replay.catch(step.key, step.pack(Memo(failure=failure, began=began)))
@@ -87,6 +87,12 @@ def _call(
     kwargs: Mapping[str, Any],
 ) -> Call:
     """Return the call that starts the invoked run."""
+    if function.limits is not None and function.limits.batch is not None:
+        raise StepError(
+            f"step {step!r} cannot invoke {function.contract.task}, which has a batch: its result "
+            "is that of many calls; defer it, or call its function in step.run",
+            step,
+        )
     call = call_of(run, _defer_id(step), function, args, kwargs)
     target, ignores = run.app.tasks[call.task], call.options.ignore_result
     if ignores is None:

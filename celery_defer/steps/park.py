@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from secrets import token_hex
-from typing import Any
 
 from celery_defer import guard
 from celery_defer.commands import Commands
 from celery_defer.errors import Cancelled, StepError, Suspended
-from celery_defer.outbox import LEASE, ParkedRun, ending_of, pack, unpack, wake
+from celery_defer.outbox import LEASE, ending_of, wake
 from celery_defer.run import (
-    WAKE,
     Phase,
     Scope,
     announce_waiting,
@@ -25,9 +23,9 @@ from celery_defer.run import (
 )
 from celery_defer.steps.chord import check_chord
 from celery_defer.steps.earlier import earlier_events
+from celery_defer.steps.leaving import record_of
 from celery_defer.steps.recall import ask, check_current, journal_of, store_of
 from celery_defer.steps.replay import Note, Replay, Span
-from celery_defer.steps.retention import headers_of
 from celery_defer.steps.variants import variants_in_progress
 from celery_defer.steps.wait import Wait
 from celery_defer.store import (
@@ -40,9 +38,6 @@ from celery_defer.store import (
 
 logger = guard.logger(__name__)
 
-_OF_THE_MESSAGE = frozenset(
-    {"task_id", "expires", "origin", "redelivered", "delivery_tag", "consumer_tag"}
-)
 # The tasks whose runs are lost in a kill, as this process has said.
 _warned: set[str] = set()
 
@@ -131,26 +126,11 @@ def _told(run: Scope, step: str, wait: Wait) -> bytes:
 
 
 def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> Parking:
-    args, kwargs = run.arguments()
-    record = ParkedRun(
-        id=run.run.id,
-        task=run.task.name,
-        turn=replay.turn + 1,
-        args=args,
-        kwargs=kwargs,
-        options=_options(run),
-        child=wait.child,
-        headers={
-            **_headers(run),
-            **tracing().parked(
-                run, {**wait.about, "step": step, "kind": note.kind, "for": wait.kind}
-            ),
-        },
-        hostname=run.context.hostname,
-    )
+    about = {**wait.about, "step": step, "kind": note.kind, "for": wait.kind}
     try:
-        body = pack(record)
-        _check_args(run, record, body)
+        record, body = record_of(
+            run, replay.turn + 1, child=wait.child, headers=tracing().parked(run, about)
+        )
     except Exception as error:
         raise StepError(
             f"step {step!r} cannot park run {run.run.id}: its arguments are not JSON ({error}); "
@@ -168,43 +148,6 @@ def _parking(run: Scope, replay: Replay, step: str, wait: Wait, note: Note) -> P
         ending=ending_of(record),
         span=Span(wait.began or run.now(), wait.until, variants_in_progress(run)).pack(),
     )
-
-
-def _check_args(run: Scope, record: ParkedRun, body: bytes) -> None:
-    """Raise ValueError for arguments that JSON would change; pickle allows such."""
-    if (getattr(run.task, "serializer", None) or run.app.conf.task_serializer) == "json":
-        return
-    copy = unpack(record.id, body)
-    assert isinstance(copy, ParkedRun)  # noqa: S101
-    if [list(copy.args), dict(copy.kwargs)] != [list(record.args), dict(record.kwargs)]:
-        raise ValueError("they would come back otherwise: tuples as lists, other keys as text")
-
-
-def _options(run: Scope) -> dict[str, Any]:
-    """Return the options with which Celery would publish a retry, without those of the message."""
-    options = {
-        **_declared(run),
-        **run.task.signature_from_request(run.context).options,
-        "ignore_result": run.ignores_result,  # which Celery before 5.7 forgets
-    }
-    return {
-        name: value
-        for name, value in options.items()
-        if value is not None and name not in _OF_THE_MESSAGE and name != "headers"
-    }
-
-
-def _declared(run: Scope) -> dict[str, Any]:
-    """Return the task's own options for messages: celery.app.task.extract_exec_options."""
-    names = ("serializer", "compression", "delivery_mode")
-    options = {name: getattr(run.task, name, None) for name in names}
-    if options["serializer"] == run.app.conf.task_serializer:
-        del options["serializer"]
-    return options
-
-
-def _headers(run: Scope) -> dict[str, Any]:
-    return {name: value for name, value in headers_of(run).items() if name != WAKE}
 
 
 def _warn_of_loss(run: Scope) -> None:

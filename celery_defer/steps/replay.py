@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -77,6 +77,12 @@ class Replay:
     memos: dict[str, bytes] = field(default_factory=dict)
     waits: Mapping[str, bytes] = field(default_factory=dict)
     is_cancelled: bool = False
+    #: Why; and the digests of the events that cancel the run, if it is watched.
+    why: str = ""
+    watched: Sequence[str] = ()
+    is_watched: bool = False
+    #: Whether its body has begun before, as far as its deadlines are concerned.
+    has_begun: bool = False
     #: Whether the steps were read from the store.
     is_recalled: bool = False
     #: Since when and until when each step has waited.
@@ -100,6 +106,10 @@ class Replay:
             dict(recalled.memos),
             recalled.waits,
             recalled.is_cancelled,
+            recalled.why,
+            recalled.watched,
+            recalled.is_watched,
+            recalled.has_begun,
             is_recalled=True,
             spans=recalled.spans,
             attempt=attempt,

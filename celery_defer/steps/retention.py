@@ -68,7 +68,7 @@ def headers_of(run: Scope) -> dict[str, Any]:
 def keep_until_retried(run: Scope, error: BaseException) -> None:
     """Keep what the run remembers for as long as its retry may wait for a worker."""
     if isinstance(error, Retry):
-        wait = _seconds(run, error.when)
+        wait = seconds_until(run, error.when)
         with guard.logged(
             logger, "run %s: its steps may be forgotten before its retry", run.run.id
         ):
@@ -85,6 +85,13 @@ def keep_after_end(run: Scope) -> None:
         guard.attempt(lambda: _expire(run, run.settings.end_keeps))
 
 
+def seconds_until(run: Scope, when: Any) -> float:
+    """Return how long a retry waits: celery.exceptions.Retry has a countdown, or a time."""
+    if isinstance(when, datetime):
+        return max(0.0, maybe_make_aware(when).timestamp() - run.now())
+    return float(when or 0.0)
+
+
 # -- private ------------------------------------------------------------------------------
 
 
@@ -98,13 +105,6 @@ def _stay_open(run: Scope, wait: float) -> None:
     """Let a run count as open in its experiments until its retry."""
     if wait and run.experiments and run.store is not None and not run.is_eager:
         run.store.note(fact_of_run(run, RunState.RUNNING, wait=wait))
-
-
-def _seconds(run: Scope, when: Any) -> float:
-    """Return how long a retry waits: celery.exceptions.Retry has a countdown, or a time."""
-    if isinstance(when, datetime):
-        return max(0.0, maybe_make_aware(when).timestamp() - run.now())
-    return float(when or 0.0)
 
 
 def _headers(run: Scope) -> dict[str, Any]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from celery_defer.errors import StepError
+from celery_defer.flow import Kind
 from celery_defer.ids import RunId
 from celery_defer.run import Memo
 from celery_defer.steps.replay import Note, Span
-from celery_defer.store import Recalled
+from celery_defer.store import Recalled, Store
 
 # A recall makes the store keep the run's steps; this is for how many seconds.
 _SHORTLY = 1.0
 
 
 def end_wait(extension: Any, id: RunId) -> bool:
-    """Let a parked run go on now; return False if it does not wait.
+    """Let a parked run go on now; return False if it does not wait, or waits for its turn in line.
 
     A relay publishes it. An event that comes first is still received. Raises StepError if it waits
     for another run.
@@ -30,9 +31,17 @@ def end_wait(extension: Any, id: RunId) -> bool:
             "else has: wake or cancel that one",
             step,
         )
+    if not step and _stands_in_line(extension.store, id):
+        return False
     if note.kind == "sleep":
         _keep(extension, id, step, Span.unpack(recalled.spans.get(step)))
     return bool(extension.store.hasten(id, extension.clock()))
+
+
+def _stands_in_line(store: Store, id: RunId) -> bool:
+    """Whether a limit holds the run back, but for a debounce, which lets it go when it is due."""
+    (line,) = store.in_line([id])
+    return line is not None and line.gate != Kind.DEBOUNCE.value
 
 
 def _keep(extension: Any, id: RunId, step: str, span: Span) -> None:

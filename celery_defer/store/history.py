@@ -20,6 +20,8 @@ class RunState(str, Enum):
     RUNNING = "running"
     #: Parked at a step.
     WAITING = "waiting"
+    #: Held back by a limit of its function, until it may start.
+    HELD = "held"
     #: Ended with a result.
     SUCCEEDED = "succeeded"
     #: Ended with an exception, for good.
@@ -31,6 +33,10 @@ class RunState(str, Enum):
     DROPPED = "dropped"
     #: Withdrawn, cancelled or revoked.
     ABORTED = "aborted"
+    #: A later call runs in its place: its function has a debounce.
+    REPLACED = "replaced"
+    #: Its payload is run with others, in a batch that has a run of its own.
+    BATCHED = "batched"
     #: Its record in the outbox could not be read or published.
     QUARANTINED = "quarantined"
     #: Nothing is known of it, or nothing any more.
@@ -42,10 +48,24 @@ class RunState(str, Enum):
         return self in _OPEN
 
 
-_OPEN = frozenset({RunState.BUFFERED, RunState.PUBLISHED, RunState.RUNNING, RunState.WAITING})
+_OPEN = frozenset(
+    {
+        RunState.BUFFERED,
+        RunState.PUBLISHED,
+        RunState.RUNNING,
+        RunState.WAITING,
+        RunState.HELD,
+    }
+)
 #: The letter of each state in the store.
-CODES = dict(zip(RunState, "BPRWSFKDAQX", strict=True))
-_UNLISTED = (RunState.PUBLISHED, RunState.SUCCEEDED, RunState.DROPPED, RunState.UNKNOWN)
+CODES = dict(zip(RunState, "BPRWHSFKDAEGQX", strict=True))
+_UNLISTED = (
+    RunState.PUBLISHED,
+    RunState.SUCCEEDED,
+    RunState.DROPPED,
+    RunState.BATCHED,
+    RunState.UNKNOWN,
+)
 #: The states that have a list of their runs; most runs are in the others.
 LISTED = tuple(state for state in RunState if state not in _UNLISTED)
 

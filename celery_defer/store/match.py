@@ -10,13 +10,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json, to_jsonable_python
 
+from celery_defer import paths
 from celery_defer.errors import EventError
-
-_MOST_DIGITS = 9
-
-
-class _Missing:
-    """Stands for a value that an event's data does not have."""
 
 
 class Match:
@@ -29,10 +24,10 @@ class Match:
     __slots__ = ("digest", "shape", "values")
 
     def __init__(self, name: str, values: Mapping[str, Any]) -> None:
-        paths = sorted(values)
+        names = sorted(values)
         self.values = values
-        self.shape = to_json(paths).decode()
-        self.digest = _digest(name, self.shape, [values[path] for path in paths])
+        self.shape = to_json(names).decode()
+        self.digest = _digest(name, self.shape, [values[path] for path in names])
 
 
 def match(name: str, values: Mapping[str, Any] | None) -> Match:
@@ -56,29 +51,14 @@ def digests(name: str, data: Any, shapes: Iterable[str]) -> dict[str, str]:
 
 
 def _digest_of(name: str, shape: str, data: Any) -> str:
-    values = [_at(data, steps) for steps in _paths(shape)]
-    return "" if _Missing in values else _digest(name, shape, values)
+    values = [paths.at(data, steps) for steps in _paths(shape)]
+    is_whole = all(value is not paths.MISSING for value in values)
+    return _digest(name, shape, values) if is_whole else ""
 
 
 @lru_cache(maxsize=1024)
 def _paths(shape: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(path.split(".")) for path in from_json(shape))
-
-
-def _at(data: Any, steps: Sequence[str]) -> Any:
-    for step in steps:
-        if isinstance(data, Mapping) and step in data:
-            data = data[step]
-        elif isinstance(data, list) and _is_place(step) and int(step) < len(data):
-            data = data[int(step)]
-        else:
-            return _Missing
-    return data
-
-
-def _is_place(step: str) -> bool:
-    # Python refuses to read thousands of digits, and no list is so long.
-    return step.isdecimal() and len(step) <= _MOST_DIGITS
 
 
 def _digest(name: str, shape: str, values: Sequence[Any]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, sha1
 from secrets import token_urlsafe
+
+from celery_defer.ids import RunId
 
 
 def owner_of(task: str, token: str) -> str:
@@ -13,7 +15,20 @@ def owner_of(task: str, token: str) -> str:
 
     Each call returns another, so that a claim whose reply was lost can be repeated.
     """
-    return f"{_of_task(task)}.{_digest(token, 4)}.{token_urlsafe(4)}"
+    return f"{task_of_owner(task)}.{_digest(token, 4)}.{token_urlsafe(4)}"
+
+
+def batch_id(kind: str, first: RunId) -> RunId:
+    """Return the id of the batch of a kind whose first call has this run id."""
+    # Not for secrecy: it is what Redis can compute in a script.
+    digest = sha1(f"batch:{kind}:{first}".encode(), usedforsecurity=False).hexdigest()
+    parts = (digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32])
+    return RunId("-".join(parts))
+
+
+def is_in_batch(owner: str) -> bool:
+    """Whether the owner of a run is a batch: it has one dot."""
+    return owner.count(".") == 1
 
 
 def is_of_one_message(owner: str, other: str) -> bool:
@@ -28,7 +43,8 @@ def is_of_other_task(owner: str, other: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _of_task(task: str) -> str:
+def task_of_owner(task: str) -> str:
+    """Return what stands for a task at the beginning of an owner."""
     return _digest(task, 3)
 
 

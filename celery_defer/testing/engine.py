@@ -54,10 +54,12 @@ class Engine:
             queue=self.queue,
             store=self.store,
             clock=self._clock,
+            pause=lambda seconds: self._move(self.time + seconds),
             now=lambda: self.now.astimezone(self._app.timezone),
             drain=lambda: self.advance(0),
             call_step=self.worker.call_step,
             on_postrun=self.worker.on_postrun,
+            on_dropped=self.worker.on_dropped,
             watch_block=self.worker.watch_block,
             samples=_all,
         )
@@ -83,6 +85,10 @@ class Engine:
         """Do what relays do where an event wakes more runs than its sender does."""
         while not continue_fan_out(extension_of(self._app), self.store.sent[-1]):
             pass
+
+    def end_cancelled(self) -> None:
+        """End the runs that an event has cancelled, as a relay does."""
+        Relay(self._app, self.store, extension_of(self._app).settings).tick(self._soon)
 
     def _clock(self) -> float:
         return self.time + self._events * _TICK
@@ -111,7 +117,8 @@ class Engine:
 
     def _next_due(self) -> float | None:
         times = [message.due for message in self.queue.waiting]
-        return min([*times, *self.store.due_times(self.runs.has_ended)], default=None)
+        times += self.store.due_times(self.runs.has_ended)
+        return min(times, default=None)
 
     def _move(self, to: float) -> None:
         if to > self.time:

@@ -10,10 +10,10 @@ from celery.states import FAILURE, PENDING, RETRY, SUCCESS
 from celery_defer import encoding
 from celery_defer.contract import SchemaLayout, deferrable
 from celery_defer.ids import RunId, run_id
-from celery_defer.model import Call, CallState, Options
+from celery_defer.model import HELD, Call, CallState, Options
 from celery_defer.run import DeferHeader
 from celery_defer.store import ScoreRow
-from celery_defer.testing.tracks import Runs, Track
+from celery_defer.testing.tracks import DROPPED, Runs, Track
 from celery_defer.testing.waiting import Waiting, describe, waiting
 
 R = TypeVar("R")
@@ -21,6 +21,7 @@ R = TypeVar("R")
 _UNSTARTED = {
     PENDING: "it has not run: call drain(), or advance(…) if it has a countdown",
     RETRY: "it is tried again later: call advance(…)",
+    HELD: "a limit holds it back: let the runs before it end, or call advance(…)",
 }
 
 
@@ -58,7 +59,10 @@ class SimulatedRun(Generic[R]):
 
     @property
     def state(self) -> str:
-        """PENDING, WAITING, RETRY, SUCCESS, FAILURE, REVOKED, ABORTED, IGNORED or REJECTED."""
+        """What the app's result backend would show, or IGNORED or REJECTED.
+
+        PENDING, WAITING, HELD, RETRY, SUCCESS, FAILURE, REVOKED, ABORTED, SKIPPED or REPLACED.
+        """
         self._track.is_seen = True
         return self._runs.state(self._track)
 
@@ -74,7 +78,8 @@ class SimulatedRun(Generic[R]):
             raise self._track.exception
         if self._runs.state(self._track) != SUCCESS:
             wait = self.waits_for
-            reason = describe(wait) if wait else _UNSTARTED.get(self._runs.state(self._track))
+            state = self._runs.state(self._track)
+            reason = describe(wait) if wait else self._track.reason or _UNSTARTED.get(state)
             raise SimulationError(f"{self!r} has no result{_because(reason)}")
         result: R = self._track.result
         return result
@@ -178,18 +183,23 @@ class DeferredCall:
 
     @property
     def reason(self) -> str | None:
-        """Why the call was skipped."""
-        return self._call.reason
+        """Why the call was skipped, or its run dropped by a limit."""
+        track = self._runs.tracks.get(self._run_id)
+        return self._call.reason or (track.reason if track else None)
 
     @property
     def state(self) -> str:
-        """BUFFERED, PUBLISHED, SKIPPED, ABORTED or DROPPED."""
+        """BUFFERED, PUBLISHED, SKIPPED, REPLACED, ABORTED or DROPPED."""
         if self._call.state in (CallState.SKIPPED, CallState.ABORTED):
             return str(self._call.state.value)
         if self._runs.is_aborted(self._run_id):
             return CallState.ABORTED.value
-        if self._run_id in self._runs.tracks:
+        if track := self._runs.tracks.get(self._run_id):
+            return track.state if track.state in DROPPED else CallState.PUBLISHED.value
+        if self._runs.batch_of(self._run_id):
             return CallState.PUBLISHED.value
+        if self._runs.is_gathered(self._run_id):
+            return CallState.BUFFERED.value
         is_over = self._runs.is_over(self._parent)
         return CallState.DROPPED.value if is_over else CallState.BUFFERED.value
 
@@ -209,8 +219,11 @@ class DeferredCall:
 
     @property
     def run(self) -> SimulatedRun[Any]:
-        """The deferred run. Raises SimulationError if the call was not published."""
-        run = find(self._runs, self._run_id)
+        """The deferred run; that of its batch, if it is in one.
+
+        Raises SimulationError if the call was not published.
+        """
+        run = find(self._runs, self._runs.batch_of(self._run_id) or self._run_id)
         if run is None:
             raise SimulationError(f"{self!r} has no run{_because(self.reason)}")
         return run

@@ -114,7 +114,7 @@ class Simulation(SimulationView):
         parent = RunId(str(uuid4()))
         record = DeferredCalls(parent, parent, "", 0, Outcome.SUCCESS, call.at, {}, (call,))
         before = set(self._runs.tracks)
-        deliver(self.app, record, Outcome.SUCCESS, uuid4().hex)
+        deliver(self.app, record, Outcome.SUCCESS, uuid4().hex, gathers=False)
         (id,) = self._runs.tracks.keys() - before
         return self._run(id)
 
@@ -162,6 +162,9 @@ class Simulation(SimulationView):
         messages = waiting[before:]
         for message in messages:
             self._run(message.id)
+        if woken.cancelled:
+            self._engine.end_cancelled()
+            return Woken(len(messages), is_repeat=woken.is_repeat, cancelled=woken.cancelled)
         if not messages:
             waits = {repr(run): run.waits_for for run in self.runs}
             return Nobody.of(waits, is_repeat=woken.is_repeat)

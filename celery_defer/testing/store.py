@@ -8,10 +8,21 @@ from typing import Any
 
 from celery_defer.commands import Commands
 from celery_defer.errors import RecordError
+from celery_defer.flow import Ask
 from celery_defer.ids import RunId
 from celery_defer.model import Call
 from celery_defer.outbox import DeferredCalls, ParkedRun, unpack
-from celery_defer.store import Arrival, Emitted, MemoryStore, Parking, SentEvent, Verdict
+from celery_defer.store import (
+    HELD_STEP,
+    Arrival,
+    Emitted,
+    Held,
+    Holding,
+    MemoryStore,
+    Parking,
+    SentEvent,
+    Verdict,
+)
 
 # Seconds for which an event with the same id is a repeat; lua/emit.lua has it too.
 _DAY = 86_400.0
@@ -53,6 +64,11 @@ class SimulatedStore(MemoryStore):
             self.parkings[id] = parking
         return arrival
 
+    def hold(self, ask: Ask, holding: Holding, **rest: Any) -> Held:
+        answer = super().hold(ask, holding, **rest)
+        self.on_event()  # the next one stands behind it
+        return answer
+
     def emit(self, event: SentEvent, digests: Mapping[str, str], **rest: Any) -> Emitted:
         self._forget_ids(event.at - _DAY)
         is_repeated = self._sent.get(event.id) is False
@@ -71,7 +87,13 @@ class SimulatedStore(MemoryStore):
     def parking(self, id: RunId) -> Parking | None:
         """Return where a run is parked; None if it is not."""
         record = self._outbox.get(id)
-        return self.parkings[id] if record is not None and record.step is not None else None
+        is_parked = record is not None and record.step not in (None, HELD_STEP)
+        return self.parkings[id] if is_parked else None
+
+    def is_held(self, id: RunId) -> bool:
+        """Whether a limit of its function holds a run back."""
+        record = self._outbox.get(id)
+        return record is not None and record.step == HELD_STEP
 
     def is_cancelled(self, id: RunId) -> bool:
         return id in self._runs and self._runs[id].is_cancelled
@@ -81,10 +103,14 @@ class SimulatedStore(MemoryStore):
         return self._owners.get(id)
 
     def due_times(self, has_ended: Callable[[str], bool]) -> Iterator[float]:
-        """Return when records are due, without runs that wait for a run that has not ended.
+        """Return when records are due, and limits, without runs that wait for one in progress.
 
         The relay looks after those every minute, and they may wait for days.
         """
+        yield from (run.deadline for run in self._runs.values() if run.deadline is not None)
+        flow_due = self.flow_due()
+        if flow_due is not None:
+            yield flow_due
         for id, record in self._outbox.items():
             child = _child(id, record.body)
             if child is None or has_ended(child):

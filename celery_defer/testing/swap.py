@@ -14,6 +14,7 @@ from celery.backends.base import DisabledBackend
 from celery.signals import task_postrun
 
 from celery_defer.current import extension_of
+from celery_defer.run import signals
 from celery_defer.testing.broker import Queue, SimulatedBackend, connect, producers
 from celery_defer.testing.store import SimulatedStore
 
@@ -25,10 +26,12 @@ class Ports:
     queue: Queue
     store: SimulatedStore
     clock: Callable[[], float]
+    pause: Callable[[float], None]
     now: Callable[[], Any]
     drain: Callable[[], object]
     call_step: Callable[[str, Callable[[], Any]], Any]
     on_postrun: Callable[..., None]
+    on_dropped: Callable[..., None]
     watch_block: Callable[[Any], None]
     samples: Callable[..., bool]
 
@@ -47,8 +50,12 @@ def simulated(app: Any, ports: Ports) -> Iterator[None]:
         stack.enter_context(swapped(vars(app), {"now": ports.now}))
         stack.enter_context(swapped(app.conf.changes, {"task_always_eager": False}))
         stack.enter_context(_current(app))
-        task_postrun.connect(ports.on_postrun, weak=False)
-        stack.callback(task_postrun.disconnect, ports.on_postrun)
+        for signal, handler in (
+            (task_postrun, ports.on_postrun),
+            (signals.run_dropped, ports.on_dropped),
+        ):
+            signal.connect(handler, weak=False)
+            stack.callback(signal.disconnect, handler)
         yield
 
 
@@ -111,7 +118,7 @@ def _backend_of(task: Any) -> str:
 
 @contextmanager
 def _extension(extension: Any, ports: Ports) -> Iterator[None]:
-    names = ("store", "clock", "call_step", "watch_block", "samples")
+    names = ("store", "clock", "pause", "call_step", "watch_block", "samples")
     ours = {name: getattr(ports, name) for name in names}
     with swapped(vars(extension), ours, without=("settings",)):
         yield

@@ -9,14 +9,16 @@ from typing import Any
 from celery.states import FAILURE, PENDING, RETRY, REVOKED, SUCCESS
 
 from celery_defer.ids import RunId
-from celery_defer.model import WAITING, Call, CallState
+from celery_defer.model import HELD, REPLACED, WAITING, Call, CallState
 from celery_defer.outbox import NOBODY
 from celery_defer.run import DeferHeader
-from celery_defer.store import Recalled
+from celery_defer.store import Recalled, is_in_batch
 from celery_defer.testing.store import SimulatedStore
 
-_NOT_ENDED = frozenset({PENDING, RETRY, WAITING})
-_ENDED = frozenset({SUCCESS, FAILURE, REVOKED})
+_NOT_ENDED = frozenset({PENDING, RETRY, WAITING, HELD})
+#: The states of a run that a limit has dropped.
+DROPPED = frozenset({CallState.SKIPPED.value, REPLACED})
+_ENDED = frozenset({SUCCESS, FAILURE, REVOKED}) | DROPPED
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class Track:
     #: What the run's result shows of its wait.
     waits_for: Mapping[str, Any] = field(default_factory=dict)
     skipped: list[Call] = field(default_factory=list)
+    #: Why a limit has dropped it.
+    reason: str | None = None
     #: The variants that the run had taken or carried at its last pass.
     variants: Mapping[str, str] = field(default_factory=dict)
     #: Whether the test has looked at how the run ended.
@@ -63,6 +67,8 @@ class Runs:
             return track.state
         if self.store.parking(track.id):
             return WAITING
+        if self.store.is_held(track.id):
+            return HELD
         if self.store.is_cancelled(track.id):
             return REVOKED
         return CallState.ABORTED.value if self.is_aborted(track.id) else track.state
@@ -88,6 +94,15 @@ class Runs:
 
     def is_aborted(self, id: RunId) -> bool:
         return self.store.owner(id) == NOBODY
+
+    def is_gathered(self, id: RunId) -> bool:
+        """Whether a call is in a batch, which may not have left yet."""
+        return is_in_batch(self.store.owner(id) or "")
+
+    def batch_of(self, id: RunId) -> RunId | None:
+        """Return the run of the batch that a call has left with."""
+        batch = RunId((self.store.owner(id) or "").partition(".")[2])
+        return batch if self.is_gathered(id) and batch in self.tracks else None
 
     def _recalled(self, track: Track) -> Recalled:
         return self.store.recall(track.id, None, 0.0)

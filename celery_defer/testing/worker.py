@@ -17,7 +17,7 @@ from celery.states import FAILURE, RETRY, REVOKED, SUCCESS
 
 from celery_defer.encoding import dumps
 from celery_defer.ids import RunId
-from celery_defer.model import WAITING, Call, Options
+from celery_defer.model import REPLACED, WAITING, Call, CallState, Options
 from celery_defer.outbox import cancel_run
 from celery_defer.run import Block, DeferHeader, Phase, find, report_revoked
 from celery_defer.testing.broker import Message
@@ -42,7 +42,8 @@ class SimulatedWorker:
         """Record the run of a published message, and the call of ``defer`` behind it."""
         track = Track(RunId(message.id), message.task, message.headers)
         self.runs.tracks.setdefault(message.id, track)
-        if header := DeferHeader.of(message.headers):
+        header = DeferHeader.of(message.headers)
+        if header is not None and not header.batch:
             parent = message.headers.get("parent_id") or ""
             calls = self.runs.store.calls.setdefault(parent, {})
             calls.setdefault(header.defer_id, _call(message, header))
@@ -88,6 +89,12 @@ class SimulatedWorker:
             track.waits_for = scope.journal.waits_for if scope.journal else {}
         elif state in IGNORE_STATES:
             track.state = state
+
+    def on_dropped(self, run_id: str, limit: str, reason: str, **_: Any) -> None:
+        """Record that a limit has dropped a run."""
+        if track := self.runs.tracks.get(run_id):
+            track.state = REPLACED if limit == "debounce" else CallState.SKIPPED.value
+            track.reason = reason
 
     def watch_block(self, block: Block) -> None:
         """Record a block of ``deferring()`` that has ended, or is published after a commit."""

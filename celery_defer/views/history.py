@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,7 +15,9 @@ from celery_defer.model import Outcome
 from celery_defer.run import extension_for, shown, told_of
 from celery_defer.store import AWAY, History, RunState, Store
 from celery_defer.views import results
+from celery_defer.views.line import in_line
 from celery_defer.views.rows import RunRow, WaitRow
+from celery_defer.views.times import moment
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,6 +75,7 @@ def rows_of(app: Any, store: Store, ids: Sequence[RunId]) -> dict[RunId, RunRow]
         rows |= {
             id: row for id, meta in metas.items() if (row := _with_result(rows.get(id), id, meta))
         }
+        rows |= in_line(app, store, rows, histories)
     return {id: rows[id] for id in ids if id in rows}
 
 
@@ -114,16 +117,19 @@ def dropped_by(history: History | None, told: Mapping[str, Any]) -> dict[RunId, 
 
 
 def wait_of(row: RunRow | None, history: History | None) -> WaitRow | None:
-    """Return what a parked run waits for."""
+    """Return what a run waits for that is parked, or held back."""
+    if row is not None and row.state is RunState.HELD:
+        return WaitRow(row, "", "limit", row.held.since if row.held else None)
     wait = told_of(history).get("w")
     if row is None or row.state is not RunState.WAITING or not wait:
         return None
     return guard.attempt(lambda: _wait(row, wait))
 
 
-def moment(seconds: float | None) -> datetime | None:
-    """Return a time of a history as a datetime; None for 0, which is no time."""
-    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None
+def calls_of(history: History | None) -> list[RunId]:
+    """Return the calls that are in a batch, by the history of its run."""
+    calls = _about(history).get("m") if history else None
+    return [RunId(str(id)) for id in calls] if isinstance(calls, list) else []
 
 
 # -- private ------------------------------------------------------------------------------
@@ -153,8 +159,9 @@ def _readable(history: History) -> RunRow:
 
 
 def _row(history: History) -> RunRow:
-    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(history.about))) or {}
-    parent = about.get("p")
+    about = _about(history)
+    parent, told = about.get("p"), told_of(history)
+    by, batch = told.get("by"), told.get("batch")
     return RunRow(
         history.id,
         about.get("t", ""),
@@ -162,18 +169,26 @@ def _row(history: History) -> RunRow:
         defer_id=about.get("d"),
         parent=RunId(parent) if parent else None,
         root=RunId(about.get("r") or parent or history.id),
-        payload=_payload(about.get("a")),
-        reason=about.get("e") or _failure(history) or _why_aborted(history),
+        payload=_payload(about.get("a"), is_batched=history.state is RunState.BATCHED),
+        reason=about.get("e") or _why(history, told),
         refused=results.refused_of(about.get("x")),
-        tags=told_of(history).get("g") or about.get("g") or {},
+        tags=told.get("g") or about.get("g") or {},
         attempts=history.attempts,
         deferred_at=moment(history.deferred),
         published_at=moment(history.published),
         starts_at=_start(history, about),
         started_at=moment(history.started),
         finished_at=moment(history.finished),
-        experiments=_variants(about.get("v"), told_of(history).get("v")),
+        experiments=_variants(about.get("v"), told.get("v")),
+        by=RunId(by) if by else None,
+        batch=RunId(batch) if batch else None,
     )
+
+
+def _about(history: History) -> Mapping[str, Any]:
+    """Return what a run is, as its history has it."""
+    about: Any = guard.attempt(lambda: encoding.loads(encoding.lengthen(history.about)))
+    return about if isinstance(about, dict) else {}
 
 
 def _start(history: History, about: Mapping[str, Any]) -> datetime | None:
@@ -183,14 +198,21 @@ def _start(history: History, about: Mapping[str, Any]) -> datetime | None:
     return moment(about.get("z"))
 
 
-def _failure(history: History) -> str | None:
-    return told_of(history).get("e") if history.state is RunState.FAILED else None
-
-
-def _why_aborted(history: History) -> str | None:
-    if history.state is not RunState.ABORTED:
-        return None
-    return _WHY_ABORTED.get(told_of(history).get("x", 0), _REVOKED)
+def _why(history: History, told: Mapping[str, Any]) -> str | None:
+    """Return why a run has come to its state, as it was told."""
+    match history.state:
+        case RunState.FAILED:
+            return told.get("e")
+        case RunState.ABORTED:
+            return told.get("reason") or _WHY_ABORTED.get(told.get("x", 0), _REVOKED)
+        case RunState.SKIPPED:
+            return told.get("reason")
+        case RunState.REPLACED if told.get("by"):
+            return f"a later call runs in its place: run {told['by']}"
+        case RunState.BATCHED if told.get("batch"):
+            return f"it runs in the batch of run {told['batch']}"
+        case _:
+            return None
 
 
 def _variants(*parts: Any) -> dict[str, str]:
@@ -199,10 +221,13 @@ def _variants(*parts: Any) -> dict[str, str]:
     return {name: str(each[0]) for name, each in taken.items() if isinstance(each, list) and each}
 
 
-def _payload(arguments: Any) -> Any:
+def _payload(arguments: Any, *, is_batched: bool) -> Any:
     if not isinstance(arguments, list):
         return arguments  # what a user's function has made of it
-    return shown(arguments)
+    payload = shown(arguments)
+    # A call of a batch carries a list of one payload.
+    own = guard.attempt(lambda: payload["args"][0][0]) if is_batched else None
+    return payload if own is None else own
 
 
 def _may_have_gone_on(row: RunRow) -> bool:
@@ -215,13 +240,11 @@ def _with_result(row: RunRow | None, id: RunId, meta: results.Meta) -> RunRow | 
     if row is None:
         return results.row_of(id, meta)
     state = results.state_of(meta)
-    if state is RunState.UNKNOWN or (state.is_open and state is not RunState.WAITING):
+    if state is RunState.UNKNOWN or state.is_open:
         return row
     if not row.state.is_open:
         says_why = state in (RunState.FAILED, row.state)
         return replace(row, reason=(says_why and results.reason_of(meta)) or row.reason)
-    if state is RunState.WAITING:
-        return row
     return replace(
         row, state=state, reason=results.reason_of(meta), finished_at=results.finished_of(meta)
     )

@@ -17,7 +17,8 @@ from celery_defer.views.rows import Page, RunRow, WaitRow
 
 T = TypeVar("T")
 
-# Runs that are read at once, and that are looked at for one page.
+# Runs that are read at once if the first of them do not fill the page, and that are looked at for
+# one page.
 _CHUNK = 500
 _MOST = 10_000
 # Above all times in seconds, and all numbers, that a store gives out; also above no NaN.
@@ -64,7 +65,7 @@ def runs(
 
     found = (
         (place, row)
-        for place, row, _ in _scan(of, store, lists, since, cursor)
+        for place, row, _ in _scan(of, store, lists, since, cursor, limit=limit)
         if row is None
         or ((wanted is None or row.state is wanted) and (task is None or row.task == task))
     )
@@ -77,19 +78,22 @@ def waiting(
     app: Any = None,
     event: str | None = None,
     task: str | None = None,
+    kind: str | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[WaitRow]:
-    """Return one page of parked runs, with what they wait for; the one parked last comes first.
+    """Return one page of runs that wait, with what for; the one that began last comes first.
 
-    With *event*, those that wait for such an event. Raises what ``runs`` raises.
+    Those are parked runs, and those that a limit holds back. With *event*, those that wait for such
+    an event; with *kind*, those whose ``WaitRow`` has it. Raises what ``runs`` raises.
     """
     of, store = reader(app)
-    lists = Lists((task,) if task else tuple(store.tasks()), (RunState.WAITING,))
+    lists = Lists((task,) if task else tuple(store.tasks()), _waiting_in(event, kind))
     found = (
         (place, wait)
-        for place, row, history in _scan(of, store, lists, None, cursor, event=event)
-        if (wait := wait_of(row, history)) is not None or row is None
+        for place, row, history in _scan(of, store, lists, None, cursor, limit=limit, event=event)
+        if ((wait := wait_of(row, history)) is not None and kind in (None, wait.kind))
+        or row is None
     )
     return _page(found, limit)
 
@@ -154,6 +158,7 @@ def _scan(
     since: datetime | None,
     cursor: str | None,
     *,
+    limit: int,
     event: str | None = None,
 ) -> Iterator[tuple[Place, RunRow | None, History | None]]:
     """Yield the runs of lists with their histories; at last a place alone, if there are more.
@@ -161,8 +166,9 @@ def _scan(
     With *event* only those that wait for it: results are not read for the others.
     """
     before, start, seen = place_of(cursor), max(since.timestamp(), 0.0) if since else 0.0, 0
+    count = min(limit, _CHUNK)
     while seen < _MOST:
-        places = store.listed(lists, since=start, before=before, limit=_CHUNK)
+        places = store.listed(lists, since=start, before=before, limit=count)
         ids = [place.id for place in places]
         histories = dict(zip(ids, store.histories(ids), strict=True))
         wanted = [id for id in ids if histories[id] and _waits_for(event, histories[id])]
@@ -170,11 +176,20 @@ def _scan(
         yield from (
             (place, rows[place.id], histories[place.id]) for place in places if place.id in rows
         )
-        if len(places) < _CHUNK:
+        if len(places) < count:
             return
-        before, seen = places[-1], seen + len(places)
+        before, seen, count = places[-1], seen + len(places), _CHUNK
     if before is not None:
         yield before, None, None
+
+
+def _waiting_in(event: str | None, kind: str | None) -> tuple[RunState, ...]:
+    """Return the lists of runs that wait for what is asked for."""
+    if kind == "limit" and event is None:
+        return (RunState.HELD,)
+    if kind is not None or event is not None:
+        return (RunState.WAITING,)
+    return (RunState.WAITING, RunState.HELD)
 
 
 def _waits_for(event: str | None, history: History | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from celery_defer import guard
 from celery_defer.errors import StoreError
 from celery_defer.ids import RunId
-from celery_defer.outbox import DeferredCalls, ParkedRun, unpack
+from celery_defer.outbox import DeferredCalls, GatheredCalls, ParkedRun, unpack
 from celery_defer.outbox.records import FanOut
 from celery_defer.run import extension_for
 from celery_defer.views.history import reads
@@ -71,6 +71,8 @@ def _about(id: RunId, body: bytes) -> _About:
         case DeferredCalls() as record:
             calls = tuple(call.step or call.id for call in record.calls)
             return _About("calls", record.task, calls)
+        case GatheredCalls() as batch:
+            return _About("batch", batch.task, tuple(call.defer_id for call in batch.calls))
         case FanOut() as rest:
             return _About("event", rest.event.name)
     return _About()

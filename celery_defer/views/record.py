@@ -11,7 +11,15 @@ from celery_defer.run import told_of
 from celery_defer.scoring.readers import latest
 from celery_defer.store import History, RunState, Store
 from celery_defer.views import results
-from celery_defer.views.history import dropped_by, reader, reads, refusals_of, rows_of, wait_of
+from celery_defer.views.history import (
+    calls_of,
+    dropped_by,
+    reader,
+    reads,
+    refusals_of,
+    rows_of,
+    wait_of,
+)
 from celery_defer.views.rows import RunRecord, RunRow, RunTree, WaitRow
 from celery_defer.views.steps import steps_of
 
@@ -40,6 +48,7 @@ def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecor
     defers = _defers(of, store, histories, most)
     parent = rows_of(of, store, [row.parent]).get(row.parent) if row.parent else None
     siblings = defers[row.parent] if row.parent else []
+    calls = calls_of(histories[id])[:most]
     return RunRecord(
         row,
         parent,
@@ -48,6 +57,7 @@ def record(run_id: str, *, app: Any = None, most: int | None = None) -> RunRecor
         steps_of(of, store, row, told_of(histories[id]).get("f", ())),
         wait_of(row, histories[id]),
         latest(store.scores_of([id])[0]),
+        list(rows_of(of, store, calls).values()) if calls else [],
     )
 
 

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from celery_defer import guard
 from celery_defer.errors import DeferError
 from celery_defer.ids import RunId
-from celery_defer.model import WAITING, CallState
+from celery_defer.model import HELD, WAITING, CallState
 from celery_defer.store import RunState, hurry
 from celery_defer.views.rows import RunRow
 
@@ -32,6 +32,8 @@ _STATES = {
     "STARTED": RunState.RUNNING,
     "RETRY": RunState.RUNNING,
     WAITING: RunState.WAITING,
+    HELD: RunState.HELD,
+    "REPLACED": RunState.REPLACED,
     CallState.SKIPPED.value: RunState.SKIPPED,
     CallState.ABORTED.value: RunState.ABORTED,
 }

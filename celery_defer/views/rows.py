@@ -15,6 +15,20 @@ T = TypeVar("T")
 #: The states that a list of runs can be filtered by: of one that is unknown nothing is listed.
 STATES = tuple(state for state in RunState if state is not RunState.UNKNOWN)
 
+#: What a run may wait for.
+KINDS = ("sleep", "event", "run", "retry", "restart", "limit")
+
+
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    """Where a run stands that a limit of its function holds back."""
+
+    limit: str  #: The limit: ``"concurrency"``, say; ``"pause"`` if its task is paused.
+    #: The value of the limit's key, as JSON; "" for a limit without one.
+    key: str = ""
+    place: int = 0  #: Its place in line, from 1; 0 if it is not known.
+    since: datetime | None = None  #: When it was held back, in UTC.
+
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
@@ -32,7 +46,7 @@ class RunRow:
     #: What it was called with, as JSON: its keyword arguments, and positional ones under
     #: ``"args"``; None if it is hidden, too large (16 KiB), or not known.
     payload: Any = None
-    #: Why it was skipped, dropped, aborted or quarantined, or has failed.
+    #: Why it was skipped, dropped, aborted, replaced, batched or quarantined, or has failed.
     reason: str | None = None
     #: The payload of a skipped call, in the form of ``payload``; as text where it has no JSON, or
     #: more than 1,024 characters.
@@ -50,6 +64,10 @@ class RunRow:
     starts_at: datetime | None = None
     #: The variant that was taken in each experiment, by the run or by a run above it.
     experiments: Mapping[str, str] = field(default_factory=dict)
+    held: LineRow | None = None  #: Where it stands in line; None if no limit holds it back.
+    #: The run that runs in its place, or because of which a limit has skipped it.
+    by: RunId | None = None
+    batch: RunId | None = None  #: The run of the batch that its payload is in.
 
     @property
     def latency(self) -> float | None:
@@ -87,11 +105,13 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class WaitRow:
-    """What a parked run waits for, since when, and until when at the latest."""
+    """What a run waits for, since when, and until when at the latest."""
 
     run: RunRow  #: The run that waits.
-    step: str  #: The id of the step.
-    kind: str  #: ``"sleep"``, ``"event"``, ``"run"`` (invoked), ``"retry"`` or ``"restart"``.
+    step: str  #: The id of the step; "" for a limit.
+    #: ``"sleep"``, ``"event"``, ``"run"`` (invoked), ``"retry"``, ``"restart"``, or ``"limit"``:
+    #: then ``run.held`` says which.
+    kind: str
     since: datetime | None = None  #: When the wait began, in UTC.
     until: datetime | None = None  #: When it is over at the latest, in UTC.
     event: str | None = None  #: The name of the event.
@@ -110,8 +130,10 @@ class RunRecord:
     defers: Sequence[RunRow] = ()
     siblings: Sequence[RunRow] = ()  #: The other calls of its parent.
     steps: Sequence[StepRow] = ()  #: Its steps, in the order in which they began.
-    waits_for: WaitRow | None = None  #: What it waits for; None if it is not parked.
+    waits_for: WaitRow | None = None  #: What it waits for; None if it does not wait.
     scores: Sequence[ScoreRow] = ()  #: The last score of each name, of the run and of its steps.
+    #: Of the run of a batch: the calls whose payloads it has, in their order; the first thousand.
+    calls: Sequence[RunRow] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +142,7 @@ class RunTree:
 
     run: RunRow  #: The run at the top.
     children: Sequence[RunTree] = ()  #: The trees of the runs that it has deferred, in order.
-    waits_for: WaitRow | None = None  #: What it waits for; None if it is not parked.
+    waits_for: WaitRow | None = None  #: What it waits for; None if it does not wait.
 
     def rows(self) -> Iterator[tuple[int, RunRow]]:
         """Yield each run with its depth, a run before those that it has deferred."""
@@ -135,6 +157,31 @@ class RunTree:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitRow:
+    """One limit of a task as it is in force, over all its keys, and its use."""
+
+    name: str
+    limit: int
+    period: float
+    burst: int
+    #: The numbers among these that were set from outside.
+    override: Mapping[str, float] = field(default_factory=dict)
+    running: int = 0
+    #: For how many keys runs wait.
+    lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRow:
+    """The limits of a task, and how many of its runs they hold back."""
+
+    task: str
+    is_paused: bool = False
+    held: int = 0
+    limits: Sequence[LimitRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list; ``next`` is the cursor of the next page, None at the end."""
 
@@ -144,7 +191,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A record of the outbox: ``"calls"`` of the run *id*, a ``"parked run"`` or an ``"event"``."""
+    """A record of the outbox: its kind is ``calls``, ``batch``, ``parked run`` or ``event``."""
 
     id: str
     kind: str

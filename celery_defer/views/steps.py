@@ -15,8 +15,8 @@ from celery_defer.current import extension_of
 from celery_defer.run import Memo
 from celery_defer.steps import CAUGHT, Note, Span
 from celery_defer.store import Recalled, RunState, Store
-from celery_defer.views.history import moment
 from celery_defer.views.rows import RunRow, StepRow
+from celery_defer.views.times import moment
 
 
 def steps_of(

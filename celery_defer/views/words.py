@@ -12,11 +12,12 @@ from pydantic_core import to_json
 from celery_defer.scoring import Difference
 from celery_defer.store import Depth
 from celery_defer.text import three_digits
-from celery_defer.views.rows import RunRow, WaitRow
+from celery_defer.views.rows import LimitRow, LineRow, RunRow, WaitRow
 
 #: What stands for a value that is not known.
 NOTHING = "-"
 _ELLIPSIS = "…"
+_KEY = 80
 
 # What a run waits for that waits for no event and no other run.
 _KINDS = {"sleep": "a time", "retry": "the next try of its step", "restart": "its restart"}
@@ -90,7 +91,26 @@ def wait(row: WaitRow) -> str:
         return line(f"event {row.event}{match}")
     if row.child is not None:
         return f"run {row.child}"
+    if row.kind == "limit":
+        return held(row.run.held)
     return _KINDS.get(row.kind, row.kind)
+
+
+def held(row: LineRow | None) -> str:
+    """Return which limit holds a run back: ``its concurrency, key 7, place 3 in line``."""
+    if row is None:
+        return "its turn"
+    what = "its task to be resumed" if row.limit == "pause" else f"its {row.limit}"
+    key = f", key {cut(row.key, _KEY)}" if row.key else ""
+    return line(f"{what}{key}{f', place {row.place:,} in line' if row.place else ''}")
+
+
+def by(row: RunRow) -> str:
+    """Return what holds a run back, or the run that runs instead of it."""
+    if row.held:
+        return held(row.held)
+    other = row.by or row.batch
+    return f"run {other}" if other else NOTHING
 
 
 def waits(row: WaitRow | None, now: datetime) -> str:
@@ -106,6 +126,25 @@ def starts(row: RunRow, now: datetime) -> str:
     if row.starts_at is None or row.started_at or not row.state.is_open:
         return ""
     return f"starts {ago(row.starts_at, now)}" if row.starts_at > now else "due now"
+
+
+def limit(of: LimitRow) -> str:
+    """Return the numbers of a limit: ``5 at a time``, ``100 in 1 h, 3 at once``."""
+    kind, period = of.name.partition(".")[0], duration(of.period)
+    match kind:
+        case "concurrency":
+            return f"{of.limit:,} at a time"
+        case "throttle":
+            burst = f", {of.burst:,} at once" if of.burst > 1 else ""
+            return f"{of.limit:,} in {period}{burst}"
+        case "rate_limit":
+            return f"{of.limit:,} in {period}"
+        case "debounce":
+            return f"after {period}"
+        case "idempotency":
+            return f"1 in {period}"
+        case _:
+            return "1 at a time"
 
 
 def number(value: float | None) -> str:

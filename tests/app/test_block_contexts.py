@@ -13,6 +13,7 @@ import pytest
 
 from celery_defer import (
     NoRunError,
+    OptionError,
     current_run,
     defer,
     deferring,
@@ -169,6 +170,8 @@ def test_a_stream_that_is_closed_elsewhere_leaves_no_block_behind(
 
     with pytest.raises(NoRunError):
         current_run()
+    with pytest.raises(OptionError):  # in a run, `defer` would raise it
+        ship.with_options(countdown="soon")
     helper(ship, "of the next request")
 
     assert published() == ["of the next request"]

@@ -13,10 +13,23 @@ from celery.signals import worker_ready
 from celery.utils.dispatch import Signal
 from prometheus_client import CollectorRegistry
 
-from celery_defer import StoreError, abort, cancel, defer, deferred, score, step
+from celery_defer import (
+    Concurrency,
+    RateLimit,
+    StoreError,
+    Throttle,
+    abort,
+    cancel,
+    defer,
+    deferred,
+    pause,
+    score,
+    step,
+)
 from celery_defer.outbox import cancel_run
 from celery_defer.prometheus import install
 from celery_defer.run import signals
+from tests.support.held import SYNC, arrive, place
 from tests.support.inside import WatchedStore, Worker, parent_of
 
 
@@ -169,6 +182,55 @@ def test_a_parked_run_that_ends_early_is_parked_no_more(
         worker.later(1)
 
     assert value("parked_runs", task="napping") == 0
+
+
+@pytest.fixture
+def sync(app: Celery) -> Any:
+    @deferred(app, name=SYNC, concurrency=Concurrency(1, key="customer"))
+    def sync(customer: int) -> None: ...
+
+    return sync
+
+
+def test_held_runs_and_places_are_counted_by_task(
+    app: Celery, store: WatchedStore, sync: Any, value: Any
+) -> None:
+    assert value("held_runs", task=SYNC) == 0
+
+    for n in range(3):
+        arrive(store._store, f"run-{n}", place("7"))
+    arrive(store._store, "other", place("8"))
+
+    assert value("held_runs", task=SYNC) == 2
+    assert value("places_in_use", task=SYNC, limit="concurrency") == 2
+
+
+def test_what_limits_hold_back_and_drop_is_counted(app: Celery, worker: Worker, value: Any) -> None:
+    @deferred(app, name="paced", throttle=Throttle(1, "1h"))
+    def paced() -> None: ...
+
+    @deferred(app, name="rated", rate_limit=RateLimit(1, "1h"))
+    def rated() -> None: ...
+
+    def body() -> None:
+        for n in range(3):
+            defer(f"paced-{n}", paced)
+            defer(f"rated-{n}", rated)
+
+    worker.run(parent_of(app, body))
+    worker.drain()
+
+    assert value("runs_held_total", task="paced", limit="throttle") == 2
+    assert value("runs_dropped_total", task="rated", limit="rate_limit") == 2
+    assert value("held_runs", task="paced") == 2
+
+
+def test_a_paused_task_is_shown(app: Celery, store: WatchedStore, sync: Any, value: Any) -> None:
+    assert value("paused", task=SYNC) == 0
+
+    pause(sync, app=app)
+
+    assert value("paused", task=SYNC) == 1
 
 
 def test_a_scrape_reads_no_record(app: Celery, store: WatchedStore, value: Any) -> None:

@@ -27,6 +27,7 @@ from celery_defer import (
 )
 from celery_defer.app.revoked import Revoked
 from celery_defer.ids import RunId, run_id
+from celery_defer.store import Fact
 from tests.support.inside import WatchedStore, Worker, parent_of
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -417,8 +418,25 @@ def test_a_run_that_has_succeeded_is_refused_whether_or_not_its_arguments_are_kn
 def test_a_call_that_was_skipped_is_refused(app: Celery, worker: Worker, ship: Any) -> None:
     parent = worker.run(parent_of(app, lambda: defer("bad", ship, n="x") and None))
 
-    with pytest.raises(RestartError, match="was skipped when it was deferred"):
+    with pytest.raises(RestartError, match="was skipped, so there is nothing to restart"):
         restart(run_id(parent.id, "bad"))
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (RunState.REPLACED, "was replaced by a later call"),
+        (RunState.BATCHED, "has no run of its own: restart the run of its batch"),
+        (RunState.HELD, "has not ended: it is held; cancel it first"),
+    ],
+)
+def test_a_run_that_a_limit_has_taken_elsewhere_is_refused_with_the_fix(
+    store: WatchedStore, state: RunState, text: str
+) -> None:
+    store.note([Fact(RunId("run"), "ship", state, 60, b"{}")])
+
+    with pytest.raises(RestartError, match=text):
+        restart("run")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from pydantic_core import from_json
 
 from celery_defer import Defer, broker
 from celery_defer.broker import Delivery, Message
@@ -79,6 +80,21 @@ def test_a_message_that_no_broker_takes_holds_back_no_other(server: Server, app:
     }
     assert again == Delivery(sent=frozenset({good.id}))
     assert server.client(db=3).llen("celery") == 3
+
+
+def test_messages_that_go_first_are_taken_before_those_that_wait(
+    server: Server, app: Celery
+) -> None:
+    waits = [a_message(app, "one"), a_message(app, "two")]
+    first = [replace(a_message(app, id), goes_first=True) for id in ("three", "four")]
+
+    broker.send(app, waits)
+    delivery = broker.send(app, [a_message(app, "five"), *first])
+
+    assert delivery.sent == {"three", "four", "five"}
+    client: Any = server.client(db=3)
+    taken = [from_json(client.rpop("celery"))["headers"]["id"] for _ in range(5)]
+    assert taken == ["three", "four", "one", "two", "five"]
 
 
 def raising(error: Exception) -> Any:

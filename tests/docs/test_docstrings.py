@@ -12,10 +12,19 @@ from pydantic import BaseModel
 
 import celery_defer
 from celery_defer import (
+    Batch,
+    CancelOn,
+    Concurrency,
+    Debounce,
     Defer,
     Event,
+    Priority,
+    RateLimit,
     RunState,
     Score,
+    Singleton,
+    Throttle,
+    Timeouts,
     abort,
     bucket,
     cancel,
@@ -26,13 +35,16 @@ from celery_defer import (
     deferring,
     experiment,
     fixed,
+    pause,
     record,
     restart,
+    resume,
     run_id,
     score,
     scorer,
     scores,
     send_event,
+    set_limit,
     set_tags,
     tree,
     wake,
@@ -55,6 +67,10 @@ EXAMPLES = {
 
 class OrderPlaced(BaseModel):
     id: str
+
+
+class Visit(BaseModel):
+    page: str
 
 
 class PurchaseCompleted(BaseModel):
@@ -92,6 +108,8 @@ def _names(app: Celery) -> dict[str, Any]:
             *(abort, cancel, current_run, defer, deferred, deferring, send_event),
             *(record, restart, compare, score, set_tags, tree, wake),
             *(bucket, experiment, fixed, scorer, weighted),
+            *(Batch, CancelOn, Concurrency, Debounce, Priority, RateLimit, Singleton, Throttle),
+            *(Timeouts, Visit, pause, resume, set_limit),
         )
     }
 
@@ -100,6 +118,9 @@ def _names(app: Celery) -> dict[str, Any]:
 
     @deferred(app)
     def remind(user_id: int) -> None: ...
+
+    @deferred(app, throttle=Throttle(100, "1h"))
+    def sync_crm(customer_id: int) -> None: ...
 
     done = Fact(run_id("o-1", "done"), "shop.send_receipt", RunState.SUCCEEDED, 60, b"{}")
     about = b'{"t":"shop.send_receipt","a":[[],{"order_id":"o-1"}]}'
@@ -121,7 +142,7 @@ def _names(app: Celery) -> dict[str, Any]:
         "bought": None,
         "judge": lambda question, reply: 0.9,
     }
-    return {**known, **own, "send_receipt": send_receipt, "remind": remind}
+    return {**known, **own, **{f.__name__: f for f in (send_receipt, remind, sync_crm)}}
 
 
 def _run(examples: list[doctest.Example], names: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from celery_defer import defer, run_id
-from celery_defer.app import receive
+from celery_defer.app import arrival, receive
 from celery_defer.model import Outcome, When
 from celery_defer.outbox import Relay, abort_call, publish
 from celery_defer.outbox.commit import State
@@ -416,7 +416,7 @@ class Game:
     def _run(self, message: Message) -> None:
         own = Scope(self.world.tasks["target"], message.request, SETTINGS, self.world.parents_store)
         self.world.at("before the claim")
-        if receive.is_duplicate(own):
+        if arrival.refusal(own, (), {}):
             return
         is_double = message.is_fresh and message.id in self.given
         assert not is_double, f"{message.id} is given to a message and to its double"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +18,12 @@ from celery_defer.ids import RunId
 from celery_defer.store import (
     LISTED,
     NO_SHAPE,
+    BatchKind,
+    Cancelling,
     Fact,
     History,
     Lists,
+    Member,
     MemoryStore,
     Parking,
     Rest,
@@ -29,6 +33,7 @@ from celery_defer.store import (
     SentEvent,
     Store,
     Subscription,
+    Watch,
 )
 from examples.redis_server import own_database, redis_server
 from tests.support.standing import StandingStore
@@ -87,6 +92,16 @@ restarts = st.builds(
     events=st.lists(st.sampled_from(["bought-1", "left-2", "1"]), max_size=2),
     ending=st.sampled_from([b"", b"ending"]),
 )
+watches = st.builds(
+    Watch,
+    events=st.lists(st.builds(Cancelling, subscriptions, times | st.just(math.inf)), max_size=2),
+    start=st.none() | times,
+    finish=st.none() | st.sampled_from([0.5, 2.0, 1_790_000_000.0]),
+    start_why=st.just("not started"),
+    finish_why=st.just("not finished"),
+    begins=st.booleans(),
+    has_looked=st.booleans(),
+)
 rests = st.builds(Rest, ids, tokens, bodies, st.just(_KEEP))
 
 
@@ -103,6 +118,17 @@ facts = st.builds(
     tags=st.sampled_from([(), ("a=1",)]),
     experiments=st.sampled_from([(), (("exp", "a", RunId("one")),)]),
 )
+kinds = st.builds(
+    BatchKind,
+    name=st.sampled_from(["a", "b"]),
+    owner=st.sampled_from(["first", "second"]),
+    token=tokens,
+    head=bodies,
+    most=limits,
+    most_bytes=st.sampled_from([5, 999]),
+    timeout=st.sampled_from([0.5, 2.0]),
+)
+members = st.builds(Member, st.integers(0, 1), ids, st.sampled_from([b"1\n", b"a line\n"]))
 experiments = st.sampled_from(["exp", "b (B)"])
 carried = st.dictionaries(experiments, st.tuples(st.just("a"), ids), max_size=2)
 scores = st.builds(
@@ -258,6 +284,23 @@ class LockStep(RuleBasedStateMachine):
             plain, fast = (store.restart(id, each, due, _KEEP) for store in self.both)
             assert plain == fast
 
+    @rule(kinds=st.tuples(kinds, kinds), members=st.lists(members, max_size=4), now=times,
+          until=times)  # fmt: skip
+    def gather(
+        self, kinds: tuple[BatchKind, BatchKind], members: list[Member], now: float, until: float
+    ) -> None:
+        pair = [replace(kind, name=f"{kind.name}{at}") for at, kind in enumerate(kinds)]
+        plain, fast = (
+            store.gather(pair, members, now=now, until=until, keep=_KEEP, claims=_KEEP)
+            for store in self.both
+        )
+        assert plain == fast
+
+    @rule(id=ids, owner=tokens)
+    def withdraw(self, id: RunId, owner: str) -> None:
+        plain, fast = (store.withdraw(id, owner, b"-", _KEEP) for store in self.both)
+        assert plain == fast
+
     @rule(id=ids, owner=tokens, settles=st.booleans())
     def claim(self, id: RunId, owner: str, settles: bool) -> None:
         plain, fast = (store.claim(id, owner, _KEEP, settles=settles) for store in self.both)
@@ -299,6 +342,16 @@ class LockStep(RuleBasedStateMachine):
             store.cancel(id, _KEEP, until, only_parked=only_parked) for store in self.both
         )
         assert plain == fast
+
+    @rule(id=ids, watch=watches, now=times)
+    def watch(self, id: RunId, watch: Watch, now: float) -> None:
+        plain, fast = (store.watch(id, watch, now, _KEEP) for store in self.both)
+        assert plain == fast
+
+    @rule(id=ids)
+    def unwatch(self, id: RunId) -> None:
+        for store in self.both:
+            store.unwatch(id, _KEEP)
 
     @rule(event=events, known=st.lists(shapes, unique=True), value=values | st.just(""),
           now=times, until=times, limit=limits, keep=keeps, most=limits,

@@ -11,7 +11,7 @@ from celery_defer import defer, deferred, step
 from celery_defer.app import drop_quarantined, retry, retry_quarantined
 from celery_defer.errors import DeferError, RecordError
 from celery_defer.ids import RunId, run_id
-from celery_defer.outbox import ParkedRun, begin_again, history, pack, unpack
+from celery_defer.outbox import ParkedRun, begin_again, pack, record_history, unpack
 from celery_defer.outbox.end import end_lost
 from celery_defer.outbox.records import FanOut
 from celery_defer.store import RunState, SentEvent
@@ -38,7 +38,7 @@ def put_aside(worker: Worker, store: WatchedStore, parent: Any) -> str:
     worker.published()  # and lost
     store.away = set()
     [lease] = store.take(worker.now + 99, worker.now + 199, 10)
-    facts = history.quarantined(worker.app._celery_defer.settings, lease)
+    facts = record_history.quarantined(worker.app._celery_defer.settings, lease)
     store.quarantine(lease.id, lease.token, "cannot be published", KEEP, facts=facts)
     return str(result.id)
 

@@ -18,6 +18,7 @@ from celery_defer.errors import RecordError, UnknownRecordError
 from celery_defer.ids import RunId
 from celery_defer.model import Call, Options, Outcome
 from celery_defer.outbox import DeferredCalls, ParkedRun, pack, unpack
+from celery_defer.outbox.gathered import GatheredCall, GatheredCalls, withdrawal
 from celery_defer.outbox.records import FanOut, Record
 from celery_defer.store import SentEvent
 
@@ -103,6 +104,29 @@ fan_outs = st.builds(SentEvent, text, text, seconds, text.map(str.encode), st.bo
     FanOut
 )
 
+gathered_calls = st.builds(
+    GatheredCall,
+    parent=names.map(RunId),
+    parent_task=text,
+    defer_id=names,
+    at=seconds,
+    depth=st.integers(0, 32),
+    value=values.map(to_json),
+    root=text.map(RunId),
+    when=st.sampled_from(["success", "failure", "always", "now"]),
+    experiment=st.none() | names,
+    tags=st.dictionaries(names, names, max_size=2),
+)
+batches = st.builds(
+    GatheredCalls,
+    id=names.map(RunId),
+    task=names,
+    options=st.builds(
+        Options, queue=names, headers=st.dictionaries(text.map("x-{}".format), values)
+    ),
+    calls=st.lists(gathered_calls, max_size=3).map(tuple),
+)
+
 ID = RunId("parent")
 A_RECORD = DeferredCalls(
     parent=ID,
@@ -117,23 +141,44 @@ A_RECORD = DeferredCalls(
 
 
 A_PARKED_RUN = ParkedRun(ID, "process", 1, options={"root_id": "parent"})
+A_BATCH = GatheredCalls(
+    ID,
+    "write",
+    Options(queue="slow"),
+    (
+        GatheredCall(RunId("a"), "view", "visit", 5.0, 0, b'{"page":"/"}', RunId("a")),
+        GatheredCall(RunId("b"), "view", "visit", 6.0, 1, b'{"page":"/b"}', RunId("root")),
+    ),
+)
 A_FAN_OUT = FanOut(SentEvent("id", "paid", 5.0, b"{}"))
 
 
 # On a busy machine the first draws are slow.
 @hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
-@given(deferred_calls | parked_runs | fan_outs)
+@given(deferred_calls | batches | parked_runs | fan_outs)
 def test_a_record_of_any_kind_comes_back_as_it_went_in(record: Record) -> None:
-    id = record.id if isinstance(record, ParkedRun) else ID
+    id = record.id if isinstance(record, ParkedRun | GatheredCalls) else ID
 
     assert unpack(id, pack(record)) == record
+
+
+def test_a_call_that_was_withdrawn_is_no_more_in_its_batch() -> None:
+    body = pack(A_BATCH) + withdrawal(A_BATCH.calls[0].id)
+
+    assert unpack(ID, body) == replace(A_BATCH, calls=A_BATCH.calls[1:])
+
+
+@pytest.mark.parametrize("cut", [b"", b"[7]", b"\xff", b'["write",{}]\nno payload\n'])
+def test_a_batch_that_is_none_is_not_read(cut: bytes) -> None:
+    with pytest.raises(RecordError, match="the batch cannot be read"):
+        unpack(ID, pack(A_BATCH)[:2] + cut)
 
 
 def test_a_call_without_experiments_is_packed_as_in_the_release_before() -> None:
     assert b"experiments" not in pack(A_RECORD)
 
 
-@pytest.mark.parametrize("record", [A_RECORD, A_PARKED_RUN, A_FAN_OUT])
+@pytest.mark.parametrize("record", [A_RECORD, A_BATCH, A_PARKED_RUN, A_FAN_OUT])
 @given(version=st.integers(2, 255), body=st.binary())
 def test_a_later_version_is_told_from_what_is_no_record(
     record: Record, version: int, body: bytes
@@ -144,8 +189,8 @@ def test_a_later_version_is_told_from_what_is_no_record(
         unpack(ID, tag + bytes([version]) + body)
 
 
-@pytest.mark.parametrize("record", [A_RECORD, A_PARKED_RUN, A_FAN_OUT])
-@given(tag=st.binary(min_size=1, max_size=1).filter(lambda tag: tag not in b"CPF"))
+@pytest.mark.parametrize("record", [A_RECORD, A_BATCH, A_PARKED_RUN, A_FAN_OUT])
+@given(tag=st.binary(min_size=1, max_size=1).filter(lambda tag: tag not in b"CBPF"))
 def test_a_tag_that_nobody_has_given_is_none_of_a_record(record: Record, tag: bytes) -> None:
     with pytest.raises(RecordError, match="the record cannot be read") as caught:
         unpack(ID, tag + pack(record)[1:])

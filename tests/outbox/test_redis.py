@@ -10,6 +10,7 @@ from celery import Celery
 from redis import Redis
 
 from celery_defer import Defer, defer, deferred
+from celery_defer.outbox.relay import Relay
 from celery_defer.testing.store_contract.shorthand import stage
 from examples.redis_server import free_port
 from tests.support.inside import Worker
@@ -94,6 +95,22 @@ def test_a_run_published_to_another_server_leaves_the_outbox_after_that(
         queue = options.get("global_keyprefix", "") + "celery"
         assert elsewhere.client(db=3).llen(queue) == 2 * calls
         assert app._celery_defer.store.waiting() == 0
+
+
+def test_a_relay_where_nothing_is_due_asks_for_records_and_for_the_next_time(
+    server: Server, redis: Redis
+) -> None:
+    app = app_on(server, defer_store_url=f"{server.url}/2")
+    extension = app._celery_defer
+    relay = Relay(app, extension.store, extension.settings)
+    relay.tick(extension.clock())
+    relay.next_due()
+    before = asked(server)
+
+    relay.tick(extension.clock())
+    relay.next_due()
+
+    assert asked(server) == {**before, "evalsha": before["evalsha"] + 2}
 
 
 def asked(server: Server) -> dict[str, int]:

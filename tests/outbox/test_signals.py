@@ -217,7 +217,7 @@ def test_a_run_is_aborted_before_it_starts(heard: Heard) -> None:
     assert sender is None
     assert facts == {
         "run_id": child, "parent_id": "parent-1", "defer_id": "nap", "task": None,
-        "state": "ABORTED",
+        "state": "ABORTED", "reason": None,
     }  # fmt: skip
 
 

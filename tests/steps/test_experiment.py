@@ -494,38 +494,31 @@ def test_a_run_is_open_as_long_as_one_that_carries_its_experiment(
 def test_a_run_is_open_until_what_it_has_deferred_for_later_has_ended(
     app: Celery, sim: Simulation, by: str, when: Any
 ) -> None:
-    store = app._celery_defer.store
     days = timedelta(days=10)
+    start = {"countdown": days.total_seconds(), "eta": datetime.now(timezone.utc) + days}[by]
 
     @deferred
     @app.task(name="leaf")
     def leaf() -> None: ...
 
-    @app.task
-    def checkout() -> None:
-        experiment("flow", TWO)
-        start = {"countdown": days.total_seconds(), "eta": datetime.now(timezone.utc) + days}[by]
-        defer("leaf", leaf.with_options(when=when, **{by: start}))
-
-    run = sim.run(checkout)
-    sim.advance("9d")
-    before = store.open_runs("flow")
-    sim.advance("2d")
-
-    assert before == {run.id}
-    assert store.open_runs("flow") == set()
+    assert_is_open_for_ten_days(app, sim, leaf.with_options(when=when, **{by: start}))
 
 
 def test_a_run_is_open_while_one_that_carries_its_experiment_waits_for_its_retry(
     app: Celery, sim: Simulation
 ) -> None:
-    store = app._celery_defer.store
-
     @deferred
     @app.task(name="leaf", bind=True)
     def leaf(self: Any) -> None:
         if not self.request.retries:
             raise self.retry(countdown=10 * 86_400)
+
+    assert_is_open_for_ten_days(app, sim, leaf)
+
+
+def assert_is_open_for_ten_days(app: Celery, sim: Simulation, leaf: Any) -> None:
+    """Whether a run that has taken a variant, and deferred *leaf*, is open that long."""
+    store = app._celery_defer.store
 
     @app.task
     def checkout() -> None:
@@ -534,10 +527,9 @@ def test_a_run_is_open_while_one_that_carries_its_experiment_waits_for_its_retry
 
     run = sim.run(checkout)
     sim.advance("9d")
-    before = store.open_runs("flow")
-    sim.advance("2d")
+    assert store.open_runs("flow") == {run.id}
 
-    assert before == {run.id}
+    sim.advance("2d")
     assert store.open_runs("flow") == set()
 
 

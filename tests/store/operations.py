@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from celery_defer.flow import Ask, Gate, Kind
 from celery_defer.ids import RunId
-from celery_defer.store import Fact, Lists, RedisStore, Restart, RunState, ScoreRow
+from celery_defer.store import Fact, Lists, RedisStore, Restart, RunState, ScoreRow, Watch
+from celery_defer.store.values import Hold, Holding
 from celery_defer.testing.store_contract.shorthand import (
     KEEP,
     emit,
     event,
+    gather,
     park,
     past,
     stage,
@@ -19,6 +22,9 @@ from celery_defer.testing.store_contract.shorthand import (
 __all__ = ["LOCAL", "OPERATIONS"]
 
 _RUN = RunId("run")
+_GATE = Gate(Kind.CONCURRENCY, "concurrency")
+_ASK = Ask("task", _RUN, "owner", (_GATE,), lease=30)
+_HOLDING = Holding(0, "token", b"body", 99)
 
 #: By the name of the store's method.
 OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
@@ -66,7 +72,23 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "scored_in": lambda store: list(store.scored_in("exp")),
     "open_runs": lambda store: store.open_runs("exp"),
     "unsampled": lambda store: store.unsampled("exp"),
+    "watch": lambda store: store.watch(_RUN, Watch(finish=9), 10, KEEP),
+    "unwatch": lambda store: store.unwatch(_RUN, KEEP),
+    "gather": lambda store: gather(store, "run"),
+    "withdraw": lambda store: store.withdraw(_RUN, "aborted", b"-", KEEP),
+    "hold": lambda store: store.hold(_ASK, _HOLDING, now=9, until=20, keep=KEEP),
+    "give_back": lambda store: store.give_back(
+        _RUN, "task", (_GATE,), "owner", ended=False, now=9, until=20, limit=9
+    ),
+    "renew": lambda store: store.renew([Hold("task", _RUN, "owner", (_GATE,))], 30),
+    "drain": lambda store: store.drain(9, 20, 9),
+    "flow_due": lambda store: store.flow_due(),
+    "keep_limits": lambda store: store.keep_limits({"task": []}),
+    "set_limit": lambda store: store.set_limit("task", "concurrency", {"limit": 2}),
+    "pause": lambda store: store.pause("task", is_paused=True),
+    "flow": lambda store: store.flow(["task"]),
+    "in_line": lambda store: store.in_line([_RUN]),
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
 }
 #: They do not raise if the server is away.
-LOCAL = {"expiry", "facts", "refusal", "reaches", "alarm"}
+LOCAL = {"expiry", "unwatching", "facts", "refusal", "reaches", "alarm"}

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from celery_defer.store import MemoryStore, RedisStore
+from celery_defer.store import MemoryStore
 from celery_defer.testing import StoreContract
 from examples.redis_server import own_database, redis_server
-from tests.support.standing import StandingStore
+from tests.support.standing import StandingClock, StandingStore
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +21,19 @@ def client() -> Iterator[Redis]:
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
-    def store(self) -> MemoryStore:
-        return MemoryStore()
+    def clock(self) -> StandingClock:
+        return StandingClock()
+
+    @pytest.fixture
+    def store(self, clock: StandingClock) -> MemoryStore:
+        return MemoryStore(clock=clock)
 
 
 class TestRedisStore(StoreContract):
     @pytest.fixture
-    def store(self, client: Redis, request: pytest.FixtureRequest) -> RedisStore:
+    def store(self, client: Redis, request: pytest.FixtureRequest) -> StandingStore:
         return StandingStore(client, f"{request.node.name}:")
+
+    @pytest.fixture
+    def clock(self, store: StandingStore) -> StandingStore:
+        return store

@@ -12,12 +12,11 @@ from redis.exceptions import RedisError
 
 from celery_defer.ids import RunId
 from celery_defer.store import Fact, RedisStore, RunState, ScoreRow
+from celery_defer.testing.store_contract.experiments import CARRIED, carrier
 from celery_defer.testing.store_contract.scores import (
-    CARRIED,
     CHILD,
     P,
     assign,
-    carrier,
     counted,
     orphans,
     row,

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from celery_defer import Defer
 from celery_defer.ids import RunId
-from celery_defer.store import Claim, RedisStore, Store
+from celery_defer.store import Claim, Store
 from celery_defer.testing import StoreContract
 from tests.support.redis import Server, bundled, free_port, running, sentinel, with_tls
 from tests.support.standing import StandingStore
@@ -254,6 +254,10 @@ def oldest() -> Iterator[Redis]:
 
 class TestRedis62(StoreContract):
     @pytest.fixture
-    def store(self, oldest: Redis, request: pytest.FixtureRequest) -> RedisStore:
+    def store(self, oldest: Redis, request: pytest.FixtureRequest) -> StandingStore:
         assert oldest.info("server")["redis_version"].startswith("6.2")  # type: ignore[index]
         return StandingStore(oldest, f"{request.node.name}:")
+
+    @pytest.fixture
+    def clock(self, store: StandingStore) -> StandingStore:
+        return store

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_defer import abort, defer, deferred
+from celery_defer import Batch, Concurrency, abort, defer, deferred
 from celery_defer.testing import Simulation, SimulationError
 from tests.support.shop import MONDAY, GatewayDown, OrderPlaced
 
@@ -139,3 +139,32 @@ def test_a_call_that_was_published_at_once_is_shown_of_a_parent_that_fails_too(
     alarm = run.deferred["alarm"]
     assert (run.state, alarm.state, alarm.options.when) == ("FAILURE", "PUBLISHED", "now")
     assert alarm.payload == {"to": "ada"}
+
+
+def test_a_call_in_a_batch_waits_for_it_and_has_its_run(shop: Celery, sim: Simulation) -> None:
+    @deferred(shop, schema=OrderPlaced, batch=Batch(2, "5s"), concurrency=Concurrency(1))
+    def track(orders: list[OrderPlaced]) -> list[str]:
+        return [order.order_id for order in orders]
+
+    @shop.task
+    def parent() -> None:
+        for id in ("o-1", "o-2", "o-3"):
+            defer(id, track, order_id=id, at=MONDAY)
+
+    calls = sim.run(parent).deferred
+    sim.drain()
+
+    assert [call.state for call in calls.values()] == ["PUBLISHED", "PUBLISHED", "BUFFERED"]
+    assert calls["o-1"].run == calls["o-2"].run
+    assert calls["o-1"].run.result == ["o-1", "o-2"]
+    assert calls["o-1"].payload == [OrderPlaced(order_id="o-1", at=MONDAY)]
+    sim.advance("5s")
+    assert calls["o-3"].run.result == ["o-3"]
+
+
+def test_a_function_with_a_batch_is_run_with_one_payload(shop: Celery, sim: Simulation) -> None:
+    @deferred(shop, schema=OrderPlaced, batch=Batch(2, "5s"))
+    def track(orders: list[OrderPlaced]) -> list[str]:
+        return [order.order_id for order in orders]
+
+    assert sim.run_deferred(track, order_id="o-1", at=MONDAY).result == ["o-1"]

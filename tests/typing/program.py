@@ -21,15 +21,24 @@ from pydantic import BaseModel
 from typing_extensions import NotRequired, TypedDict, assert_type
 
 from celery_defer import (
+    Batch,
+    CancelOn,
     Choice,
+    Concurrency,
+    Debounce,
     Defer,
     DeferHandle,
     DeferredTask,
     Event,
     ExperimentResult,
+    Priority,
+    RateLimit,
     Received,
     Run,
     Score,
+    Singleton,
+    Throttle,
+    Timeouts,
     Woken,
     bucket,
     cancel,
@@ -386,3 +395,126 @@ def experiments() -> None:
 
 def chooses(choice: Choice) -> str:
     return choice.variants[len(choice.run_id) % 2]
+
+
+# -- limits ----------------------------------------------------------------------------------
+
+
+@deferred(concurrency=Concurrency(5, key="user_id"), timeouts=Timeouts(start="1m"))
+@shared_task
+def limited(user_id: int) -> None: ...
+
+
+@deferred(schema=Click, batch=Batch(100, timedelta(seconds=1)))
+@app.task
+def limited_clicks(clicks: list[Click]) -> None: ...
+
+
+@deferred(schema=OrderPlaced, batch=Batch(100, "10s", key="user_id"), throttle=Throttle(3, "1s"))
+@app.task
+def limited_orders(orders: list[OrderPlaced]) -> None: ...
+
+
+@deferred(app, schema=OrderPlaced, batch=Batch(100, 10.0), queue="mail")
+def limited_here(orders: Sequence[OrderPlaced]) -> int:
+    return len(orders)
+
+
+@deferred(
+    app,
+    queue="mail",
+    concurrency=(Concurrency(5, key=lambda call: call["n"]), Concurrency(limit=50)),
+    throttle=Throttle(100, "1h", burst=3, key="n"),
+    singleton=True,
+    idempotency=("n", timedelta(days=7)),
+    priority=Priority(lambda call: 60 * call["n"]),
+    cancel_on=[
+        CancelOn(purchase, match={"order_id": "n"}, timeout="1h"),
+        CancelOn("stop", {"n": str}),
+    ],
+    timeouts=Timeouts(finish=timedelta(hours=1)),
+    limits="all",
+)
+def limited_by_all(n: int) -> bool:
+    return True
+
+
+@deferred(app, bind=True, debounce=Debounce("30s", "n", timeout=300), idempotency=str)
+def limited_bound(self: Task[..., None], n: int) -> None: ...
+
+
+@scorer(app, rate_limit=RateLimit(3, "1d", key="n"), singleton=Singleton("n", mode="cancel"))
+def judged_and_limited(n: int) -> Score:
+    return Score("n", n)
+
+
+@scorer(sample=0.1, concurrency=Concurrency(3))
+@shared_task
+def judged_and_limited_too(reply: str) -> Score:
+    return Score("length", len(reply))
+
+
+def with_limits() -> None:
+    defer("a", limited, user_id=7)
+    defer("b", limited, user_id="7")  # refused if typed
+    defer("c", limited_orders, order_id="o-1", user_id=7)
+    defer("d", limited_orders, [OrderPlaced(order_id="o-1", user_id=7)])  # refused
+    defer("e", limited_here, order_id="o-1", user_id=7, note="gift")
+    defer("f", limited_here, orders=[])  # refused
+    defer("g", limited_by_all, 7)
+    defer("h", limited_by_all, "7")  # refused
+    defer("i", limited_bound, n=7)
+    defer("j", limited_bound, "7")  # refused
+    defer("k", judged_and_limited, 7)
+    defer("l", judged_and_limited, "7")  # refused
+    defer("m", limited_clicks, x=1)
+    defer("n", limited_clicks, x="1")  # refused by mypy
+    assert_type(limited_here([]), int)
+
+    # Celery's own are left to Celery.
+    deferred(app, rate_limit="10/m", priority=5)
+
+    deferred(concurrency=5)  # refused
+    deferred(rate_limit="10/m")  # refused
+    deferred(priority=5)  # refused
+    deferred(batch=Batch(100, "10s"))  # refused
+    deferred(app, batch=Batch(100, "10s"))  # refused
+    deferred(app, bind=True, batch=Batch(100, "10s"))  # refused
+    deferred(schema=OrderPlaced, batch=100)  # refused
+    deferred(app, schema=OrderPlaced, batch=100)  # refused
+    deferred(app, concurrency=5)  # refused
+    deferred(app, concurrency=(Concurrency(1), Concurrency(2), Concurrency(3)))  # refused
+    deferred(app, throttle=RateLimit(3, "1h"))  # refused
+    deferred(app, rate_limit=Throttle(3, "1h"))  # refused
+    deferred(app, debounce="30s")  # refused
+    deferred(app, singleton="n")  # refused
+    deferred(app, idempotency=7)  # refused
+    deferred(app, priority=len)  # refused
+    deferred(app, cancel_on=CancelOn("stop"))  # refused
+    deferred(app, cancel_on=["stop"])  # refused
+    deferred(app, timeouts="1h")  # refused
+    deferred(app, limits="some")  # refused
+    scorer(app, concurrency=5)  # refused
+    scorer(app, schema=OrderPlaced, batch=Batch(100, "10s"))  # refused
+    scorer(schema=OrderPlaced, batch=Batch(100, "10s"))  # refused
+    scorer(concurrency=5)  # refused
+
+
+def values_of_limits() -> None:
+    Concurrency("5")  # refused
+    Concurrency(5, key=7)  # refused
+    Throttle(5)  # refused
+    Throttle(5, [1])  # refused
+    RateLimit(5, "1h", 3)  # refused
+    Debounce("1s", timeout=b"1h")  # refused
+    Batch("100", "10s")  # refused
+    Batch(100)  # refused
+    Singleton(mode="wait")  # refused
+    Priority(60)  # refused
+    Priority(lambda call: None)  # refused
+    CancelOn(7)  # refused
+    CancelOn("stop", match="n")  # refused
+    Timeouts(end="1h")  # refused
+    assert_type(Throttle(5, "1h").period, float)
+    assert_type(Timeouts(start="1h").start, float | None)
+    Concurrency(5).limit = 6  # refused

@@ -6,11 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from celery_defer.ids import RunId
-from celery_defer.store.memory.state import MemoryRecord, MemoryState
-from celery_defer.store.values import AHEAD, MOST_BYTES, NO_SHAPE, Emitted, Leased, Rest, SentEvent
+from celery_defer.store.memory.state import MemoryRecord
+from celery_defer.store.memory.watch import MemoryWatching
+from celery_defer.store.values import (
+    AHEAD,
+    MOST_BYTES,
+    NO_SHAPE,
+    Emitted,
+    Leased,
+    Rest,
+    SentEvent,
+    by_event,
+)
 
 
-class MemoryEvents(MemoryState):
+class MemoryEvents(MemoryWatching):
     """Finds waiting runs by looking at all records."""
 
     def emit(
@@ -39,6 +49,8 @@ class MemoryEvents(MemoryState):
                 self._keep(replace(event, at=sent, is_named=False), matching, now - keep, most)
             waiting = [id for digest in matching for id in self._waiting(digest)]
             woken, has_more = self._wake(waiting, event, limit)
+            ended, has_others = self._cancel_all(matching, by_event(event.name), now, limit)
+            has_more = has_more or has_others
             if has_more and rest:
                 self._outbox[rest.id] = MemoryRecord(rest.token, rest.body, now)
                 self._ring()
@@ -48,7 +60,9 @@ class MemoryEvents(MemoryState):
                 self._sent.pop(event.id, None)
             free = [id for id in woken if self._outbox[id].lease <= now]
             leases = tuple(self._lease(id, until, now) for id in free)
-            return Emitted(len(woken), leases, has_more=has_more, is_repeat=is_repeat)
+            return Emitted(
+                len(woken), leases, has_more=has_more, is_repeat=is_repeat, cancelled=ended
+            )
 
     def past(
         self, name: str, digest: str, since: float, before: float, *, skip: int, limit: int

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 
+from celery_defer.flow import Ask, Go
 from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
+from celery_defer.store.memory.batches import MemoryBatches
 from celery_defer.store.memory.events import MemoryEvents
 from celery_defer.store.memory.repairs import MemoryRepairs
 from celery_defer.store.memory.runs import MemorySteps
@@ -17,7 +19,7 @@ from celery_defer.store.owner import is_of_one_message, is_of_other_task
 from celery_defer.store.values import MOST_BYTES, Claim, Depth, Leased, Quarantined
 
 
-class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
+class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs, MemoryBatches):
     """Keeps everything in this process, for tests; nothing expires."""
 
     def stage(
@@ -45,6 +47,7 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         with self._lock:
+            self._cancel_late(now, limit)
             due = [(record.due, id) for id, record in self._outbox.items() if record.due <= now]
             sizes = accumulate(len(self._outbox[id].body) for _, id in sorted(due))
             count = max(1, sum(size <= MOST_BYTES for size in sizes))
@@ -110,15 +113,21 @@ class MemoryStore(MemorySteps, MemoryEvents, MemoryRepairs):
         settles: bool = False,
         facts: Sequence[Fact] = (),
         is_retry: bool = False,
+        ask: Ask | None = None,
     ) -> Claim:
         with self._lock:
             if id in self._runs and self._runs[id].turn:
                 return Claim("", is_mine=False)
             if id in self._owners and is_of_other_task(self._owners[id], owner):
                 del self._owners[id]
+            is_again = id in self._owners
             first = self._owners.setdefault(id, owner)
             if settles and first == owner:
                 self._outbox.pop(id, None)
+            is_asked = ask is not None and (first == owner or is_of_one_message(first, owner))
+            admission = self._claim_with(ask, is_again=is_again) if ask and is_asked else None
+            if admission is not None and not isinstance(admission, Go):
+                return Claim(first, first == owner, admission)
             if first == owner or (is_retry and is_of_one_message(first, owner)):
                 self._note(facts)
-            return Claim(first, first == owner)
+            return Claim(first, first == owner, admission)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from celery_defer.ids import RunId
-from celery_defer.store.memory.state import MemoryRecord, MemoryState
+from celery_defer.store.memory.state import MemoryRecord
+from celery_defer.store.memory.watch import MemoryWatching
 from celery_defer.store.values import Details, OutboxRecord, Restart
 
 
-class MemoryRepairs(MemoryState):
+class MemoryRepairs(MemoryWatching):
     """Makes records due, takes them out of quarantine, and begins another turn of a run."""
 
     def peek(self, limit: int) -> list[OutboxRecord]:
@@ -54,7 +55,8 @@ class MemoryRepairs(MemoryState):
                 run.memos.pop(step, None)
                 run.waits.pop(step, None)
                 run.spans.pop(step, None)
-            run.ending = restart.ending
+            run.ending, run.why, run.has_begun = restart.ending, "", False
+            self._unwatch(run)
             run.received -= set(restart.events)
             run.cursors.clear()
             self._outbox[id] = MemoryRecord(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from celery_defer.commands import Commands
+from celery_defer.flow import Ask, Go
 from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
-from celery_defer.store.memory.history import MemoryHistories
+from celery_defer.store.memory.flow import MemoryFlow
 from celery_defer.store.memory.state import MemoryAlarm, MemoryRecord, MemoryRun
 from celery_defer.store.owner import is_of_one_message
 from celery_defer.store.values import (
-    DRIFT,
-    NO_SHAPE,
     Arrival,
     Claim,
     Parking,
@@ -24,7 +23,7 @@ from celery_defer.store.values import (
 )
 
 
-class MemorySteps(MemoryHistories):
+class MemorySteps(MemoryFlow):
     """Keeps the steps of each run beside its record in the outbox."""
 
     def turn(self, id: RunId) -> int:
@@ -47,9 +46,16 @@ class MemorySteps(MemoryHistories):
         *,
         facts: Sequence[Fact] = (),
         is_retry: bool = False,
+        ask: Ask | None = None,
     ) -> Resumed:
         with self._lock:
-            run = self._runs[id]
+            run, admission = self._runs[id], None
+            holder = run.owner or owner
+            if ask and run.turn == turn and (holder == owner or is_of_one_message(holder, owner)):
+                admission = self._resume_with(ask)
+            if admission is not None and not isinstance(admission, Go):
+                claim = Claim(holder, holder == owner, admission)
+                return Resumed(claim, run.recalled())
             if run.turn < turn or (run.turn == turn and run.owner is None):
                 self._outbox.pop(id, None)
             if run.turn != turn:
@@ -58,9 +64,9 @@ class MemorySteps(MemoryHistories):
             if run.owner != owner:
                 if is_retry and is_of_one_message(run.owner, owner):
                     self._note(facts)
-                return Resumed(Claim(run.owner, is_mine=False), Recalled(turn, 0.0))
+                return Resumed(Claim(run.owner, False, admission), Recalled(turn, 0.0))
             self._note(facts)
-            return Resumed(Claim(owner, is_mine=True), run.recalled())
+            return Resumed(Claim(owner, True, admission), run.recalled())
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
         with self._lock:
@@ -125,33 +131,21 @@ class MemorySteps(MemoryHistories):
             return run.memos.setdefault(step, nothing)
 
     def cancel(
-        self, id: RunId, keep: float, until: float, *, only_parked: bool = False
+        self, id: RunId, keep: float, until: float, *, only_parked: bool = False, why: str = ""
     ) -> bytes | None:
         with self._lock:
-            run, record = self._runs[id], self._outbox.get(id)
-            is_parked = run.is_parked if record is None else record.step is not None
-            if only_parked and not is_parked:
+            if only_parked and not self._is_parked(id):
                 return None
-            run.is_cancelled = True
-            if not is_parked:
-                return None
-            run.owner = run.owner or "cancelled"
-            token, body = (record.token, record.body) if record else ("cancelled", run.ending)
-            self._outbox[id] = MemoryRecord(token, body, until, lease=until, is_cancelled=True)
-            return body
+            return self._cancel(id, why, until, lease=until)
 
     def next_due(self) -> float | None:
         with self._lock:
-            return min((record.due for record in self._outbox.values()), default=None)
+            deadlines = (run.deadline for run in self._runs.values())
+            times = [time for time in (*deadlines, *self._drains()) if time is not None]
+            return min([*times, *(record.due for record in self._outbox.values())], default=None)
 
     def alarm(self) -> MemoryAlarm:
         return MemoryAlarm(self._parked, lambda: self._parks, self.next_due)
-
-    def _known_since(self, wait: Subscription, now: float) -> float:
-        """Return since when events are kept by the shape of a wait; from now on, if it is new."""
-        if wait.shape == NO_SHAPE:
-            return 0.0
-        return self._shapes.setdefault(wait.name, {}).setdefault(wait.shape, now + DRIFT)
 
     def _receive_one(
         self, run: MemoryRun, step: str, wait: Subscription, early: Iterable[SentEvent] = ()

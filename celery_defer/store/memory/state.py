@@ -11,6 +11,14 @@ from time import time
 
 from celery_defer.ids import RunId
 from celery_defer.store.history import History, Place
+from celery_defer.store.memory.gates import (
+    GateId,
+    Lane,
+    MemoryGate,
+    MemoryLane,
+    MemoryLimits,
+    MemoryPass,
+)
 from celery_defer.store.scores import ScoreRow
 from celery_defer.store.values import Leased, Quarantined, Recalled, SentEvent, Subscription
 
@@ -46,6 +54,13 @@ class MemoryRun:
     received: set[str] = field(default_factory=set)
     #: By the digest of a wait: until when the run has received all events.
     cursors: dict[str, float] = field(default_factory=dict)
+    #: By the digest of an event that cancels the run: until when it counts.
+    watched: dict[str, float] = field(default_factory=dict)
+    deadline: float | None = None
+    #: Why the run ends at its deadline; and why it was cancelled.
+    late: str = ""
+    why: str = ""
+    has_begun: bool = False
 
     def recalled(self) -> Recalled:
         return Recalled(
@@ -57,6 +72,10 @@ class MemoryRun:
             is_parked=self.is_parked,
             ending=self.ending,
             spans=dict(self.spans),
+            why=self.why,
+            watched=tuple(self.watched),
+            is_watched=self.has_begun or bool(self.watched) or self.deadline is not None,
+            has_begun=self.has_begun,
         )
 
     @property
@@ -109,6 +128,16 @@ class MemoryExperiment:
     last: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryBatch:
+    """The batch of a kind that takes further calls."""
+
+    id: RunId
+    token: str
+    count: int = 0
+    size: int = 0
+
+
 @dataclass(eq=False)
 class MemoryState:
     """Records, runs and events, and the lock around them."""
@@ -137,6 +166,13 @@ class MemoryState:
     _carried: defaultdict[RunId, dict[str, tuple[str, RunId]]] = field(
         default_factory=lambda: defaultdict(dict)
     )
+    _batches: dict[str, MemoryBatch] = field(default_factory=dict)
+    _gates: defaultdict[GateId, MemoryGate] = field(default_factory=lambda: defaultdict(MemoryGate))
+    _limits: defaultdict[str, MemoryLimits] = field(
+        default_factory=lambda: defaultdict(MemoryLimits)
+    )
+    _lanes: dict[Lane, MemoryLane] = field(default_factory=dict)
+    _passes: dict[RunId, MemoryPass] = field(default_factory=dict)
     #: Says at what time a history is told something.
     clock: Callable[[], float] = field(default=time, kw_only=True)
     _parks: int = 0

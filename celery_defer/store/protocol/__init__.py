@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from celery_defer.store.protocol.batches import Batches
 from celery_defer.store.protocol.events import Events
+from celery_defer.store.protocol.flow import Flow
 from celery_defer.store.protocol.histories import Histories
 from celery_defer.store.protocol.outbox import Outbox
 from celery_defer.store.protocol.runs import Runs
 from celery_defer.store.protocol.scores import Scores
+from celery_defer.store.protocol.watch import Watching
 
 
-class Store(Outbox, Runs, Events, Histories, Scores, Protocol):
+class Store(Outbox, Runs, Events, Histories, Scores, Batches, Watching, Flow, Protocol):
     """All that the package stores outside a process.
 
     Each method is atomic and one round trip. Times are in seconds, by the caller's clock; a store

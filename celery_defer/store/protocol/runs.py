@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from celery_defer.commands import Commands
+from celery_defer.flow import Ask
 from celery_defer.ids import RunId
 from celery_defer.store.alarm import Alarm
 from celery_defer.store.history import Fact
@@ -32,6 +33,7 @@ class Runs(Protocol):
         settles: bool = False,
         facts: Sequence[Fact] = (),
         is_retry: bool = False,
+        ask: Ask | None = None,
     ) -> Claim:
         """Make *owner* the owner of the run if it has none; return the owner it has then.
 
@@ -39,6 +41,9 @@ class Runs(Protocol):
         another task does not count: whoever may send messages can give one any id. A run that has
         parked cannot be claimed. With *settles*, the record of the claimed run is removed. *facts*
         are of the owner; with *is_retry* also of another delivery of its message.
+
+        With *ask*, the claim has what becomes of the run, if its owner is a delivery of the same
+        message. Unless that is a Go, no facts are written.
         """
         ...
 
@@ -60,13 +65,15 @@ class Runs(Protocol):
         *,
         facts: Sequence[Fact] = (),
         is_retry: bool = False,
+        ask: Ask | None = None,
     ) -> Resumed:
         """Claim one turn of the run; if *owner* gets it, recall its steps.
 
         Then *report* is executed, too, if the store reaches it. Others get the turn that the run is
         in, and no steps. The owner returned is empty if that is another turn: the run has gone on,
         or is forgotten. When the turn has an owner, the record of the parked run is removed.
-        *facts* are as for ``claim``.
+        *facts* are as for ``claim``. With *ask*, nothing is changed unless what becomes of the
+        run is a Go: the turn has no owner, and the record stays.
         """
         ...
 
@@ -122,13 +129,13 @@ class Runs(Protocol):
         ...
 
     def cancel(
-        self, id: RunId, keep: float, until: float, *, only_parked: bool = False
+        self, id: RunId, keep: float, until: float, *, only_parked: bool = False, why: str = ""
     ) -> bytes | None:
         """Let no further step of the run begin; return its record's body if it was parked.
 
         That is its ``ending`` if the record is lost. No wake-up gets the run's turn. The record
         stays leased until *until*: the caller ends the run, and settles. With *only_parked*, a run
-        that is not parked stays as it is.
+        that is not parked stays as it is. ``recall`` says *why*.
         """
         ...
 
@@ -142,7 +149,7 @@ class Runs(Protocol):
         ...
 
     def next_due(self) -> float | None:
-        """Return when the next record in the outbox is due."""
+        """Return when a record is due next, a deadline is over, or a gate is to be drained."""
         ...
 
     def alarm(self) -> Alarm:

@@ -26,6 +26,8 @@ _MOST_FACTS = 500
 _FACT = Struct("<cHIddHBHIII")
 # What two bytes count, and four; the seconds are 136 years.
 _MOST_ATTEMPTS, _LONGEST = 0xFFFF, 0xFFFF_FFFF
+#: In seconds; a relay looks at least as often.
+SOON = 60.0
 _LUA = files("celery_defer.store.redis") / "lua"
 
 
@@ -39,6 +41,8 @@ class RedisClient:
         self._prefix = prefix
         self._due = f"{prefix}due"
         self._waits = f"{prefix}waits"
+        self._gates = f"{prefix}flow:due"
+        self._deadlines = f"{prefix}deadlines"
         self._quarantined = f"{prefix}quarantine"
         self._channel = f"{prefix}nudge"
         connection = client.connection_pool.connection_kwargs
@@ -122,6 +126,9 @@ class RedisClient:
 
     def _events(self, digest: str) -> str:
         return f"{self._prefix}came:{digest}"
+
+    def _watchers(self, digest: str) -> str:
+        return f"{self._prefix}watch:{digest}"
 
     def _shapes(self, name: str) -> str:
         # A name may be long, and may have any characters.

@@ -8,7 +8,16 @@ from typing import Any
 from celery_defer.ids import RunId
 from celery_defer.store.redis.client import RedisClient, number, seconds
 from celery_defer.store.redis.replies import emitted, sent
-from celery_defer.store.values import AHEAD, MOST_BYTES, NO_SHAPE, Emitted, Leased, Rest, SentEvent
+from celery_defer.store.values import (
+    AHEAD,
+    MOST_BYTES,
+    NO_SHAPE,
+    Emitted,
+    Leased,
+    Rest,
+    SentEvent,
+    by_event,
+)
 
 
 class RedisEvents(RedisClient):
@@ -16,7 +25,8 @@ class RedisEvents(RedisClient):
 
     def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
         super().__init__(client, prefix, clock)
-        self._emit = self._script("now", "record", "write", "lease", "wake", "emit")
+        parts = ("record", "write", "keep", "unwatching", "cancelling", "lease", "wake", "emit")
+        self._emit = self._script("now", *parts)
         self._arrive = self._script("now", "record", "write", "lease", "arrive")
 
     def emit(
@@ -41,7 +51,7 @@ class RedisEvents(RedisClient):
         args = [event.id, event.memo, self._from_now(now), self._from_now(until)]
         args += [limit, MOST_BYTES, shapes, start, end, end_of_run, int(event.is_named), keep, most]
         args += [rest.id, rest.token, rest.body, seconds(rest.keep)] if rest else [""] * 4
-        args += [event.at, AHEAD]
+        args += [event.at, AHEAD, self._deadlines, self._watchers(""), by_event(event.name)]
         args += [part for digest in matching for part in (digest, number(digest))]
         return emitted(self._emit(keys, args), self._leased)
 

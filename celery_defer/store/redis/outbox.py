@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery_defer import guard
+from celery_defer.flow import Ask
 from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
-from celery_defer.store.redis.client import RedisClient, seconds
-from celery_defer.store.redis.replies import quarantined
+from celery_defer.store.redis.client import seconds
+from celery_defer.store.redis.flow import ASKS, RedisFlow
+from celery_defer.store.redis.replies import admission, quarantined
 from celery_defer.store.values import MOST_BYTES, Claim, Depth, Leased, Quarantined
 
 logger = guard.logger(__name__)
@@ -18,7 +20,7 @@ logger = guard.logger(__name__)
 _WEEK = 7 * 86_400.0
 
 
-class RedisOutbox(RedisClient):
+class RedisOutbox(RedisFlow):
     """Keeps each record as one string, and one index of their due times."""
 
     def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
@@ -26,10 +28,12 @@ class RedisOutbox(RedisClient):
         self._stage = self._script("now", "note", "record", "write", "stage")
         self._settle = self._script("now", "note", "record", "settle")
         self._expect = self._script("now", "record", "expect")
-        self._take = self._script("now", "record", "write", "lease", "take")
+        ends = ("keep", "unwatching", "cancelling", "late")
+        self._take = self._script("now", "record", "write", *ends, "lease", "take")
         self._postpone = self._script("now", "note", "record", "write", "postpone")
         self._quarantine = self._script("now", "note", "record", "keep", "quarantine")
         self._claim = self._script("now", "note", "claim")
+        self._claim_asking = self._script(*ASKS, "claim_asking")
         self._waiting = self._script("now", "waiting")
         self._depth = self._script("now", "depth")
 
@@ -50,8 +54,9 @@ class RedisOutbox(RedisClient):
 
     def take(self, now: float, until: float, limit: int) -> list[Leased]:
         start, end = self._record(RunId("\0")).split("\0")
+        _, end_of_run = self._run(RunId("\0")).split("\0")
         args = [self._from_now(now), self._from_now(until), limit, MOST_BYTES, start, end]
-        rows = self._take([self._due, self._waits], args)
+        rows = self._take([self._due, self._waits, self._deadlines], [*args, end_of_run])
         return [self._leased(row) for row in rows if self._has_text(*row)]
 
     def postpone(
@@ -109,9 +114,23 @@ class RedisOutbox(RedisClient):
         settles: bool = False,
         facts: Sequence[Fact] = (),
         is_retry: bool = False,
+        ask: Ask | None = None,
     ) -> Claim:
         keys = [self._owner(id), self._run(id)]
+        if ask:
+            return self._ask(
+                ask, keys, [owner, seconds(keep), id, int(is_retry), int(settles)], facts
+            )
         keys += [self._record(id), self._due] if settles else []
         args = [owner, seconds(keep), id, int(is_retry), *self._fact_args(facts)]
         first, is_mine = self._claim(keys, args)
         return Claim(first.decode(), bool(is_mine))
+
+    def _ask(
+        self, ask: Ask, keys: Sequence[str], args: Sequence[Any], facts: Sequence[Fact]
+    ) -> Claim:
+        first, is_mine, *verdict = self._claim_asking(
+            [*keys, self._record(ask.run), self._due, self._channel],
+            [*args, *self._ask_args(ask), *self._fact_args(facts)],
+        )
+        return Claim(first.decode(), bool(is_mine), admission(*verdict) if verdict else None)

@@ -21,7 +21,7 @@ class RedisRepairs(RedisClient):
         self._peek = self._script("now", "record", "peek")
         self._hasten = self._script("now", "record", "write", "hasten")
         self._release = self._script("now", "record", "write", "release")
-        self._restart = self._script("now", "record", "write", "keep", "restart")
+        self._restart = self._script("now", "record", "write", "keep", "unwatching", "restart")
 
     def peek(self, limit: int) -> list[OutboxRecord]:
         start, end = self._record(RunId("\0")).split("\0")
@@ -44,7 +44,7 @@ class RedisRepairs(RedisClient):
         return bool(self._client.hdel(self._quarantined, id))
 
     def restart(self, id: RunId, restart: Restart, due: float, keep: float) -> bool:
-        keys = [self._run(id), self._record(id), self._due, self._channel]
+        keys = [self._run(id), self._record(id), self._due, self._channel, self._deadlines]
         args: list[Any] = [id, restart.turn, restart.step, restart.token, restart.body]
         args += [self._from_now(due), seconds(keep), restart.ending]
         steps = [f"{kind}:{step}" for step in restart.forgets for kind in "mwt"]

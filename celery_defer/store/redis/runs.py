@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery_defer.commands import Commands
+from celery_defer.flow import Ask
 from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
-from celery_defer.store.redis.client import RedisAlarm, RedisClient, number, seconds
-from celery_defer.store.redis.replies import arrival, recalled
+from celery_defer.store.redis.client import SOON, RedisAlarm, number, seconds
+from celery_defer.store.redis.flow import ASKS, RedisFlow
+from celery_defer.store.redis.replies import admission, arrival, recalled
 from celery_defer.store.values import (
     DRIFT,
     Arrival,
@@ -20,23 +22,22 @@ from celery_defer.store.values import (
     Subscription,
 )
 
-# In seconds; a relay looks at least as often.
-_SOON = 60.0
 
-
-class RedisRuns(RedisClient):
+class RedisRuns(RedisFlow):
     """Keeps the steps of each run in one hash, beside its record in the outbox."""
 
     def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
         super().__init__(client, prefix, clock)
         self._recall = self._script("now", "keep", "recall")
         self._resume = self._script("now", "note", "commands", "resume")
+        self._resume_asking = self._script(*ASKS, "resume_asking")
         self._remember = self._script("keep", "remember")
         self._expire = self._script("expire")
         parking = ("note", "record", "write", "keep", "receive", "commands", "park")
         self._park = self._script("now", *parking)
         self._give_up = self._script("now", "keep", "receive", "give_up")
-        self._cancel = self._script("now", "record", "write", "keep", "cancel")
+        ending = ("keep", "unwatching", "cancelling")
+        self._cancel = self._script("now", "record", "write", *ending, "cancel")
         self._next_due = self._script("now", "next_due")
 
     def turn(self, id: RunId) -> int:
@@ -57,12 +58,21 @@ class RedisRuns(RedisClient):
         *,
         facts: Sequence[Fact] = (),
         is_retry: bool = False,
+        ask: Ask | None = None,
     ) -> Resumed:
-        keys = [self._run(id), *self._record_keys(id)]
-        args = [turn, owner, seconds(keep), id, int(is_retry)]
+        keys = [self._run(id), *self._record_keys(id), *([self._channel] if ask else [])]
+        args = [
+            turn,
+            owner,
+            seconds(keep),
+            id,
+            int(is_retry),
+            *(self._ask_args(ask) if ask else []),
+        ]
         args += [*self._fact_args(facts), *self._report_args(report)]
-        holder, is_mine, rows, has_reported = self._resume(keys, args)
-        claim = Claim(holder.decode(), bool(is_mine))
+        script = self._resume_asking if ask else self._resume
+        holder, is_mine, rows, has_reported, *verdict = script(keys, args)
+        claim = Claim(holder.decode(), bool(is_mine), admission(*verdict) if verdict else None)
         return Resumed(claim, recalled(rows), has_reported=bool(has_reported))
 
     def remember(self, id: RunId, memos: Mapping[str, bytes], keep: float) -> bytes:
@@ -92,7 +102,7 @@ class RedisRuns(RedisClient):
     ) -> Arrival:
         keys = [self._run(id), self._owner(id), *self._record_keys(id), self._channel]
         args: list[Any] = [id, parking.turn, parking.step, parking.note, parking.token]
-        args += [parking.body, self._from_now(parking.due), seconds(keep), _SOON, parking.ending]
+        args += [parking.body, self._from_now(parking.due), seconds(keep), SOON, parking.ending]
         args += [parking.span]
         if event := parking.subscription:
             keys += [self._events(event.digest), self._shapes(event.name)]
@@ -114,16 +124,15 @@ class RedisRuns(RedisClient):
         return memo
 
     def cancel(
-        self, id: RunId, keep: float, until: float, *, only_parked: bool = False
+        self, id: RunId, keep: float, until: float, *, only_parked: bool = False, why: str = ""
     ) -> bytes | None:
-        keys = [self._run(id), *self._record_keys(id)]
-        body: bytes | None = self._cancel(
-            keys, [id, seconds(keep), int(only_parked), self._from_now(until)]
-        )
+        keys = [self._run(id), *self._record_keys(id), self._deadlines]
+        args = [id, seconds(keep), int(only_parked), self._from_now(until), why]
+        body: bytes | None = self._cancel(keys, args)
         return body
 
     def next_due(self) -> float | None:
-        wait = self._next_due([self._due], [])
+        wait = self._next_due([self._due, self._deadlines, self._gates], [])
         return None if wait is None else self._clock() + float(wait)
 
     def alarm(self) -> RedisAlarm:

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from celery_defer.store.redis.batches import RedisBatches
 from celery_defer.store.redis.details import RedisDetails
 from celery_defer.store.redis.events import RedisEvents
 from celery_defer.store.redis.history import RedisHistories
@@ -19,6 +20,7 @@ from celery_defer.store.redis.outbox import RedisOutbox
 from celery_defer.store.redis.repairs import RedisRepairs
 from celery_defer.store.redis.runs import RedisRuns
 from celery_defer.store.redis.scores import RedisScores
+from celery_defer.store.redis.watch import RedisWatching
 
 _TIMEOUTS = {
     # Retry once on a dropped connection, but not on a server that hangs.
@@ -32,7 +34,15 @@ _DRIFT = 5.0
 
 
 class RedisStore(
-    RedisOutbox, RedisRuns, RedisEvents, RedisHistories, RedisScores, RedisRepairs, RedisDetails
+    RedisOutbox,
+    RedisRuns,
+    RedisEvents,
+    RedisHistories,
+    RedisScores,
+    RedisBatches,
+    RedisRepairs,
+    RedisWatching,
+    RedisDetails,
 ):
     """Keeps records under *prefix*; the keys of one run share its id as their hash tag.
 

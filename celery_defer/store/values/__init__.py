@@ -1,5 +1,6 @@
 """The values that a store takes and returns: records, runs, waits and events."""
 
+from celery_defer.store.values.batches import BatchKind, Member
 from celery_defer.store.values.events import (
     AHEAD,
     DRIFT,
@@ -8,6 +9,15 @@ from celery_defer.store.values.events import (
     Rest,
     SentEvent,
     Subscription,
+)
+from celery_defer.store.values.flow import (
+    HELD_STEP,
+    FlowState,
+    Held,
+    Hold,
+    Holding,
+    InLine,
+    LimitState,
 )
 from celery_defer.store.values.outbox import (
     MOST_BYTES,
@@ -26,18 +36,41 @@ from celery_defer.store.values.runs import (
     Resumed,
     Verdict,
 )
+from celery_defer.store.values.watch import (
+    CANCELLED,
+    Cancelling,
+    Look,
+    Watch,
+    Watched,
+    by_event,
+    by_run,
+    in_place_of,
+    replacing,
+)
 
 __all__ = [
     "AHEAD",
+    "CANCELLED",
     "DRIFT",
+    "HELD_STEP",
     "MOST_BYTES",
     "NO_SHAPE",
     "Arrival",
+    "BatchKind",
+    "Cancelling",
     "Claim",
     "Depth",
     "Details",
     "Emitted",
+    "FlowState",
+    "Held",
+    "Hold",
+    "Holding",
+    "InLine",
     "Leased",
+    "LimitState",
+    "Look",
+    "Member",
     "OutboxRecord",
     "Parking",
     "Quarantined",
@@ -48,4 +81,10 @@ __all__ = [
     "SentEvent",
     "Subscription",
     "Verdict",
+    "Watch",
+    "Watched",
+    "by_event",
+    "by_run",
+    "in_place_of",
+    "replacing",
 ]

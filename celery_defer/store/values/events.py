@@ -70,3 +70,5 @@ class Emitted:
     has_more: bool = False
     is_repeat: bool = False
     unknown_shapes: Sequence[str] | None = None
+    #: How many runs it has cancelled.
+    cancelled: int = 0

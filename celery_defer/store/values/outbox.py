@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from celery_defer.flow import Admission
 from celery_defer.ids import RunId
 
 #: How large the bodies may be that are leased at a time; one record may be larger.
@@ -83,7 +84,11 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The owner of a run, and whether that is the caller."""
+    """The owner of a run, and whether that is the caller.
+
+    ``admission`` is what becomes of the run, if the caller has asked and is its owner.
+    """
 
     owner: str
     is_mine: bool
+    admission: Admission | None = None

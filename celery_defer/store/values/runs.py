@@ -17,7 +17,8 @@ class Recalled:
     ``turn`` counts how often the run has parked, ``since`` is when its steps were first recalled,
     and ``waits`` has the note of each step that parked the run. ``is_parked`` says that nobody has
     begun that turn; ``ending`` is what the run has stored as it parked, and ``spans`` what each
-    step has.
+    step has. ``why`` says why it was cancelled, and ``watched`` has the digests of the events that
+    cancel it.
     """
 
     turn: int
@@ -28,6 +29,10 @@ class Recalled:
     is_parked: bool = False
     ending: bytes = b""
     spans: Mapping[str, bytes] = field(default_factory=dict)
+    why: str = ""
+    watched: Sequence[str] = ()
+    is_watched: bool = False
+    has_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)

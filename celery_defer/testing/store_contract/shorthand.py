@@ -9,8 +9,11 @@ from celery_defer.ids import RunId
 from celery_defer.store import (
     NO_SHAPE,
     Arrival,
+    BatchKind,
     Emitted,
     Fact,
+    Leased,
+    Member,
     Parking,
     SentEvent,
     Store,
@@ -88,3 +91,17 @@ def past(
     store: Store, digest: str = "by-name", since: float = 0, before: float = 99
 ) -> list[SentEvent]:
     return store.past("event", digest, since, before, skip=0, limit=1_000)
+
+
+def kind_of(name: str = "kind", *, most: int = 9, most_bytes: int = 999) -> BatchKind:
+    """A kind of batches that leave five seconds after their first call."""
+    return BatchKind(name, "task", "token", b"head ", most, most_bytes, 5.0)
+
+
+def gather(
+    store: Store, *ids: str, now: float = 0, kind: BatchKind | None = None, until: float = 99
+) -> list[Leased]:
+    """Add calls to a batch, each with a line that is its id."""
+    members = [Member(0, RunId(id), f"{id} ".encode()) for id in ids]
+    kinds = [kind or kind_of()]
+    return store.gather(kinds, members, now=now, until=until, keep=KEEP, claims=KEEP)

@@ -5,6 +5,7 @@ from celery_defer.views.cli.check import check
 from celery_defer.views.cli.compare import compare
 from celery_defer.views.cli.events import send_event
 from celery_defer.views.cli.group import defer
+from celery_defer.views.cli.limits import limits
 from celery_defer.views.cli.outbox import outbox
 from celery_defer.views.cli.quarantine import quarantine
 from celery_defer.views.cli.runs import runs, show, tree
@@ -18,6 +19,7 @@ __all__ = [
     "check",
     "compare",
     "defer",
+    "limits",
     "outbox",
     "quarantine",
     "restart",

@@ -28,8 +28,13 @@ def wake(ctx: Any, as_json: bool, run: str) -> None:
     """End the wait of RUN now, as if its time was up."""
     app = extension_in(ctx).app
     if not control.wake(run, app=app):
-        if _state_of(app, run) is None:
+        state = _state_of(app, run)
+        if state is None:
             raise Problem(f"nothing is known of run {run}")
+        if state is RunState.HELD:
+            raise Problem(
+                f"run {run} stands in line: `limits` shows and changes what holds it back"
+            )
         raise Problem(f"run {run} does not wait: `show` says what became of it")
     _say(ctx, as_json, f"run {run} goes on", woken=run)
 

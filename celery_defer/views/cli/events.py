@@ -22,14 +22,19 @@ from celery_defer.views.cli.screen import Screen
 def send_event(ctx: Any, as_json: bool, name: str, data: str | None, id: str | None) -> None:
     """Send the event NAME with DATA, as JSON, to the runs that wait for it."""
     woken = events.send_event(name, _json(data), id=id, app=extension_in(ctx).app)
-    more = {"is_repeat": woken.is_repeat, "has_more": woken.has_more}
+    more = {
+        "cancelled": woken.cancelled,
+        "is_repeat": woken.is_repeat,
+        "has_more": woken.has_more,
+    }
     screen = Screen.of(ctx, as_json=as_json)
     if as_json:
         screen.json({"woken": int(woken), **more})
         return
     rest = "; relays wake the others" if woken.has_more else ""
     repeat = "; it was sent before" if woken.is_repeat else ""
-    screen.line(f"{words.plural(woken, 'run')} woken{rest}{repeat}")
+    ended = f", {words.plural(woken.cancelled, 'run')} cancelled" if woken.cancelled else ""
+    screen.line(f"{words.plural(woken, 'run')} woken{ended}{rest}{repeat}")
 
 
 def _json(text: str | None) -> Any:

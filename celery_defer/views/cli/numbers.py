@@ -1,4 +1,4 @@
-"""Scores, and how variants compare, as tables."""
+"""Scores, how variants compare, and limits, as tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from celery_defer.scoring.comparison import COUNTS
 from celery_defer.store import ScoreRow
 from celery_defer.views import words
 from celery_defer.views.cli.table import Table
-from celery_defer.views.history import moment
+from celery_defer.views.rows import FlowRow
+from celery_defer.views.times import moment
 
 _COMMENT = 60
 
@@ -32,10 +33,32 @@ def comparison(of: Comparison) -> Iterator[tuple[str, Table]]:
         yield score, _of_score(of, score)
 
 
+def limits(rows: Sequence[FlowRow]) -> Table:
+    """Return the limits of tasks, with how many runs they hold back."""
+    return Table(
+        ("task", "limit", "in force", "changed", "running", "lines", "held"),
+        [(row.task, *cells) for row in rows for cells in _flow(row)],
+        apart=("task",),
+    )
+
+
 # -- private ------------------------------------------------------------------------------
 
 _COLUMNS = ("score", "value", "step", "source", "written", "comment")
 _SUMMARY = ("n", "mean", "deviation", "min", "q1", "median", "q3", "max")
+
+
+def _flow(of: FlowRow) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of a task's limits; what holds all of them back stands first."""
+    held = f"{of.held:,}"
+    if of.is_paused or not of.limits:
+        state = "paused" if of.is_paused else words.NOTHING
+        yield "pause", state, words.NOTHING, words.NOTHING, words.NOTHING, held
+        held = ""
+    for row in of.limits:
+        changed = ", ".join(sorted(row.override)) or words.NOTHING
+        yield row.name, words.limit(row), changed, f"{row.running:,}", f"{row.lines:,}", held
+        held = ""
 
 
 def _score(row: ScoreRow, now: datetime) -> tuple[str, ...]:

@@ -31,13 +31,15 @@ _WATCHED = frozenset(
 
 def runs(rows: Sequence[RunRow], now: datetime) -> Table:
     """Return a list of runs, as it comes."""
+    is_limited = any(row.held or row.by or row.batch for row in rows)
     return Table(
-        ("run", "task", "defer id", "state", "deferred", "took", "tags"),
+        ("run", "task", "defer id", "state", "deferred", "took",
+         *(["held or replaced by"] if is_limited else []), "tags"),
         [
             (
                 row.id, row.task, row.defer_id or words.NOTHING, row.state.value,
                 words.ago(row.deferred_at or row.started_at, now), words.duration(row.duration),
-                words.pairs(row.tags),
+                *([words.by(row)] if is_limited else []), words.pairs(row.tags),
             )
             for row in rows
         ],
@@ -79,6 +81,8 @@ def record(of: RunRecord, now: datetime) -> Iterator[tuple[str, Table | Fields]]
         yield "steps", _steps(of.steps)
     if of.defers:
         yield "defers", _calls(of.defers)
+    if of.calls:
+        yield "calls of the batch", _batch(of.calls)
     if of.scores:
         yield "scores", numbers.scores_of_run(of.scores, now)
     if of.siblings:
@@ -91,7 +95,7 @@ def waiting(rows: Sequence[WaitRow], now: datetime) -> Table:
         ("run", "task", "step", "waits for", "since", "until"),
         [
             (
-                row.run.id, row.run.task, row.step, words.wait(row),
+                row.run.id, row.run.task, row.step or words.NOTHING, words.wait(row),
                 words.ago(row.since, now), words.ago(row.until, now),
             )
             for row in rows
@@ -146,6 +150,7 @@ def _fields(of: RunRecord, now: datetime) -> Fields:
             ("reason", row.reason or ""),
             ("deferred as", f"{defer}{parent}" if defer else ""),
             ("root", row.root or ""),
+            ("batch", row.batch or ""),
             ("variants", words.pairs(row.experiments)),
             ("tags", words.pairs(row.tags)),
             ("payload", words.payload(row.payload, 500) if row.payload is not None else ""),
@@ -168,7 +173,9 @@ def _waits_for(row: WaitRow | None, now: datetime) -> str:
     if row is None:
         return ""
     until = f", until {_at(row.until, now)}" if row.until else ""
-    return f"{words.wait(row)}, at step {row.step!r}{until}"
+    step = f", at step {row.step!r}" if row.step else ""
+    since = f", since {_at(row.since, now)}" if not row.step and row.since else ""
+    return f"{words.wait(row)}{step}{since}{until}"
 
 
 def _at(at: datetime | None, now: datetime) -> str:
@@ -189,6 +196,20 @@ def _steps(rows: Sequence[StepRow]) -> Table:
             )
             for row in rows
         ],
+    )  # fmt: skip
+
+
+def _batch(rows: Sequence[RunRow]) -> Table:
+    return Table(
+        ("defer id", "run", "parent", "payload"),
+        [
+            (
+                row.defer_id or words.NOTHING, row.id, row.parent or words.NOTHING,
+                words.payload(row.payload, _RESULT),
+            )
+            for row in rows
+        ],
+        apart=("run", "parent"),
     )  # fmt: skip
 
 

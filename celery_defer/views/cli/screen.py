@@ -16,8 +16,8 @@ from celery_defer.store import ScoreRow
 from celery_defer.views import words
 from celery_defer.views.cli.layout import Layout
 from celery_defer.views.cli.table import Fields, Table
-from celery_defer.views.history import moment
 from celery_defer.views.rows import Page
+from celery_defer.views.times import moment
 
 T = TypeVar("T")
 
@@ -29,11 +29,14 @@ STYLES = {
     "published": "cyan",
     "running": "blue",
     "waiting": "yellow",
+    "held": "yellow",
     "succeeded": "green",
     "failed": "bold red",
     "skipped": "magenta",
     "dropped": "dim",
     "aborted": "magenta",
+    "replaced": "magenta",
+    "batched": "green",
     "quarantined": "bold red",
     "unknown": "dim",
     "error": "bold red",

@@ -1,4 +1,4 @@
-"""``defer waiting``: what parked runs wait for."""
+"""``defer waiting``: what runs wait for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from celery_defer.views.cli import options, render
 from celery_defer.views.cli.command import FOUND, app_in, command
 from celery_defer.views.cli.group import defer
 from celery_defer.views.cli.screen import Screen
+from celery_defer.views.rows import KINDS
 
 # A relay wakes a run within seconds after its wait.
 _LATE = timedelta(minutes=1)
@@ -20,6 +21,7 @@ _LATE = timedelta(minutes=1)
 @command(defer, short="List the runs that wait, and for what.")
 @click.option("--event", help="Only runs that wait for this event.")
 @click.option("--task", help="Only runs of this task.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only runs that wait for this.")
 @options.limit
 @options.cursor
 @click.option(

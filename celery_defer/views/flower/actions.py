@@ -11,7 +11,9 @@ from celery_defer.app import (
     abort,
     cancel,
     drop_quarantined,
+    pause,
     restart,
+    resume,
     retry,
     retry_quarantined,
     wake,
@@ -60,7 +62,8 @@ def _send(fields: Fields, app: Any) -> Woken:
 def _sent(fields: Fields, woken: Woken) -> str:
     runs = words.plural(int(woken), "run")
     more = ", and wakes more in a moment" if woken.has_more else ""
-    return f"Event {fields['name']!r} has woken {runs}{more}."
+    ended = f", and cancelled {words.plural(woken.cancelled, 'run')}" if woken.cancelled else ""
+    return f"Event {fields['name']!r} has woken {runs}{ended}{more}."
 
 
 def _dropped(fields: Fields, runs: Sequence[str]) -> str:
@@ -135,6 +138,20 @@ ACTIONS: Mapping[str, Action] = {
         _dropped,
         question="Drop this record? The calls in it are lost.",
         back="deferred-outbox",
+    ),
+    "pause": Action(
+        "Pause",
+        ("task",),
+        _call(pause),
+        lambda fields, _: f"Task {fields['task']} is paused: its next runs wait in line.",
+        back="deferred-limits",
+    ),
+    "resume": Action(
+        "Resume",
+        ("task",),
+        _call(resume),
+        lambda fields, _: f"Task {fields['task']} goes on.",
+        back="deferred-limits",
     ),
     "send-event": Action("Send", ("name", "data"), _send, _sent, back="deferred-waiting"),
 }

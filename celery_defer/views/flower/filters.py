@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 from celery_defer import durations
 from celery_defer.store import RunState
-from celery_defer.views.rows import STATES
+from celery_defer.views.rows import KINDS, STATES
 
 #: The names of the filters, as they stand in the address.
 OF_RUNS = ("state", "task", "tag", "parent", "since")
-OF_WAITING = ("event", "task")
+OF_WAITING = ("kind", "event", "task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def _argument(name: str, text: str, now: datetime) -> Any:
     match name:
         case "state":
             return _state(text)
+        case "kind":
+            return _kind(text)
         case "tag":
             return _tag(text)
         case "since":
@@ -63,6 +65,12 @@ def _state(text: str) -> RunState:
         states = ", ".join(state.value for state in STATES)
         raise ValueError(f"State {text!r} is none of a run's states: {states}.")
     return RunState(text)
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise ValueError(f"A run can wait for one of these: {', '.join(KINDS)}; not {text!r}.")
+    return text
 
 
 def _tag(text: str) -> tuple[str, str]:

@@ -15,6 +15,12 @@ from celery_defer.views.flower.page import Page
 
 T = TypeVar("T")
 
+# What runs wait for, as the filter has it.
+_KINDS = {
+    "sleep": "A time", "event": "An event", "run": "A run", "retry": "The next try of a step",
+    "restart": "A restart", "limit": "A limit",
+}  # fmt: skip
+
 #: How many records of the outbox, and of the quarantine, a page shows.
 MOST = 100
 
@@ -74,8 +80,24 @@ class WaitingPage(ListPage):
             "filters": chosen,
             "page": page,
             "problem": problem,
+            "kinds": _KINDS,
             "is_first": self.cursor is None,
         }
+
+
+class LimitsPage(Page):
+    template = "deferred/limits.html"
+    place = "deferred-limits"
+
+    async def values(self, *_: str) -> dict[str, Any]:
+        task = self.get_query_argument("task", "").strip() or None
+        try:
+            limits, problem = await self.read(views.limits, task=task), None
+        except PageError as error:
+            if not error.is_missing:
+                raise
+            limits, problem = [], str(error)
+        return {"limits": limits, "problem": problem, "task": task}
 
 
 class OutboxPage(Page):

@@ -10,7 +10,7 @@ from tornado.web import StaticFileHandler, url
 from celery_defer.views.flower.doing import ActionPage
 from celery_defer.views.flower.errors import UnknownFlowerError
 from celery_defer.views.flower.experiments import ExperimentPage, ExperimentsPage
-from celery_defer.views.flower.lists import OutboxPage, RunsPage, WaitingPage
+from celery_defer.views.flower.lists import LimitsPage, OutboxPage, RunsPage, WaitingPage
 from celery_defer.views.flower.loader import FOLDER
 from celery_defer.views.flower.run import RunPage, TaskPage
 from celery_defer.views.flower.tasks import Switch, TasksTable
@@ -18,6 +18,7 @@ from celery_defer.views.flower.tasks import Switch, TasksTable
 _OWN = (
     url(r"/deferred", RunsPage, name="deferred"),
     url(r"/deferred/waiting", WaitingPage, name="deferred-waiting"),
+    url(r"/deferred/limits", LimitsPage, name="deferred-limits"),
     url(r"/deferred/outbox", OutboxPage, name="deferred-outbox"),
     url(r"/deferred/experiments", ExperimentsPage, name="deferred-experiments"),
     url(r"/deferred/experiment", ExperimentPage, name="deferred-experiment"),

@@ -16,11 +16,14 @@ from celery_defer.views import words
 from celery_defer.views.flower import timeline
 from celery_defer.views.flower.errors import PageError
 from celery_defer.views.flower.page import Page, Reader
-from celery_defer.views.history import moment
 from celery_defer.views.rows import RunRecord, RunTree
+from celery_defer.views.times import moment
 
 #: How many runs of a tree, or relatives of a run, a page shows.
 MOST = 200
+_CAN_BE_CANCELLED = frozenset(
+    {RunState.PUBLISHED, RunState.RUNNING, RunState.WAITING, RunState.HELD}
+)
 
 
 class RunPage(Page):
@@ -70,11 +73,11 @@ class TaskPage(TaskView, Reader):  # type: ignore[misc]
 def _buttons(record: RunRecord) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield the actions that the run's state allows, each with its label and fields."""
     run = record.run
-    if record.waits_for:
+    if record.waits_for and record.waits_for.kind != "limit":
         yield "wake", "Wake", {"id": run.id}
     if run.state in (RunState.BUFFERED, RunState.PUBLISHED) and run.parent and run.defer_id:
         yield "abort", "Abort", {"parent": run.parent, "defer_id": run.defer_id}
-    elif run.state in (RunState.PUBLISHED, RunState.RUNNING, RunState.WAITING):
+    elif run.state in _CAN_BE_CANCELLED:
         yield "cancel", "Cancel", {"id": run.id}
     elif run.state is RunState.FAILED or (run.state is RunState.ABORTED and run.started_at):
         yield "restart", "Restart", {"id": run.id}

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from celery_defer import Defer, defer, deferred, step
+from celery_defer import Concurrency, Defer, defer, deferred, step
 
 __all__ = ["app"]
 
@@ -50,6 +50,11 @@ def waits(order_id: str, **order: Any) -> None:
 @app.task(name="sleeps")
 def sleeps(**order: Any) -> None:
     step.sleep("a week", "7d")
+
+
+@deferred(app, name="held", concurrency=Concurrency(1), limits="all")
+def held(order_id: str, customer: str, email: str, currency: str, total: float) -> None:
+    """Wait in line, for it is paused."""
 
 
 @app.task(name="steps")

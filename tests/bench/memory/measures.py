@@ -40,6 +40,7 @@ def measured(times: int, *, has_record: bool) -> dict[str, float]:
         parent = site.grown(lambda: site.run("parent", times, "receipt")) / times
         ten = site.grown(lambda: site.run("parent of ten", times, "receipt-9")) / times
         sleeping = site.grown(lambda: site.park("sleeps", times)) / times
+        holding = site.grown(lambda: site.hold("held", times)) / times
         stepping = site.grown(lambda: site.park("steps", times)) / times
         early = site.grown(lambda: site.tell(times)) / times
         waiting = site.grown(lambda: site.park("waits", times)) / times
@@ -52,6 +53,7 @@ def measured(times: int, *, has_record: bool) -> dict[str, float]:
         "each further deferred run of that parent": (ten - parent) / 9 - plain,
         "a run that sleeps": sleeping,
         "a run that waits for an event": waiting,
+        "a run that a limit holds": holding,
         "a finished step that returned 100 bytes": (stepping - sleeping) / 10,
         "an event of 100 bytes": early,
         "an event, where runs compare one set of fields": told,
@@ -112,6 +114,10 @@ class _Site:
         parked = self._redis.zcard("celery-defer:due")
         self.send(task, times)
         wait_until(lambda: self._redis.zcard("celery-defer:due") == parked + times, task, _PATIENCE)
+
+    def hold(self, task: str, times: int) -> None:
+        self._store.pause(task, is_paused=True)
+        self.park(task, times)
 
     def send(self, task: str, times: int) -> list[str]:
         queue = "nobody" if task == "nobody" else "celery"

@@ -187,7 +187,10 @@ def test_work_is_not_dropped_without_a_yes(
     [
         (("abort", "parent", "receipt", "--yes"), {"aborted": "receipt", "parent": "parent"}),
         (("cancel", "unknown", "--yes"), {"cancelled": "unknown", "has_ended": False}),
-        (("send-event", "order/paid"), {"woken": 0, "is_repeat": False, "has_more": False}),
+        (
+            ("send-event", "order/paid"),
+            {"woken": 0, "cancelled": 0, "is_repeat": False, "has_more": False},
+        ),
     ],
 )
 def test_an_action_prints_json(

@@ -33,6 +33,11 @@ COMMANDS: Sequence[Sequence[str]] = [
     ("scores", "--experiment", "prompt"),
     ("compare",),
     ("compare", "prompt"),
+    ("limits",),
+    ("limits", "set", "task", "throttle", "--limit", "3"),
+    ("limits", "unset", "task", "throttle"),
+    ("limits", "pause", "task"),
+    ("limits", "resume", "task"),
 ]
 
 
@@ -167,7 +172,7 @@ def test_the_command_alone_prints_its_help(cli: Cli) -> None:
     assert "Deferred runs: what became of them" in cli().output
 
 
-@pytest.mark.parametrize("group", [[], ["outbox"], ["quarantine"]])
+@pytest.mark.parametrize("group", [[], ["outbox"], ["quarantine"], ["limits"]])
 def test_the_help_has_whole_sentences(cli: Cli, group: Sequence[str]) -> None:
     printed = cli(*group, "--help").output
 

@@ -22,7 +22,7 @@ from tests.views.flower.runs import Call, add_experiment, add_run
 pytestmark = pytest.mark.worker
 
 ADA = ("ada", "secret")
-PATHS = ("", "/waiting", "/outbox", "/run/nobody")
+PATHS = ("", "/waiting", "/limits", "/outbox", "/run/nobody")
 
 
 @contextmanager

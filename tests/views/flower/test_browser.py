@@ -18,6 +18,7 @@ import pytest
 from celery_defer.ids import RunId, run_id
 from celery_defer.store import RunState, ScoreRow, Store
 from tests.support.flower import Flower
+from tests.support.held import SYNC, arrive, place
 from tests.support.processes import ROOT, missing
 from tests.views.flower.runs import EVIL, Call, add_experiment, add_run
 
@@ -29,7 +30,7 @@ _AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 _RULES = "async (tags) => (await axe.run(document, {runOnly: tags})).violations"
 _OVERFLOWS = "document.documentElement.scrollWidth > window.innerWidth"
 _PAGES = (
-    "runs", "failed", "wrong", "waiting", "outbox", "order", "review", "error", "sure",
+    "runs", "failed", "wrong", "waiting", "limits", "outbox", "order", "review", "error", "sure",
     "experiments", "experiment", "wrong-experiment", "long-names", "scored",
 )  # fmt: skip
 # The pages that the docs show, and how.
@@ -80,6 +81,9 @@ def order(records: Store) -> RunId:
         records, LONG, [f"a{LONG}", f"b{LONG}"], 8, [LONG, f"n{LONG}"], are_recorded=False
     )
     add_experiment(records, "checkout-flow", ["control", "one-page"], 400, are_recorded=False)
+    for n in range(4):
+        arrive(records, f"sync-{n}", place())
+    records.set_limit(SYNC, "concurrency", {"limit": 1})
     order = add_run(records, "shop.process_order", calls, tags)
     tone = ScoreRow(run_id(order, "receipt"), "tone", 0.8, "draft", "warm")
     records.score([tone], [""], "", 600)
@@ -98,6 +102,7 @@ def _addresses(order: RunId) -> dict[str, str]:
         "failed": "/deferred?state=failed",
         "wrong": "/deferred?since=long+ago",
         "waiting": "/deferred/waiting",
+        "limits": "/deferred/limits",
         "outbox": "/deferred/outbox",
         "order": f"/deferred/run/{order}",
         "review": f"/deferred/run/{run_id(order, 'review')}",

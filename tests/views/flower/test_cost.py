@@ -42,6 +42,7 @@ def test_a_page_asks_no_more_of_ten_thousand_runs_than_of_half_as_many(
             "of a task": "/deferred?task=shop.send_receipt",
             "tagged": "/deferred?tag=order%3D7",
             "waiting": "/deferred/waiting",
+            "limits": "/deferred/limits",
             "outbox": "/deferred/outbox",
             "parent": f"/deferred/run/{parent}",
             "child": f"/deferred/run/{run_id(parent, 'receipt-3')}",

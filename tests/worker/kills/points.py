@@ -14,9 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import billiard.pool
 from celery import current_app, current_task, signals
-from celery.concurrency.asynpool import AsynPool
 from celery.worker.request import Request
 from kombu.message import Message
 
@@ -25,6 +23,7 @@ from celery_defer.current import extension_of
 from celery_defer.outbox import fanout, relay
 from celery_defer.run.headers import WAKE
 from celery_defer.store import Store
+from tests.support.lost_children import see_at_once
 
 __all__ = ["count", "installed", "reach"]
 
@@ -45,7 +44,7 @@ def installed(app: Any) -> Iterator[None]:
     extension: Any = extension_of(app)
     extension.store = _Store(extension.store)
     relay.LEASE = fanout.LEASE = 0.5
-    _see_lost_children_at_once()
+    see_at_once()
     _tell_when_accepted()
 
 
@@ -202,12 +201,6 @@ class _Store:
 
 
 # -- patience ---------------------------------------------------------------------------------
-
-
-def _see_lost_children_at_once() -> None:
-    # billiard waits ten seconds before it takes a child for lost, and looks every five.
-    billiard.pool.LOST_WORKER_TIMEOUT = 0.2
-    AsynPool.timers = property(lambda pool: {pool.maintain_pool: 0.1})
 
 
 def _tell_when_accepted() -> None:

@@ -18,7 +18,7 @@ from kombu.transport.redis import Channel
 from celery_defer import Defer, current_run, defer, deferred, send_event, step
 from celery_defer.model import HEADER
 from celery_defer.run import WAKE, WakeHeader
-from celery_defer.run.scope import find
+from celery_defer.run.in_progress import find
 from tests.support import commit
 from tests.worker.soak.events import EVENTS, Event, Plan
 from tests.worker.soak.journeys import EVENT, Journey

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -15,30 +15,35 @@ from random import Random
 from tests.support import commit
 from tests.support.processes import CeleryWorker
 
-__all__ = ["Fleet", "fleet"]
+__all__ = ["Fleet", "fleet", "two_prefork"]
 
 #: How many of ten kills hit a whole worker.
 _WHOLE = 3
 _SECONDS = 60
 
 
-class Fleet:
-    """Two prefork workers, which commit in different ways where they can."""
+def two_prefork(url: str, broker: str, folder: Path) -> list[CeleryWorker]:
+    """Make two prefork workers, which commit in different ways where they can."""
+    urls = {"CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": url}
+    return [
+        CeleryWorker(
+            "tests.worker.trial.app",
+            f"trial-{number}@localhost",
+            *("--pool", "prefork", "--concurrency", "2"),
+            env={**urls, commit.VARIABLE: commit.WAYS[number % len(commit.WAYS)]},
+            folder=folder / f"worker-{number}",
+        )
+        for number in range(2)
+    ]
 
-    def __init__(self, url: str, broker: str, random: Random, folder: Path) -> None:
+
+class Fleet:
+    """The workers of a trial, one of which may be dead at any moment."""
+
+    def __init__(self, workers: Sequence[CeleryWorker], random: Random) -> None:
         self.kills: Counter[str] = Counter()
+        self.workers = workers
         self._random = random
-        urls = {"CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": url}
-        self.workers = [
-            CeleryWorker(
-                "tests.worker.trial.app",
-                f"trial-{number}@localhost",
-                *("--pool", "prefork", "--concurrency", "2"),
-                env={**urls, commit.VARIABLE: commit.WAYS[number % len(commit.WAYS)]},
-                folder=folder / f"worker-{number}",
-            )
-            for number in range(2)
-        ]
 
     def start(self) -> None:
         for worker in self.workers:
@@ -50,8 +55,10 @@ class Fleet:
         """Kill a child or a whole worker, which is started again; it may be down already."""
         worker = self._random.choice(self.workers)
         is_whole = self._random.randrange(10) < _WHOLE
-        if not worker.is_ready or not (children := worker.children()):
+        if not worker.is_running or not worker.is_ready:
             return
+        children = worker.children()
+        is_whole = is_whole or not children  # threads are killed together
         if is_whole:
             worker.kill()
             worker.start()
@@ -80,10 +87,12 @@ class Fleet:
 
 
 @contextmanager
-def fleet(url: str, broker: str, random: Random, keep_logs: Path | None) -> Iterator[Fleet]:
-    """Give workers, all started; none is left behind."""
+def fleet(
+    make: Callable[[Path], Sequence[CeleryWorker]], random: Random, keep_logs: Path | None
+) -> Iterator[Fleet]:
+    """Give the workers that *make* makes in a folder, all started; none is left behind."""
     folder = Path(tempfile.mkdtemp(prefix="celery-defer-trial-"))
-    workers = Fleet(url, broker, random, folder)
+    workers = Fleet(make(folder), random)
     try:
         workers.start()
         yield workers

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ from redis import Redis
 
 from celery_defer import Comparison, compare, send_event
 from tests.worker.trial.app import DIED, PREFIX, PURCHASE, REDIS_OPTIONS, app, visit
-from tests.worker.trial.fleet import Fleet, fleet
+from tests.worker.trial.fleet import Fleet, fleet, two_prefork
 from tests.worker.trial.ledger import Ledger
 from tests.worker.trial.visitors import EXPERIMENT, RATES, Visitor, draw
 
@@ -63,7 +64,8 @@ def trial(url: str, broker: str, seed: int, visits: int, keep_logs: Path | None 
     options = REDIS_OPTIONS if broker.startswith("redis") else {}
     app.conf.update(broker_url=broker, result_backend=url, broker_transport_options=options)
     crowd = _Crowd(list(draw(random, visits)))
-    with Redis.from_url(url) as client, fleet(url, broker, random, keep_logs) as workers:
+    make = partial(two_prefork, url, broker)
+    with Redis.from_url(url) as client, fleet(make, random, keep_logs) as workers:
         ledger = Ledger(client, crowd.sent)
         _go(client, crowd, ledger, workers, random)
         workers.stop()

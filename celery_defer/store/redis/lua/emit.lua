@@ -5,9 +5,10 @@
 --       how many bytes, the shapes that the sender knows, start and end of a record's key, end of a run's
 --       key, 1 if the event is named, for how many seconds events are kept, and how many of one digest, the
 --       rest or nothing (id, token, body, seconds to keep), when it was sent by the sender's clock, and for how
---       many seconds that is believed, then each digest, and its number in the index of waits
+--       many seconds that is believed, the index of deadlines, the start of the key of those that an event
+--       cancels, and why it does, then each digest, and its number in the index of waits
 -- Returns {'shapes', shape ...} if the sender's shapes differ, {'repeated'}, or {'sent', woken, 1 if
--- there are more, 1 if it was sent before, then the lease of each run to publish}.
+-- there are more, 1 if it was sent before, how many runs it has cancelled, then the lease of each run to publish}.
 local shapes = redis.call('ZRANGE', KEYS[3], 0, -1)
 if table.concat(shapes, '\n') ~= ARGV[7] then
   table.insert(shapes, 1, 'shapes')
@@ -22,7 +23,8 @@ if progress then -- a full Redis refuses a script whose first write needs memory
 end
 local at, keep, most = now + ARGV[3], tonumber(ARGV[12]), tonumber(ARGV[13])
 local sent = math.min(math.max(ARGV[18], at), at + ARGV[19])
-local reply, woken, left = {'sent', 0, 0, progress and 1 or 0}, 0, tonumber(ARGV[6])
+local reply, woken, left = {'sent', 0, 0, progress and 1 or 0, 0}, 0, tonumber(ARGV[6])
+local cancels, WEEK = tonumber(ARGV[5]), 604800 -- as in late.lua
 for k = 7, #KEYS do
   if not progress and keep > 0 then
     local last = redis.call('ZREVRANGE', KEYS[k], 0, 0, 'WITHSCORES')[2] or 0
@@ -32,7 +34,7 @@ for k = 7, #KEYS do
     redis.call('ZREMRANGEBYRANK', KEYS[k], 0, -1 - most)
     redis.call('EXPIRE', KEYS[k], math.ceil(keep))
   end
-  local digest, number = ARGV[2 * k + 6], ARGV[2 * k + 7]
+  local digest, number = ARGV[2 * k + 9], ARGV[2 * k + 10]
   local place = redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. number) -- of the first run that may wait
   local function next_waiting()
     local entry = redis.call('ZRANGE', KEYS[2], place, place, 'WITHSCORES')
@@ -57,9 +59,19 @@ for k = 7, #KEYS do
     end
     id = next_waiting()
   end
-  reply[3] = id and 1 or reply[3]
+  local watchers = redis.call('ZRANGEBYSCORE', ARGV[21] .. digest, at, '+inf', 'LIMIT', 0, cancels + 1)
+  for i = 1, math.min(#watchers, cancels) do
+    local start, run = ARGV[8] .. watchers[i], ARGV[8] .. watchers[i] .. ARGV[10]
+    cancel(watchers[i], run, {start .. ARGV[9], KEYS[1], KEYS[2], ARGV[20]}, ARGV[22], WEEK, at, 0)
+    reply[5] = reply[5] + 1
+  end
+  reply[3] = (id or #watchers > cancels) and 1 or reply[3]
+  cancels = cancels - math.min(#watchers, cancels)
 end
 reply[2] = woken
+if reply[5] > 0 then
+  redis.call('PUBLISH', KEYS[6], 0)
+end
 if reply[3] == 1 and ARGV[14] ~= '' then
   write(KEYS[5], {token = ARGV[15]}, ARGV[16], 'EX', ARGV[17])
   redis.call('ZADD', KEYS[1], at, ARGV[14])

@@ -1,4 +1,8 @@
--- KEYS: the index of due times
--- Returns in how many seconds the first record is due, as text; nothing if there is none.
-local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return first[2] and string.format('%.17g', first[2] - now)
+-- KEYS: the index of due times, of deadlines, of gates
+-- Returns in how many seconds the first record is due, deadline is over, or gate is to be drained, as text;
+-- nothing if there is none.
+local at = math.huge
+for _, key in ipairs(KEYS) do
+  at = math.min(at, redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or math.huge)
+end
+return at < math.huge and string.format('%.17g', at - now)

@@ -8,7 +8,7 @@
 -- length of *about*, then *about* (what the run is) and *told* (what it has done). A run is in the log of
 -- its task, and in the list of its state, unless most runs are in that: published (P), succeeded (S).
 local HISTORY, HISTORY_HEAD, number = '<BBHddddI4', 40, 0
-local OPEN, LISTED = {B = 1, P = 1, R = 1, W = 1}, 'BRWFKAQ'
+local OPEN, LISTED = {B = 1, P = 1, R = 1, W = 1, H = 1}, 'BRWHFKAEQ'
 local function refresh(list, keep) -- a list of runs, which lives a tenth longer than they do
   local is_old = redis.call('TTL', list) < tonumber(keep)
   if is_old then

@@ -9,7 +9,7 @@
 -- Returns {'parked'}, {'arrived', memo}, {'look', since when the shape is known, since when events count},
 -- {'superseded'} or {'cancelled'}.
 local run, id, step = KEYS[1], ARGV[1], ARGV[3]
-local state = redis.call('HMGET', run, 'turn', 'cancelled', 'm:' .. step)
+local state = redis.call('HMGET', run, 'turn', 'cancelled', 'm:' .. step, 'watch')
 if state[2] then
   return {'cancelled'}
 elseif (state[1] or '0') ~= ARGV[2] then
@@ -40,6 +40,9 @@ end
 redis.call('DEL', KEYS[2])
 keep(run, ARGV[8] + 172800) -- longer than the record, in case a relay finds that expired
 local record = {token = ARGV[5], step = step, digest = KEYS[7] and ARGV[12]}
+for key in (state[4] or ''):gmatch('[^\n]+') do -- the events that cancel the run
+  keep(key, ARGV[8] + 172800)
+end
 write(KEYS[3], record, ARGV[6], 'EX', ARGV[8])
 redis.call('ZADD', KEYS[4], now + ARGV[7], id)
 if KEYS[7] then

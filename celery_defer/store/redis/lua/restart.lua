@@ -1,4 +1,4 @@
--- KEYS: the run, its record, the index of due times, the channel of the alarm
+-- KEYS: the run, its record, the index of due times, the channel of the alarm, the index of deadlines
 -- ARGV: run id, turn, step, token, body, seconds until due, seconds to keep, what is to be
 --       known of the run if its record is lost, or nothing, how many of its fields are forgotten, and those
 -- Returns 1 if the run has begun another turn, for which its record waits. 0 if it is in another turn, or
@@ -9,8 +9,9 @@ local is_parked = state[1] and not state[2]
 if (state[1] or '0') ~= ARGV[2] or is_parked or redis.call('EXISTS', KEYS[2]) == 1 then
   return 0
 end
+unwatch(run, ARGV[1], KEYS[5])
 redis.call('HSET', run, 'turn', ARGV[2] + 1)
-redis.call('HDEL', run, 'owner', 'cancelled', 'end')
+redis.call('HDEL', run, 'owner', 'cancelled', 'end', 'why', 'begun')
 if ARGV[8] ~= '' then
   redis.call('HSET', run, 'end', ARGV[8])
 end

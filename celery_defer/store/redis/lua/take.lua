@@ -1,9 +1,10 @@
--- KEYS: the index of due times, the index of waits
+-- KEYS: the index of due times, the index of waits, the index of deadlines
 -- ARGV: what is due by now, end of the lease (both as seconds from now), how many at most, how many bytes
---       at most, start and end of a record's key
+--       at most, start and end of a record's key, end of a run's key
 -- Returns a list of leases, each with the seconds that the record has to live and has been due, longest
 -- due first. What is not a record has no token; a record that has vanished has no tries either, and
 -- stays in line; one of a later form is left alone.
+cancel_late(now + ARGV[1], ARGV[3], KEYS[1], KEYS[2], KEYS[3], ARGV[5], ARGV[6], ARGV[7])
 local records, left = {}, tonumber(ARGV[4])
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now + ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 for i = 1, #due, 2 do

@@ -1,0 +1,44 @@
+"""How runs give back the places of limits, and how those who wait for them are woken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery_defer import guard, subject
+from celery_defer.current import extension_of
+from celery_defer.ids import RunId
+from celery_defer.outbox.wake import LEASE, wake
+from celery_defer.store import Hold, Store
+
+logger = guard.logger(__name__)
+
+# How many runs a process wakes at a time; a relay wakes the others.
+_LIMIT = 100
+
+
+def give_back(app: Any, store: Store, hold: Hold, *, ended: bool, idle: float = 0.0) -> None:
+    """Give back the places of one delivery of a run, and wake the runs that get them.
+
+    With *ended* the run is over; else it may come back in *idle* seconds. If this fails, which is
+    logged, others have to wait until the places have run out.
+    """
+    _give_back(app, store, hold, hold.token, ended=ended, idle=idle)
+
+
+def give_back_all(app: Any, store: Store, id: RunId, task: str) -> None:
+    """Give back the places of all deliveries of a run that is over; it stands in no line then."""
+    _give_back(app, store, Hold(task, id, "", ()), None, ended=True)
+
+
+def _give_back(
+    app: Any, store: Store, hold: Hold, token: str | None, *, ended: bool, idle: float = 0.0
+) -> None:
+    about = subject.of(hold.run)
+    with guard.logged(logger, "run %s: its places are not given back", hold.run, about=about):
+        now = extension_of(app).clock()
+        leased = store.give_back(
+            hold.run, hold.task, hold.gates, token,
+            ended=ended, idle=idle, now=now, until=now + LEASE, limit=_LIMIT,
+        )  # fmt: skip
+        if leased:
+            wake(app, store, leased)

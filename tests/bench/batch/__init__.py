@@ -1,0 +1,1 @@
+"""``make bench-batch``: calls in batches, beside as many runs."""

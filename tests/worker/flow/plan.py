@@ -1,0 +1,53 @@
+"""What a trial does: how many calls of which function, on which workers, and who is killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from tests.worker.flow.app import AT_ONCE, PERIOD, STARTS
+
+__all__ = ["KINDS", "Plan", "plan_of"]
+
+#: With kills, without, and of starts one after the other.
+KINDS = ("killed", "calm", "throttle")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The calls of one function, and the workers that run them.
+
+    ``seconds`` is what a body takes. Processes die every ``between_kills`` seconds on the average;
+    None means that nobody does. ``slack`` is by which part it may take longer than the ideal; None
+    means that this is not judged.
+    """
+
+    function: str
+    calls: int
+    keys: int
+    seconds: float
+    pools: tuple[str, ...]
+    children: int
+    between_kills: float | None = None
+    slack: float | None = None
+
+    @property
+    def ideal(self) -> float:
+        """Seconds from the first start to the last end, if no place and no moment is wasted."""
+        of_key = ceil(self.calls / self.keys)
+        if self.function == "notify":
+            return (of_key - 1) * PERIOD / STARTS
+        return ceil(of_key / AT_ONCE) * self.seconds
+
+
+def plan_of(kind: str, pool: str, *, is_quick: bool) -> Plan:
+    """Return the plan of a kind, for workers of one pool."""
+    if kind == "throttle" and is_quick:
+        return Plan("notify", 120, 2, 0.0, (pool,) * 2, 4)
+    if kind == "throttle":
+        return Plan("notify", 1_000, 5, 0.0, (pool,) * 4, 4, slack=0.05)
+    kills = (2.0 if is_quick else 6.0) if kind == "killed" else None
+    if is_quick:
+        return Plan("sync", 150, 5, 0.3, (pool,) * 2, 12, kills)
+    # Bodies wait, as for a partner: a hundred processes of two cores can do nothing else at once.
+    return Plan("sync", 2_000, 20, 2.0, (pool,) * 4, 25, kills, 0.15)
