@@ -31,8 +31,9 @@ class MemoryWatching(MemoryHistories):
     ) -> Watched:
         with self._lock:
             run = self._runs[id]
-            looks = [self._look(each.subscription, now) for each in watch.events]
-            if why := self._end(run, watch, now):
+            looks: list[Look] = []
+            why = self._end(run, watch, now) or self._come(watch, looks, now)
+            if why:
                 run.is_cancelled, run.why = True, why
                 self._unwatch(run)
                 return Watched(why)
@@ -75,8 +76,18 @@ class MemoryWatching(MemoryHistories):
             return watch.start_why
         if run.has_begun and run.deadline is not None and run.deadline <= now:
             return run.late
-        came = (each for each in watch.events if self._has_come(each))
-        return next((by_event(each.subscription.name) for each in came), "")
+        return ""
+
+    def _come(self, watch: Watch, looks: list[Look], now: float) -> str:
+        """Return why a run ends by an event that has come, if it does; add each look to *looks*.
+
+        Events after the one that ends the run are not looked at, and their shapes not known.
+        """
+        for each in watch.events:
+            looks.append(self._look(each.subscription, now))
+            if self._has_come(each):
+                return by_event(each.subscription.name)
+        return ""
 
     def _has_come(self, event: Cancelling) -> bool:
         wait = event.subscription
