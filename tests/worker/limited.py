@@ -87,6 +87,18 @@ def again(key: str) -> int:
     return tries
 
 
+@deferred(app, name="limited.shared", concurrency=(Concurrency(2, key="key"), Concurrency(1)))
+def shared(key: str, line: str) -> str:
+    witness(line)
+    return key
+
+
+@deferred(app, name="limited.whoever", concurrency=Concurrency(1, key="key"), limits="all")
+def whoever(key: str) -> str:
+    witness(key)
+    return key
+
+
 # A pool of gevent takes new messages up to two seconds after the last ones.
 @deferred(app, name="limited.last", debounce=Debounce(4, key="key"))
 def last(key: str, n: int) -> int:

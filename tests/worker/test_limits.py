@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from celery_defer import run_id
-from tests.support.processes import wait_until
+from tests.support.processes import Process, wait_until
 from tests.worker.caller import Caller
 from tests.worker.local import LocalWorker
 from tests.worker.waiting import watched
@@ -86,16 +90,78 @@ def holding(c: Caller, key: str) -> str:
     return run
 
 
+def let_go_in_turn(c: Caller, key: str, count: int) -> list[str]:
+    """Let so many runs go, each when it has its place; return them in the order of their starts."""
+    for done in range(count):
+        wait_until(lambda n=done: c.redis.llen(f"order:{key}") == n + 1, "the next one starts")
+        c.go(c.redis.lindex(f"order:{key}", done))
+    return list(c.redis.lrange(f"order:{key}", 0, -1))
+
+
+def share(c: Caller, customer: str, line: str) -> str:
+    parent = c.send("limited.parent", [("c0", "limited.shared", {"key": customer, "line": line})])
+    return run_id(parent, "c0")
+
+
+def beat_of(worker: LocalWorker, folder: Path, name: str, payload: dict[str, str]) -> Process:
+    """Return a ``celery beat`` that sends a task to the worker, five times a second."""
+    entry = {"task": name, "kwargs": payload, "schedule": 0.2}
+    return Process(
+        [
+            *(sys.executable, "-m", "celery", "-A", "tests.worker.limited", "beat"),
+            *("--loglevel", "DEBUG", "--pidfile="),
+        ],
+        ready="beat: Starting",
+        env={**worker.env, "DEFER_TEST_CONFIG": json.dumps({"beat_schedule": {"entry": entry}})},
+        cwd=folder,
+    )
+
+
+def sent_by(beat: Process) -> list[str]:
+    """Return the runs that beat has sent; its log says so of each."""
+    return re.findall(r" sent\. id->(\S+)", beat.logs())
+
+
 def test_one_runs_at_a_time_and_the_others_are_held_and_woken_in_order(c: Caller, key: str) -> None:
     runs = send(c, key, "hold", "hold", "hold")
     wait_until(lambda: sorted(states(c, runs))[:2] == ["HELD", "HELD"], "two are held")
 
-    for done in range(3):
-        wait_until(lambda n=done: c.redis.llen(f"order:{key}") == n + 1, "the next one starts")
-        c.go(c.redis.lindex(f"order:{key}", done))
+    let_go_in_turn(c, key, 3)
 
     assert [c.result(run) for run in runs] == [key] * 3
     assert c.redis.lrange(f"seen:{key}", 0, -1) == ["1", "1", "1"]
+
+
+def test_keys_take_turns_for_a_place_that_they_share(prefork: Caller, key: str) -> None:
+    c, many, few = prefork, "many", "few"
+    runs = [share(c, many, key)]
+    wait_until(lambda: c.redis.llen(f"order:{key}") == 1, "the first one runs")
+    for customer in [many] * 5 + [few] * 2:
+        runs.append(share(c, customer, key))
+        wait_until(lambda: c.meta(runs[-1])["status"] == "HELD", "it is held")
+
+    order = let_go_in_turn(c, key, len(runs))
+
+    customers = dict(zip(runs, [c.result(run) for run in runs], strict=True))
+    assert [{customers[run] for run in order[at : at + 2]} for at in (1, 3)] == [{many, few}] * 2
+    assert sorted(order, key=customers.__getitem__) == runs[6:] + runs[:6]
+    assert set(c.redis.lrange(f"seen:{key}", 0, -1)) == {"1"}
+
+
+def test_limits_for_all_hold_for_what_beat_sends(
+    workers: dict[str, LocalWorker], prefork: Caller, key: str, tmp_path: Path
+) -> None:
+    c = prefork
+    with beat_of(workers["prefork"], tmp_path, "limited.whoever", {"key": key}) as beat:
+        wait_until(lambda: states(c, sent_by(beat)).count("HELD") >= 2, "two are held")
+        beat.stop()
+        runs = sent_by(beat)
+
+    order = let_go_in_turn(c, key, len(runs))
+
+    assert [c.result(run) for run in runs] == [key] * len(runs)
+    assert sorted(order) == sorted(runs)
+    assert set(c.redis.lrange(f"seen:{key}", 0, -1)) == {"1"}
 
 
 def test_a_run_that_waits_at_a_step_lets_others_go_first(c: Caller, key: str) -> None:
