@@ -8,7 +8,7 @@ from celery.states import IGNORED, REJECTED, RETRY
 
 from celery_defer.app.place import Place
 from celery_defer.current import extension_of
-from celery_defer.outbox import give_back
+from celery_defer.outbox import give_back, wake_next
 from celery_defer.run import Scope
 from celery_defer.steps import seconds_until
 
@@ -16,17 +16,32 @@ from celery_defer.steps import seconds_until
 PATIENCE = 3_600.0
 
 
+def end(run: Scope) -> None:
+    """Give back the places of a run whose end is stored: Celery's tracer has more to do."""
+    if run.place is not None:
+        _give_back(run, None)
+
+
 def finish(run: Scope, traced: Any) -> None:
-    """Give back the places of an attempt that has ended as Celery's tracer tells."""
-    place: Place = run.place
-    extension_of(run.app).renewal.remove(place)
-    idle = _idle(run, traced)
-    # The end of an attempt that has lost its place is not that of another delivery of the run.
-    ended = idle is None and not place.is_lost
-    give_back(run.app, place.store, place.hold, ended=ended, idle=idle or 0.0)
+    """Give back the places of an attempt that has left as Celery's tracer tells, if it has any."""
+    if run.place is not None:
+        _give_back(run, _idle(run, traced))
 
 
 # -- private ------------------------------------------------------------------------------
+
+
+def _give_back(run: Scope, idle: float | None) -> None:
+    """Give back the places of a run that comes back in *idle* seconds; with None it has ended."""
+    place: Place = run.place
+    run.place = None
+    extension_of(run.app).renewal.remove(place)
+    if place.leases is not None:  # with its result
+        wake_next(run.app, place.store, place.hold, place.leases)
+        return
+    # The end of an attempt that has lost its place is not that of another delivery of the run.
+    ended = idle is None and not place.is_lost
+    give_back(run.app, place.store, place.hold, ended=ended, idle=idle or 0.0)
 
 
 def _idle(run: Scope, traced: Any) -> float | None:

@@ -76,13 +76,16 @@ class _Renewing:
     def _left(self) -> float | None:
         """Return in how many seconds the first place is to be renewed; None if there is none."""
         now = monotonic()
-        due = (place.asked + place.lease / _TIMES - now for place in self._places)
+        due = (place.asked + place.lease / _TIMES - now for place in self._open())
         return min(due, default=None)
+
+    def _open(self) -> list[Place]:
+        return [place for place in self._places if not place.is_over]
 
     def renew(self) -> None:
         now = monotonic()
         with self._changed:
-            places = list(self._places)
+            places = self._open()
         for place in places:
             place.asked = now
         stores: dict[int, tuple[Store, float, list[Place]]] = {}
@@ -107,7 +110,7 @@ class _Renewing:
 
     def _lose(self, place: Place) -> None:
         with self._changed:
-            if place not in self._places:
+            if place not in self._places or place.is_over:
                 return
             self._places.discard(place)
         logger.warning(

@@ -10,6 +10,7 @@ from typing import Any
 from celery.signals import task_failure, task_received, task_revoked, task_success, worker_ready
 
 from celery_defer import guard
+from celery_defer.app import departure
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId
 from celery_defer.model import Outcome
@@ -38,6 +39,7 @@ def _on_success(sender: Any, result: Any, **_: Any) -> None:
     scope = find_run()
     if scope is None or scope.task is not sender:
         return
+    departure.end(scope)
     _report_to_invoker(scope)
     if scope.parents:
         report_members(scope)
@@ -63,6 +65,7 @@ def _on_failure(sender: Any, exception: Any, task_id: str = "", **rest: Any) -> 
         return
     if scope.task is not sender:
         return
+    departure.end(scope)
     _report_to_invoker(scope)
     if scope.parents:
         report_members(scope, exception)

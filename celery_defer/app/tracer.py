@@ -137,8 +137,7 @@ def _wrap_trace_task(
                 leave(token)
                 if scope.watched:
                     watching.leave(scope, traced)
-            if scope.place is not None:  # also if a signal came before the body
-                departure.finish(scope, traced)
+            departure.finish(scope, traced)  # also if a signal came before the body
 
     tracer._defer_wrapped = True  # type: ignore[attr-defined]
     return tracer

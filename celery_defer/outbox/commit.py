@@ -17,7 +17,7 @@ from celery_defer import broker, guard, store
 from celery_defer.commands import Commands, Server
 from celery_defer.ids import RunId
 from celery_defer.model import Call, CallState, Outcome
-from celery_defer.outbox import history, stage
+from celery_defer.outbox import history, places, stage
 from celery_defer.outbox.hook import StoreBy, hook_ends, is_json
 from celery_defer.outbox.links import link, linked
 from celery_defer.outbox.messages import messages_of, starting
@@ -128,12 +128,18 @@ class Commit:
             self.stage()
         if self.lease is not None or self.run.came_again:
             result = win(backend, self.run.run.id, self.token, result)
-        whole, facts = self._with_expiry(result), self._facts(result)
+        whole, facts, giving = self._with_expiry(result), self._facts(result), self._giving(result)
         try:
             # celery.backends.redis.RedisBackend.set: with Celery's own retries.
-            stored = backend.ensure(
+            committed: store.Committed = backend.ensure(
                 lambda: store.commit(
-                    backend.client, key, whole, messages, facts, keeps_success=is_json(backend)
+                    backend.client,
+                    key,
+                    whole,
+                    messages,
+                    facts,
+                    giving=giving,
+                    keeps_success=is_json(backend),
                 ),
                 (),
                 **self.run.store_policy,
@@ -149,6 +155,9 @@ class Commit:
             self.state = State.WAITING
             self.stage()
             return store_result(backend)
+        stored = committed.stored
+        if committed.leases is not None:
+            self.run.place.leases = committed.leases
         self._conclude(is_ours=stored is None or _is_of(result, stored))
         self.run.ending.has_expiry = stored is None and whole is not result
         self.run.ending.is_told = stored is None and facts is not None
@@ -163,6 +172,11 @@ class Commit:
         calls = starting(self.record, Outcome.SUCCESS)
         facts = run.store.facts(history.committed(run, calls, are_published=is_with_result))
         return facts if facts and facts.server == result.server else None
+
+    def _giving(self, result: Commands) -> store.Giving | None:
+        """Return how the run gives back its places, if the store is where the result goes."""
+        giving = places.giving(self.run)
+        return giving if giving and giving.server == result.server else None
 
     def _with_expiry(self, result: Commands) -> Commands:
         """Add how long the store keeps the run, and that it watches it no more.

@@ -72,7 +72,7 @@ def _store_unless_success(
     key, facts = backend.get_key_for_task(id), _facts(failed, result) if failed else None
     try:
         # celery.backends.redis.RedisBackend.set: with Celery's own retries.
-        stored = backend.ensure(
+        committed = backend.ensure(
             lambda: store.commit(backend.client, key, result, None, facts, keeps_success=True), ()
         )
     except (SoftTimeLimitExceeded, *backend.connection_errors):
@@ -81,7 +81,7 @@ def _store_unless_success(
         return store_by(backend)
     if failed is not None:
         failed.ending.is_told = facts is not None
-    return stored
+    return committed.stored
 
 
 def _facts(run: Scope, result: Commands) -> Commands | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery_defer import guard, subject
 from celery_defer.current import extension_of
 from celery_defer.ids import RunId
 from celery_defer.outbox.wake import LEASE, wake
-from celery_defer.store import Hold, Store
+from celery_defer.run import Scope
+from celery_defer.store import Giving, Hold, Leased, Store
 
 logger = guard.logger(__name__)
 
@@ -23,6 +25,29 @@ def give_back(app: Any, store: Store, hold: Hold, *, ended: bool, idle: float = 
     logged, others have to wait until the places have run out.
     """
     _give_back(app, store, hold, hold.token, ended=ended, idle=idle)
+
+
+def giving(run: Scope) -> Giving | None:
+    """Return how the places of a run are given back as its result is stored, if that can be."""
+    place = run.place
+    if place is None or place.is_lost or run.store is None:
+        return None
+    place.is_over = True
+    with guard.logged(
+        logger, "run %s: its places are given back later", run.run.id, about=run.about
+    ):
+        now = run.now()
+        return run.store.giving(place.hold, now=now, until=now + LEASE, limit=_LIMIT)
+    return None
+
+
+def wake_next(app: Any, store: Store, hold: Hold, leases: Sequence[Leased]) -> None:
+    """Wake the runs that have got the places of *hold*; if this fails, a relay wakes them."""
+    about = subject.of(hold.run)
+    with guard.logged(
+        logger, "run %s: those who get its places are woken later", hold.run, about=about
+    ):
+        wake(app, store, leases)
 
 
 def give_back_all(app: Any, store: Store, id: RunId, task: str) -> None:

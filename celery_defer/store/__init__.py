@@ -6,7 +6,7 @@ from celery_defer.store.match import Match, digests, match
 from celery_defer.store.memory import MemoryStore
 from celery_defer.store.owner import is_in_batch, is_of_one_message, owner_of, task_of_owner
 from celery_defer.store.protocol import Store
-from celery_defer.store.redis import AWAY, RedisStore, commit, hurry
+from celery_defer.store.redis import AWAY, Committed, RedisStore, commit, hurry
 from celery_defer.store.scores import Carried, ScoreRow
 from celery_defer.store.values import (
     HELD_STEP,
@@ -20,6 +20,7 @@ from celery_defer.store.values import (
     Details,
     Emitted,
     FlowState,
+    Giving,
     Held,
     Hold,
     Holding,
@@ -58,11 +59,13 @@ __all__ = [
     "Cancelling",
     "Carried",
     "Claim",
+    "Committed",
     "Depth",
     "Details",
     "Emitted",
     "Fact",
     "FlowState",
+    "Giving",
     "Held",
     "History",
     "Hold",

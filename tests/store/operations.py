@@ -91,4 +91,4 @@ OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
     "arrive": lambda store: store.arrive(_RUN, "wait", 20, 30),
 }
 #: They do not raise if the server is away.
-LOCAL = {"expiry", "unwatching", "facts", "refusal", "reaches", "alarm"}
+LOCAL = {"expiry", "unwatching", "facts", "giving", "refusal", "reaches", "alarm"}

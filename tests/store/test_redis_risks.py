@@ -15,7 +15,6 @@ def risks_of(*options: str) -> list[str]:
         return RedisStore(server.client(), "defer:").risks()
 
 
-SAVES = ("--save", "900 1")
 KEEPS = ("--appendonly", "yes")
 
 
@@ -23,7 +22,6 @@ KEEPS = ("--appendonly", "yes")
     "options",
     [
         pytest.param(KEEPS, id="aof"),
-        pytest.param(SAVES, id="snapshots"),
         pytest.param((*KEEPS, "--maxmemory", "1gb"), id="noeviction"),
         pytest.param((*KEEPS, "--maxmemory-policy", "allkeys-lru"), id="no-limit"),
         pytest.param((*KEEPS, "--rename-command", "CONFIG", ""), id="aof-managed"),
@@ -32,6 +30,12 @@ KEEPS = ("--appendonly", "yes")
 )
 def test_a_server_that_keeps_what_it_is_given_is_no_risk(options: tuple[str, ...]) -> None:
     assert risks_of(*options) == []
+
+
+def test_a_server_that_writes_snapshots_is_no_risk() -> None:
+    with running() as server:
+        server.client().config_set("save", "900 1")
+        assert RedisStore(server.client(), "defer:").risks() == []
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])

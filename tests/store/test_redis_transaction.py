@@ -45,7 +45,7 @@ def transact(
     result = commands(results, ("SETEX", RESULT, 60, value), ("PUBLISH", RESULT, value))
     sent = [("LPUSH", "queue", b"one"), ("LPUSH", "queue", "two")]
     messages = commands(broker, *sent) if broker else None
-    return commit(results, RESULT, result, messages, keeps_success=keeps_success)
+    return commit(results, RESULT, result, messages, keeps_success=keeps_success).stored
 
 
 # -- a result and messages -----------------------------------------------------------------

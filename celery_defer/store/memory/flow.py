@@ -15,7 +15,7 @@ from celery_defer.store.memory.limits import MemoryLimitStates
 from celery_defer.store.memory.state import MemoryRecord, MemoryRun
 from celery_defer.store.memory.watch import MemoryWatching
 from celery_defer.store.owner import is_of_one_message
-from celery_defer.store.values import HELD_STEP, Held, Hold, Holding, Leased, in_place_of
+from celery_defer.store.values import HELD_STEP, Giving, Held, Hold, Holding, Leased, in_place_of
 
 #: How many runs one that is held back may let through.
 _MOST = 10
@@ -105,6 +105,9 @@ class MemoryFlow(MemoryLimitStates, MemoryWatching):
                 self._passes.pop(run, None)
             ids = [GateId(task, each.name, each.key) for each in all_gates]
             return self._drain_all(ids, now, until, limit)
+
+    def giving(self, hold: Hold, *, now: float, until: float, limit: int) -> Giving | None:
+        return None
 
     def renew(self, holds: Sequence[Hold], lease: float) -> list[Hold]:
         with self._lock:

@@ -9,7 +9,7 @@ from celery_defer.commands import Commands
 from celery_defer.flow import Ask, Gate
 from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
-from celery_defer.store.values import FlowState, Held, Hold, Holding, InLine, Leased
+from celery_defer.store.values import FlowState, Giving, Held, Hold, Holding, InLine, Leased
 
 
 class Flow(Protocol):
@@ -60,6 +60,13 @@ class Flow(Protocol):
         - *ended*: the run is over. It leaves all lines, with its record if another delivery was
           held back, and its singleton is free.
         - *idle*: if the run is not over, in how many seconds it comes back.
+        """
+        ...
+
+    def giving(self, hold: Hold, *, now: float, until: float, limit: int) -> Giving | None:
+        """Return how ``commit`` gives back the places of a run that ends, as ``give_back`` does.
+
+        None if the store is not one Redis server.
         """
         ...
 

@@ -3,9 +3,9 @@
 from redis.exceptions import RedisError
 
 from celery_defer.store.redis.store import RedisStore, hurry
-from celery_defer.store.redis.transaction import commit
+from celery_defer.store.redis.transaction import Committed, commit
 
 #: What the store raises if its server is away, or refuses something.
 AWAY = (RedisError, OSError)
 
-__all__ = ["AWAY", "RedisStore", "commit", "hurry"]
+__all__ = ["AWAY", "Committed", "RedisStore", "commit", "hurry"]

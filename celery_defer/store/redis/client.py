@@ -93,6 +93,9 @@ class RedisClient:
         """Return the arguments with which a script writes *facts*."""
         return [len(facts), self._prefix, *map(_packed, facts)] if facts else [0]
 
+    def _leases(self, rows: Sequence[list[Any]]) -> list[Leased]:
+        return [self._leased(row) for row in rows]
+
     def _leased(self, row: list[Any]) -> Leased:
         """Return the record that a script has leased; read a large body in parts."""
         id, token, body, tries, is_cancelled, *left = row

@@ -11,7 +11,16 @@ from celery_defer.ids import RunId
 from celery_defer.store.history import Fact
 from celery_defer.store.redis.client import SOON, RedisClient, seconds
 from celery_defer.store.redis.replies import admission, flow_state, standing_in_line
-from celery_defer.store.values import FlowState, Held, Hold, Holding, InLine, Leased, in_place_of
+from celery_defer.store.values import (
+    FlowState,
+    Giving,
+    Held,
+    Hold,
+    Holding,
+    InLine,
+    Leased,
+    in_place_of,
+)
 
 # How many runs one that is held back may let through.
 _MOST = 10
@@ -27,7 +36,7 @@ class RedisFlow(RedisClient):
     def __init__(self, client: Any, prefix: str, clock: Callable[[], float]) -> None:
         super().__init__(client, prefix, clock)
         self._hold = self._script(*ASKS, "unwatching", "cancelling", "hold")
-        self._give_back = self._script(*LINES, "admit", "start", "give_back")
+        self._give_back = self._script(*LINES, "admit", "start", "giving", "give_back")
         self._renew = self._script("now", "keep", "gates", "renew")
         self._drain = self._script(*LINES, "drain")
         self._set_limit = self._script(*LINES, "set_limit")
@@ -79,7 +88,16 @@ class RedisFlow(RedisClient):
         args = [self._prefix, run, task, int(token is not None), token or "", int(ended), idle]
         args += [self._from_now(now), self._from_now(until), limit]
         args += [part for gate in gates for part in (gate.kind.value, gate.name, gate.key)]
-        return [self._leased(row) for row in self._give_back([self._due, self._channel], args)]
+        return self._leases(self._give_back([self._due, self._channel], args))
+
+    def giving(self, hold: Hold, *, now: float, until: float, limit: int) -> Giving | None:
+        if not self._server:
+            return None
+        args: list[Any] = [self._due, self._channel]
+        args += [self._prefix, hold.run, hold.task, 1, hold.token, 1, 0]
+        args += [self._from_now(now), self._from_now(until), limit]
+        args += [part for gate in hold.gates for part in (gate.kind.value, gate.name, gate.key)]
+        return Giving(self._server, self._database, args, self._leases)
 
     def renew(self, holds: Sequence[Hold], lease: float) -> list[Hold]:
         args: list[Any] = [self._prefix, lease]
@@ -91,7 +109,7 @@ class RedisFlow(RedisClient):
 
     def drain(self, now: float, until: float, limit: int) -> list[Leased]:
         args = [self._prefix, self._from_now(now), self._from_now(until), limit]
-        return [self._leased(row) for row in self._drain([self._due], args)]
+        return self._leases(self._drain([self._due], args))
 
     def flow_due(self) -> float | None:
         wait = self._first_due([self._gates], [])

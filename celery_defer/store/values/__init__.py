@@ -13,6 +13,7 @@ from celery_defer.store.values.events import (
 from celery_defer.store.values.flow import (
     HELD_STEP,
     FlowState,
+    Giving,
     Held,
     Hold,
     Holding,
@@ -63,6 +64,7 @@ __all__ = [
     "Details",
     "Emitted",
     "FlowState",
+    "Giving",
     "Held",
     "Hold",
     "Holding",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from celery_defer.commands import Server
 from celery_defer.flow import Admission, Gate
 from celery_defer.ids import RunId
 from celery_defer.store.values.outbox import Leased
@@ -53,6 +55,16 @@ class Hold:
     run: RunId
     token: str
     gates: tuple[Gate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Giving:
+    """How a transaction on a Redis server gives back places; ``read`` reads what it returns."""
+
+    server: Server
+    database: int
+    args: Sequence[Any]
+    read: Callable[[Any], list[Leased]]
 
 
 @dataclass(frozen=True, slots=True)

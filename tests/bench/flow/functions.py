@@ -7,6 +7,8 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
+from celery import Task
+
 from celery_defer import Concurrency, Throttle, deferred
 
 __all__ = ["QUIET", "declare"]
@@ -24,6 +26,7 @@ def declare(  # noqa: C901 - one function after the other
     await_turn: Callable[[], None] = _nothing,
     *,
     with_limits: bool = True,
+    timed: Any = Task,
 ) -> SimpleNamespace:
     """Declare the functions of *app*; only those without limits, if there are to be none."""
 
@@ -72,11 +75,13 @@ def declare(  # noqa: C901 - one function after the other
         """Have a throttle that nobody feels."""
         began(customer)
 
-    @deferred(app, name="bench.turns", shared=False, concurrency=Concurrency(1))
-    def turns(customer: int) -> None:
+    @deferred(
+        app, name="bench.turns", shared=False, base=timed, bind=True, concurrency=Concurrency(1)
+    )
+    def turns(self: Any, customer: int) -> None:
         """Have the place until the bench says so."""
         tell(began=monotonic())
         await_turn()
-        tell(ended=monotonic())
+        self.ended = monotonic()
 
     return SimpleNamespace(free=free, one=one, keyed=keyed, many=many, paced=paced, turns=turns)

@@ -6,6 +6,7 @@ The environment says the rest:
 - FLOW_SETTINGS: further settings, as JSON
 - FLOW_AT_ONCE: how many bodies of a key may be in progress, for a version of its own
 - FLOW_CLOCK: by how many seconds the clock of this worker is wrong
+- FLOW_APART: 1 to give back places after the result is stored, not with it
 - FLOW_UNKNOWN: names of functions that this version does not have
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from celery_defer.current import extension_of
@@ -21,7 +22,7 @@ POINTS = {
     "asked": "it has a place, its body has not begun",
     "unheld": "it may not start, and is not held yet",
     "held": "it is held, its message not acknowledged",
-    "unreleased": "its body has ended, it has its place",
+    "unreleased": "its result is stored, it has its place",
     "released": "its place is given to the next, which is not published",
     "drained": "the relay has given a place to the next, which is not published",
 }
@@ -53,6 +54,7 @@ class _Store:
 
     def __init__(self, store: Any, reach: Callable[[str, str], None]) -> None:
         self._store, self._reach = store, reach
+        self._apart = os.environ.get("FLOW_APART") == "1"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -74,6 +76,19 @@ class _Store:
         held = self._store.hold(ask, *args, **kwargs)
         self._reach("held", ask.run)
         return held
+
+    def giving(self, hold: Any, **times: Any) -> Any:
+        giving = None if self._apart else self._store.giving(hold, **times)
+        if giving is None:
+            return None
+
+        def read(rows: Any) -> Any:
+            leased = giving.read(rows)
+            if leased:
+                self._reach("released", hold.run)
+            return leased
+
+        return replace(giving, read=read)
 
     def give_back(self, run: str, *args: Any, **kwargs: Any) -> Any:
         self._reach("unreleased", run)

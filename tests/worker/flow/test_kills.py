@@ -64,16 +64,21 @@ def test_a_run_is_held_though_its_worker_dies_as_it_is_held(
 
     arena.wait_done()
     assert arena.most == 1
-    assert arena.ended == {"1": 1, "2": 1}
+    assert arena.ended["2"] == 1
+    # The broker may give its message again, which is not acknowledged for longer than that takes.
+    assert arena.ended["1"] == 1 or who == "worker"
     assert first.is_running
 
 
 @WHO
-@pytest.mark.parametrize("point", ["unreleased", "released"])
+@pytest.mark.parametrize(
+    ("point", "apart"), [("unreleased", 1), ("released", 1), ("released", 0)],
+    ids=["unreleased", "released", "released-with-result"],
+)  # fmt: skip
 def test_the_next_gets_its_place_though_the_worker_dies_that_gives_it_back(
-    arena: Arena, die: Callable[[CeleryWorker, str], None], point: str, who: str
+    arena: Arena, die: Callable[[CeleryWorker, str], None], point: str, apart: int, who: str
 ) -> None:
-    worker = arena.start(visibility=2)
+    worker = arena.start(visibility=2, FLOW_APART=apart)
     arena.arm(point, "1", who)
     arena.send("1")
     arena.wait_executing("1")

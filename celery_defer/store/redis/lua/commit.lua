@@ -1,7 +1,7 @@
 -- KEYS: the result of a run, then the queues that its messages go to
 -- ARGV: 1 to keep a SUCCESS that is stored under the first key, the database of results, that of the
 --       messages, then the commands that publish and the commands that store: their number, and each
---       as its number of words and the words; then the database of the store, and facts for `note`
+--       as its number of words and the words; then the database of the store, or nothing, and facts for `note`
 -- Returns the stored SUCCESS, and does nothing, if there is one to keep; else nothing.
 -- Redis does not roll back a script, so the rights of its user are checked before the first write.
 -- Messages go first: if one is refused all the same, no result is stored.
@@ -35,6 +35,5 @@ if ARGV[3] ~= ARGV[2] then
   redis.call('SELECT', ARGV[2])
 end
 local database = each(results, redis.call)
-if ARGV[database + 1] ~= '0' and (ARGV[database] == ARGV[2] or pcall(redis.call, 'SELECT', ARGV[database])) then
-  note(database + 1)
-end
+local last = ARGV[database] ~= '' and (ARGV[database] == ARGV[2] or pcall(redis.call, 'SELECT', ARGV[database]))
+  and note(database + 1)
