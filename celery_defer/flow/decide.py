@@ -18,6 +18,8 @@ PATIENCE = 1.0
 #: published first. When they start is decided as they arrive. A worker waits no longer than this
 #: with any other run: while it waits it can run nothing else.
 AHEAD = 0.1
+# By which part of its period a throttle is slower than it may be; and by how many seconds at most.
+_RESERVE, _MOST_RESERVE = 0.025, 0.1
 
 _ORDER = [Kind.IDEMPOTENCY, Kind.SINGLETON, Kind.RATE_LIMIT, Kind.DEBOUNCE]
 _DROPS = {
@@ -116,9 +118,20 @@ def opens(before: Gate, after: Gate) -> bool:
     return interval(after) < interval(before) or at_once[1] > at_once[0]
 
 
+def with_reserve(gate: Gate) -> Gate:
+    """Return a throttle that is a little slower than it may be.
+
+    A start reaches a partner who counts sooner or later by chance, and none of his periods may have
+    one too many.
+    """
+    if gate.kind is not Kind.THROTTLE:
+        return gate
+    return replace(gate, reserve=min(gate.period * _RESERVE, _MOST_RESERVE))
+
+
 def interval(gate: Gate) -> float:
     """Return the seconds between two starts that a throttle lets through."""
-    return gate.period / gate.limit if gate.limit > 0 else math.inf
+    return (gate.period + gate.reserve) / gate.limit if gate.limit > 0 else math.inf
 
 
 def ready(gate: Gate, tat: float) -> float:

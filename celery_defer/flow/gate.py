@@ -38,6 +38,8 @@ class Gate:
     period: float = 0.0
     #: Of a throttle: how many may start at once after a pause.
     burst: int = 1
+    #: Of a throttle: how many seconds its period is taken to be longer.
+    reserve: float = 0.0
     #: Of a debounce: for how long a run waits at most, counted from the first that it replaces.
     timeout: float | None = None
     #: Of a singleton: whether a later run cancels the earlier one, instead of being dropped.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from celery_defer.flow import Gate, Kind
-from celery_defer.flow.decide import AHEAD, PAUSE, in_force, interval, patience, ready
+from celery_defer.flow.decide import AHEAD, PAUSE, in_force, interval, patience, ready, with_reserve
 from celery_defer.ids import RunId
 from celery_defer.store.memory.gates import GateId, Lane, MemoryGate, MemoryLane
 from celery_defer.store.memory.history import MemoryHistories
@@ -149,7 +149,12 @@ class MemoryLines(MemoryHistories):
     def _numbers(self, id: GateId) -> Gate:
         """Return a limit with its numbers in force."""
         limits = self._limits[id.task]
-        return in_force(limits.gates.get(id.name, _GONE), limits.overrides.get(id.name))
+        return self._paced(
+            in_force(limits.gates.get(id.name, _GONE), limits.overrides.get(id.name))
+        )
+
+    def _paced(self, gate: Gate) -> Gate:
+        return with_reserve(gate)
 
     def _gate_of(self, task: str, gate: Gate) -> MemoryGate:
         return self._gates[GateId(task, gate.name, gate.key)]

@@ -190,16 +190,16 @@ class LimitContract:
     def test_the_limits_of_a_function_are_as_asked_or_as_overridden(
         self, store: Store, clock: Clock
     ) -> None:
-        traffic = Traffic(store, clock)
+        traffic, paced = Traffic(store, clock), throttle(5, 10.0, burst=4)
         for run, key in (("a", "x"), ("b", "x"), ("c", "y"), ("d", "z")):
-            traffic.arrive(run, concurrency(1, key), throttle(5, 10.0, burst=4))
-        traffic.arrive("e", concurrency(1, "x"), throttle(5, 10.0, burst=4))
+            traffic.arrive(run, concurrency(1, key), paced)
+        traffic.arrive("e", concurrency(1, "x"), paced)
         store.set_limit("task", "throttle", {"limit": 7})
         store.pause("task", is_paused=True)
 
         limits = (
             LimitState("concurrency", 1, 0.0, 1, None, running=3, lines=1),
-            LimitState("throttle", 7, 10.0, 4, {"limit": 7}),
+            LimitState("throttle", 7, paced.period, 4, {"limit": 7}),
         )
         assert store.flow(["task"]) == [FlowState("task", True, 2, limits)]
 

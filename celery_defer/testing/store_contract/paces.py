@@ -35,6 +35,19 @@ class PaceContract:
             starts.append(round(clock.now + go.wait - start, 6))
         assert starts == [10.0, 20.0]
 
+    def test_no_period_has_one_start_too_many_though_one_is_late(
+        self, store: Store, clock: Clock
+    ) -> None:
+        """A fortieth of the period is in reserve, and a tenth of a second at most."""
+        traffic = Traffic(store, clock)
+        for period, reserve in {2.0: 0.05, 10.0: 0.1}.items():
+            gate = Gate(Kind.THROTTLE, "throttle", str(period), limit=1, period=period)
+            traffic.arrive(f"first {period}", gate)
+
+            later = traffic.arrive(f"next {period}", gate)
+            assert isinstance(later, Later)
+            assert round(later.due or 0.0, 6) == period + reserve
+
     def test_a_throttle_lets_a_burst_start_after_a_pause(self, store: Store, clock: Clock) -> None:
         traffic, three = Traffic(store, clock), throttle(1, 10.0, burst=3)
         admissions = [traffic.arrive(run, three) for run in "abcd"]

@@ -137,7 +137,7 @@ def test_a_run_that_could_not_cancel_the_earlier_one_does_so_when_it_comes_again
     app: Celery, worker: Worker, ran: list[int]
 ) -> None:
     @deferred(
-        app, singleton=Singleton(mode="cancel"), throttle=Throttle(20, 1), name="newest",
+        app, singleton=Singleton(mode="cancel"), throttle=Throttle(25, 1), name="newest",
         shared=False, acks_late=True,
     )  # fmt: skip
     def newest(n: int) -> None:

@@ -32,7 +32,7 @@ VISIBILITY = 4
 #: How many bodies of a key may be in progress.
 AT_ONCE = 3
 #: How many may start in how many seconds.
-STARTS, PERIOD = 20, 2.0
+STARTS, PERIOD = 40, 4.0
 LEASE = 2.0
 
 _LATE: dict[str, Any] = {"acks_late": True, "reject_on_worker_lost": True}

@@ -117,7 +117,7 @@ def test_clocks_that_are_an_hour_wrong_change_nothing(arena: Arena) -> None:
     arena.wait_done()
     assert arena.most == AT_ONCE
     times = starts(arena.witness.events())["b"]
-    assert most_in_window(times, PERIOD - 0.1) <= STARTS
+    assert most_in_window(times, PERIOD / 4) <= STARTS / 4 + 1  # one may be late
     assert time.monotonic() - began < 10
 
 

@@ -29,8 +29,8 @@ local function numbers(task, name)
   end
   return known[id]
 end
-local function interval(gate)
-  return gate.limit > 0 and gate.period / gate.limit or math.huge
+local function interval(gate) -- with a reserve, as in flow/decide.py
+  return gate.limit > 0 and (gate.period + math.min(gate.period * 0.025, 0.1)) / gate.limit or math.huge
 end
 local function ready(gate, tat)
   return gate.limit > 0 and tat - (gate.burst - 1) * interval(gate) or math.huge
