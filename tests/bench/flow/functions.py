@@ -45,6 +45,8 @@ def declare(  # noqa: C901 - one function after the other
 
     @app.task(name="bench.sends", shared=False)
     def sends() -> None:
+        """Send when the bench says so: as long at rest before as the body of ``turns``."""
+        await_turn()
         lands.delay(monotonic())
 
     if not with_limits:

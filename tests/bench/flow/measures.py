@@ -259,6 +259,7 @@ def _turns(worker: FlowWorker, times: int) -> tuple[list[float], list[float]]:
 
 
 def _sent(worker: FlowWorker) -> float:
-    sleep(0.05)
     worker.send("bench.sends")
+    sleep(0.05)  # until the worker is at rest
+    worker.end_turn()
     return worker.take_of("landed")
