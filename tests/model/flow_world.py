@@ -6,16 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from celery_defer.flow import Ask, Drop, Gate, Go, Later
+from celery_defer.flow import Admission, Ask, Drop, Gate, Go, Later
 from celery_defer.ids import RunId
-from celery_defer.store import Hold, Holding, Leased, Parking
+from celery_defer.store import BatchKind, Hold, Holding, Leased, Member, Parking
 from tests.model.twins import Twins
 
-__all__ = ["LEASE", "Delivery", "FlowWorld", "Message"]
+__all__ = ["LEASE", "Call", "Delivery", "FlowWorld", "Message"]
 
 KEEP = 9_000.0
 LEASE = 30.0
 DAY = 86_400.0
+#: How many calls a batch takes, and for how long the first one waits.
+MOST, TIMEOUT = 3, 5.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a run was deferred with, and when."""
+
+    task: str
+    gates: tuple[Gate, ...]
+    at: float
+    priority: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,10 +61,18 @@ class FlowWorld:
     saw: Any
     broker: list[Message] = field(default_factory=list)
     working: list[Delivery] = field(default_factory=list)
-    #: By run: its function, what it asks with, and when it was deferred.
-    runs: dict[str, tuple[str, tuple[Gate, ...], float]] = field(default_factory=dict)
+    runs: dict[str, Call] = field(default_factory=dict)
+    #: By call of a batch: its batch, once that is published; and by the head of a batch its kind.
+    calls: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, Call] = field(default_factory=dict)
     over: dict[str, str] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    #: Runs of which the broker has given a message to two workers.
+    redelivered: set[str] = field(default_factory=set)
+    #: Runs that were held back after another delivery had ended them.
+    late: set[str] = field(default_factory=set)
+    #: By run whose worker died before it could: which run it was to cancel.
+    unsaid: dict[str, str] = field(default_factory=dict)
     #: Deliveries of workers that died, which have their places until these run out.
     ghosts: list[Delivery] = field(default_factory=list)
     count: int = 0
@@ -61,21 +81,42 @@ class FlowWorld:
     def now(self) -> float:
         return self.stores.clock.now
 
-    def defer(self, task: str, gates: tuple[Gate, ...], age: float) -> None:
+    def defer(self, call: Call) -> None:
         run = f"run-{len(self.runs):02}"
-        self.runs[run] = (task, gates, self.now - age)
+        self.runs[run] = call
         self.publish(Message(run, self._new(run)))
+
+    def gather(self, call: Call, key: str, count: int) -> None:
+        """Defer calls that go together, and publish the batches that are full."""
+        name, now = f"{call.task}:{key}", self.now
+        self.kinds[name] = call
+        kind = BatchKind(name, "task", self._new(name), f"{name}\n".encode(), MOST, 999, TIMEOUT)
+        ids = [f"call-{len(self.calls) + n}" for n in range(count)]
+        self.calls |= dict.fromkeys(ids, "")
+        members = [Member(0, RunId(each), f"{each}\n".encode()) for each in ids]
+        leased = self.stores.ask(
+            lambda s, ahead: s.gather(
+                [kind], members, now=now + ahead, until=now + 10 + ahead, keep=KEEP, claims=KEEP
+            )
+        )
+        for lease in leased:
+            self._wake(lease)
 
     def publish(self, message: Message) -> None:
         self.broker.append(message)
 
     def publish_again(self, message: Message) -> None:
-        self.publish(replace(message, token=self._new(message.run)))
+        self.publish(replace(message, token=self._new(message.run), has_begun=False))
+
+    def redeliver(self, message: Message) -> None:
+        """Give a message to another worker too, while the first one still has it."""
+        self.redelivered.add(message.run)
+        self.publish(message)
 
     # -- workers --------------------------------------------------------------------
 
     def receive(self, message: Message, *, dies: bool = False) -> None:
-        """Take a message; a worker that *dies* before it holds the run back gets it again."""
+        """Take a message; one whose worker *dies* before it does what it was told comes again."""
         self.broker.remove(message)
         ask, options = self._ask(message), {"is_retry": message.is_retry}
         if message.turn:
@@ -92,26 +133,20 @@ class FlowWorld:
             )
         if admission is None:
             return  # of another message, or of an old turn
-        how = self.over.get(message.run)
-        assert how in {None, "aborted"} or isinstance(admission, Drop), (ask, how)
+        is_gone = self.over.get(message.run) in {"aborted", "cancelled"}
+        if not is_gone and not isinstance(admission, Drop):
+            self._check_once(message)
+        if not isinstance(admission, Drop):
+            self._cancel_earlier(message, admission, dies=dies)
         self.saw.admitted(ask, admission)
-        if how:  # an aborted run finds that out before its body begins
+        if is_gone:  # it finds that out before its body begins
             self._give_back(ask, ask.token, ended=True)
-            return
-        if isinstance(admission, Go):
-            ends = self.now + LEASE
-            begun = replace(message, has_begun=True)
-            self.working.append(Delivery(begun, ask, message.turn, ends))
-        elif dies:
-            self.broker.append(replace(message, has_begun=True))
-        elif isinstance(admission, Later):
-            self._hold(message, ask)
         else:
-            self._drop(message.run, admission)
+            self._go_on(message, ask, admission, dies=dies)
 
     def end(self, delivery: Delivery) -> None:
         self.working.remove(delivery)
-        self.over[delivery.message.run] = "ended"
+        self.over.setdefault(delivery.message.run, "ended")
         self._settle(delivery.message.run)
         self._give_back(delivery.ask, delivery.ask.token, ended=True)
 
@@ -121,6 +156,10 @@ class FlowWorld:
         self.publish(replace(delivery.message, is_retry=True, goes_on=False))
 
     def park(self, delivery: Delivery, seconds: float) -> None:
+        """Let a run wait at a step, if another delivery of it has not ended it meanwhile."""
+        if delivery.message.run in self.over:
+            self.end(delivery)
+            return
         self.working.remove(delivery)
         run, turn, now = delivery.ask.run, delivery.turn, self.now
         parking = Parking(turn, f"nap-{turn}", b"", f"record-{turn}", b"goes on", 0.0)
@@ -152,10 +191,10 @@ class FlowWorld:
             else:
                 each.ends = self.now + LEASE
 
-    def abort(self, run: str) -> None:
-        """Abort a run, wherever it is."""
-        self.over[run] = "aborted"
-        task, gates, _ = self.runs[run]
+    def abort(self, run: str, how: str = "aborted") -> None:
+        """End a run at once, wherever it is."""
+        self.over[run] = how
+        task, gates = self.runs[run].task, self.runs[run].gates
         stopped = [each for each in self.working if each.message.run == run]
         self.working = [each for each in self.working if each.message.run != run]
         # What it has asked with another key goes when its lease is over.
@@ -168,6 +207,23 @@ class FlowWorld:
         for each in stopped:
             self._give_back(each.ask, each.ask.token, ended=True)
         self._give_back(Ask(task, id, "", gates, LEASE), None, ended=True)
+
+    def cancel(self, run: RunId, by: RunId) -> None:
+        """Let a run cancel an earlier one: at once if that waits, else at its next step."""
+        if run in self.over:
+            return
+        self.saw.cancels(run, by)
+        until = self.now + 30
+        for only_parked in (True, False):
+            left = self.stores.ask(
+                lambda s, ahead, only=only_parked: s.cancel(
+                    run, KEEP, until + ahead, only_parked=only
+                )
+            )
+            if left is not None:
+                self.abort(run, "cancelled")
+                return
+        self.over[run] = "cancelled"
 
     # -- relays ---------------------------------------------------------------------
 
@@ -195,11 +251,35 @@ class FlowWorld:
 
     # -- in one step ----------------------------------------------------------------
 
+    def _go_on(self, message: Message, ask: Ask, admission: Admission, *, dies: bool) -> None:
+        begun = replace(message, has_begun=True)
+        if isinstance(admission, Go):
+            delivery = Delivery(begun, ask, message.turn, self.now + LEASE)
+            self.working.append(delivery)
+            if dies:
+                self.lose(delivery, is_noticed=False)
+            else:
+                self.saw.begins(ask)
+        elif dies:
+            self.publish(begun)
+        elif isinstance(admission, Later):
+            self._hold(message, ask)
+        else:
+            self._drop(message, admission)
+
+    def _cancel_earlier(self, message: Message, admission: Go | Later, *, dies: bool) -> None:
+        if admission.cancels and dies:
+            self.unsaid[message.run] = admission.cancels
+        elif admission.cancels:
+            self.cancel(admission.cancels, RunId(message.run))
+
     def _hold(self, message: Message, ask: Ask) -> None:
         now, turn = self.now, message.turn
         body = b"goes on" if message.goes_on else b"starts"
         holding = Holding(turn, f"record-{turn}", body, 0.0)
         self.saw.arrives(ask)
+        if message.run in self.over:
+            self.late.add(message.run)
         held = self.stores.ask(
             lambda s, ahead: s.hold(
                 ask, replace(holding, due=now + DAY + ahead),
@@ -207,7 +287,7 @@ class FlowWorld:
             )
         )  # fmt: skip
         if isinstance(held.admission, Drop):
-            self._drop(message.run, held.admission)
+            self._drop(message, held.admission)
         elif held.admission and held.admission.gate == "debounce":
             self.saw.leaves_line(message.run)
         if held.replaced:
@@ -215,11 +295,20 @@ class FlowWorld:
             self.saw.ended(held.replaced)
         self._let(held.leased)
 
-    def _drop(self, run: str, drop: Drop) -> None:
-        self.over[run] = f"dropped: {drop.reason.value}"
+    def _drop(self, message: Message, drop: Drop) -> None:
+        run = message.run
+        self.over.setdefault(run, f"dropped: {drop.reason.value}")
         self._settle(run)
-        task, gates, _ = self.runs[run]  # it may have been let through before it lost its mark
-        self._give_back(Ask(task, RunId(run), "", gates, LEASE), None, ended=True)
+        if message.turn:  # it may have been let through before it lost its mark
+            task, gates = self.runs[run].task, self.runs[run].gates
+            self._give_back(Ask(task, RunId(run), "", gates, LEASE), None, ended=True)
+
+    def _check_once(self, message: Message) -> None:
+        """Only Celery's redelivery or retry of a message lets a body begin a second time."""
+        is_alive = any(each.message.run == message.run for each in self.working)
+        is_again = message.has_begun or message.is_retry
+        assert is_again or not is_alive or message.run in self.redelivered, message
+        assert is_again or message.run not in set(self.over) - self.late, message
 
     def _settle(self, run: str) -> None:
         self.stores.ask(lambda s, _: s.settle(RunId(run), None))
@@ -246,22 +335,35 @@ class FlowWorld:
         if lease.is_cancelled:
             self._settle(run)
             return
+        if not turn:
+            self._open(lease)
+            return
         goes_on = lease.body == b"goes on"
         self.publish(Message(run, self._new(run), turn, goes_on=goes_on))
         now = self.now
         self.stores.ask(lambda s, ahead: s.expect([(run, lease.token, now + 60 + ahead)]))
+
+    def _open(self, lease: Leased) -> None:
+        """Publish a batch: none of its calls is in another one."""
+        kind, *calls = lease.body.decode().split()
+        assert len(calls) <= MOST, calls
+        assert not any(self.calls[each] for each in calls), calls
+        self.calls |= dict.fromkeys(calls, lease.id)
+        self.runs[lease.id] = replace(self.kinds[kind], at=self.now)
+        self.publish(Message(lease.id, self._new(lease.id)))
+        self.stores.ask(lambda s, _: s.settle(lease.id, lease.token))
 
     def _turn(self, run: str) -> int:
         turn: int = self.stores.ask(lambda s, _: s.turn(RunId(run)))
         return turn
 
     def _ask(self, message: Message) -> Ask:
-        task, gates, deferred = self.runs[message.run]
+        call = self.runs[message.run]
         self.count += 1
         token = f"{message.token}.{self.count}"
         return Ask(
-            task, RunId(message.run), token, gates, LEASE,
-            made=deferred, goes_on=message.goes_on,
+            call.task, RunId(message.run), token, call.gates, LEASE,
+            made=call.at, priority=call.priority, goes_on=message.goes_on,
         )  # fmt: skip
 
     def _new(self, run: str) -> str:

@@ -17,7 +17,7 @@ from celery_defer.flow import Gate, Kind
 from celery_defer.ids import RunId
 from examples.redis_server import own_database, redis_server
 from tests.model.flow_witness import Witness
-from tests.model.flow_world import LEASE, FlowWorld
+from tests.model.flow_world import LEASE, Call, FlowWorld
 from tests.model.twins import Twins
 
 _PREFIX = "flow-model:"
@@ -41,12 +41,17 @@ FUNCTIONS: dict[str, tuple[Gate, ...]] = {
     ),
     "newest": (
         Gate(Kind.SINGLETON, "singleton", "k", cancels=True),
+        Gate(Kind.CONCURRENCY, "concurrency", limit=2),
+    ),
+    "once": (
         Gate(Kind.IDEMPOTENCY, "idempotency", "k", period=20.0),
+        Gate(Kind.CONCURRENCY, "concurrency", limit=1),
     ),
     "last": (
         Gate(Kind.DEBOUNCE, "debounce", "k", period=5.0, timeout=12.0),
         Gate(Kind.CONCURRENCY, "concurrency", "k", limit=1),
     ),
+    "together": (Gate(Kind.CONCURRENCY, "concurrency", "k", limit=1),),
     "free": (),
 }
 _LIMITED = [(task, gate.name) for task, gates in FUNCTIONS.items() for gate in gates]
@@ -57,6 +62,7 @@ _MOVES = {"two", "paced"}
 
 functions = st.sampled_from(sorted(FUNCTIONS))
 ages = st.sampled_from([0.0, 0.0, 2.0])
+priorities = st.sampled_from([0.0, 0.0, 3.0, -3.0])
 ways = st.sampled_from(["retry", "park", "lose", "lose, noticed"])
 places = st.integers(0, 99)
 seconds = st.sampled_from([0.25, 1.0, 4.0, 10.0, 31.0, 61.0])
@@ -77,10 +83,19 @@ class Limits(RuleBasedStateMachine):
 
     # -- what users do --------------------------------------------------------------
 
-    @rule(task=functions, key=st.sampled_from("xy"), count=st.integers(1, 3), age=ages)
-    def defer(self, task: str, key: str, count: int, age: float) -> None:
+    @rule(
+        task=functions, key=st.sampled_from("xy"), count=st.integers(1, 3), age=ages,
+        priority=priorities,
+    )  # fmt: skip
+    def defer(self, task: str, key: str, count: int, age: float, priority: float) -> None:
         for _ in range(count):
-            self.world.defer(task, _keyed(task, key), age)
+            self.world.defer(Call(task, _keyed(task, key), self.world.now - age, priority))
+
+    @rule(key=st.sampled_from("xy"), count=st.integers(1, 4), priority=priorities)
+    def gather(self, key: str, count: int, priority: float) -> None:
+        """Defer calls of a function that takes them in batches."""
+        call = Call("together", _keyed("together", key), self.world.now, priority)
+        self.world.gather(call, key, count)
 
     @rule(pick=places)
     def abort(self, pick: int) -> None:
@@ -91,10 +106,9 @@ class Limits(RuleBasedStateMachine):
     def deploy(self, pick: int, key: str) -> None:
         """The key of a run is another one from now on."""
         runs = self.world.runs
-        if open := [run for run in runs if run not in self.world.over and runs[run][0] in _MOVES]:
+        if open := [run for run in runs if run not in self.world.over and runs[run].task in _MOVES]:
             run = open[pick % len(open)]
-            task, _, deferred = runs[run]
-            runs[run] = task, _keyed(task, key), deferred
+            runs[run] = replace(runs[run], gates=_keyed(runs[run].task, key))
 
     @rule(limited=st.sampled_from(_LIMITED), limit=st.none() | st.integers(0, 4))
     def set_limit(self, limited: tuple[str, str], limit: int | None) -> None:
@@ -102,9 +116,7 @@ class Limits(RuleBasedStateMachine):
             return
         numbers = None if limit is None else {"limit": limit}
         self.world.stores.ask(lambda s, _: s.set_limit(*limited, numbers))
-        self.witness.limits.pop(limited, None)
-        if limit is not None:
-            self.witness.limits[limited] = limit
+        self.witness.limit_is(limited, limit)
 
     @rule(task=functions, is_paused=st.booleans())
     def pause(self, task: str, is_paused: bool) -> None:
@@ -118,7 +130,7 @@ class Limits(RuleBasedStateMachine):
     def receive(self, picks: list[int], dies: bool) -> None:
         for pick in picks:
             if broker := self.world.broker:
-                self.world.receive(broker[pick % len(broker)], dies=dies and pick > 80)
+                self.world.receive(broker[pick % len(broker)], dies=dies and pick % 2 == 1)
 
     @precondition(lambda self: self.world.working)
     @rule(picks=st.lists(places, min_size=1, max_size=3))
@@ -128,9 +140,7 @@ class Limits(RuleBasedStateMachine):
                 self.world.end(working[pick % len(working)])
 
     @precondition(lambda self: self.world.working)
-    @rule(
-        pick=places, way=st.sampled_from(["retry", "park", "lose", "lose, noticed"]), time=seconds
-    )
+    @rule(pick=places, way=ways, time=seconds)
     def leave(self, pick: int, way: str, time: float) -> None:
         delivery = self.world.working[pick % len(self.world.working)]
         if way == "retry":
@@ -155,6 +165,14 @@ class Limits(RuleBasedStateMachine):
         message = self.world.broker[pick % len(self.world.broker)]
         if not message.is_retry:
             self.world.publish_again(message)
+
+    @precondition(lambda self: self.world.working)
+    @rule(pick=places)
+    def redeliver(self, pick: int) -> None:
+        """The broker gives a message to a second worker while the first one still has it."""
+        message = self.world.working[pick % len(self.world.working)].message
+        if message not in self.world.broker:
+            self.world.redeliver(message)
 
     @precondition(lambda self: self.world.broker)
     @rule(pick=places)
@@ -204,9 +222,9 @@ class Limits(RuleBasedStateMachine):
         for limited in sorted(self.witness.limits):
             self.set_limit(limited, None)
         for _ in range(200):
-            if len(self.world.over) == len(self.world.runs):
+            if not self.is_anything_left():
                 break
-            self.world.rest()
+            self.nobody_waits_in_vain()
             self.world.take()
             for message in list(self.world.broker):
                 self.world.receive(message)
@@ -214,6 +232,12 @@ class Limits(RuleBasedStateMachine):
                 self.world.end(delivery)
             self.wait(LEASE, 0.0)
         assert set(self.world.over) == set(self.world.runs)
+        assert not self.is_anything_left()
+
+    def is_anything_left(self) -> bool:
+        world = self.world
+        open = set(world.runs) - set(world.over)
+        return bool(open or world.broker or world.working or not all(world.calls.values()))
 
     def what_is_left_expires(self) -> None:
         for key in self.client.scan_iter(f"{_PREFIX}*"):
