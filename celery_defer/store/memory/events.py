@@ -47,10 +47,15 @@ class MemoryEvents(MemoryWatching):
             if not is_repeat and keep > 0:
                 sent = min(max(event.at, now), now + AHEAD)
                 self._keep(replace(event, at=sent, is_named=False), matching, now - keep, most)
-            waiting = [id for digest in matching for id in self._waiting(digest)]
-            woken, has_more = self._wake(waiting, event, limit)
-            ended, has_others = self._cancel_all(matching, by_event(event.name), now, limit)
-            has_more = has_more or has_others
+            woken, ended, leases, has_more = 0, 0, list[Leased](), False
+            for digest in matching:  # whom it wakes and ends by one of them may not wait any more
+                ids, has_others = self._wake(digest, event, limit - woken, leases, now)
+                woken, has_more = woken + len(ids), has_more or has_others
+                free = [id for id in ids if self._outbox[id].lease <= now]
+                leases += [self._lease(id, until, now) for id in free]
+                why = by_event(event.name)
+                count, has_others = self._cancel_all(digest, why, now, limit - ended)
+                ended, has_more = ended + count, has_more or has_others
             if has_more and rest:
                 self._outbox[rest.id] = MemoryRecord(rest.token, rest.body, now)
                 self._ring()
@@ -58,10 +63,8 @@ class MemoryEvents(MemoryWatching):
                 self._sent[event.id] = has_more
             else:
                 self._sent.pop(event.id, None)
-            free = [id for id in woken if self._outbox[id].lease <= now]
-            leases = tuple(self._lease(id, until, now) for id in free)
             return Emitted(
-                len(woken), leases, has_more=has_more, is_repeat=is_repeat, cancelled=ended
+                woken, tuple(leases), has_more=has_more, is_repeat=is_repeat, cancelled=ended
             )
 
     def past(
@@ -94,17 +97,18 @@ class MemoryEvents(MemoryWatching):
         return sorted(id for id, record in self._outbox.items() if record.digest == digest)
 
     def _wake(
-        self, waiting: Sequence[RunId], event: SentEvent, limit: int
+        self, digest: str, event: SentEvent, limit: int, leased: Sequence[Leased], now: float
     ) -> tuple[list[RunId], bool]:
         """Give the event to at most *limit* runs; return these, and whether there are more."""
         woken: list[RunId] = []
-        size = 0
-        for id in waiting:
+        size = sum(len(lease.body) for lease in leased)
+        for id in self._waiting(digest):
             if len(woken) == limit or size >= MOST_BYTES:
                 return woken, True
             if self._receives(id, event):
                 woken.append(id)
-                size += len(self._outbox[id].body)
+                record = self._outbox[id]
+                size += len(record.body) if record.lease <= now else 0
         return woken, False
 
     def _receives(self, id: RunId, event: SentEvent) -> bool:

@@ -94,21 +94,14 @@ class MemoryWatching(MemoryHistories):
         since = max(wait.since, wait.oldest)
         return any(since <= sent.at <= event.until for sent in self._past(wait.digest))
 
-    def _cancel_all(
-        self, digests: Sequence[str], why: str, now: float, limit: int
-    ) -> tuple[int, bool]:
+    def _cancel_all(self, digest: str, why: str, now: float, limit: int) -> tuple[int, bool]:
         """Cancel at most *limit* runs of an event; return how many, and whether there are more."""
-        left = limit
-        for digest in digests:
-            due = [
-                (run.watched[digest], id)
-                for id, run in self._runs.items()
-                if run.watched.get(digest, -math.inf) >= now
-            ]
-            if len(due) > left:
-                return self._cancel_first(sorted(due)[:left], why, now) + limit - left, True
-            left -= self._cancel_first(due, why, now)
-        return limit - left, False
+        due = [
+            (run.watched[digest], id)
+            for id, run in self._runs.items()
+            if run.watched.get(digest, -math.inf) >= now
+        ]
+        return self._cancel_first(sorted(due)[:limit], why, now), len(due) > limit
 
     def _cancel_first(self, due: Sequence[tuple[float, RunId]], why: str, now: float) -> int:
         for _, id in due:
