@@ -46,7 +46,7 @@ def _report(options: argparse.Namespace, broker: str, pool: str, kind: str) -> R
     with ExitStack() as stack:
         url = f"{stack.enter_context(running()).url}/0"
         broker_url = stack.enter_context(own_rabbitmq()) if broker == "rabbitmq" else url
-        plan = plan_of(kind, pool, is_quick=options.quick)
+        plan = plan_of(kind, pool, broker, is_quick=options.quick)
         return trial(url, broker_url, plan, options.seed, options.keep_logs)
 
 

@@ -92,9 +92,9 @@ def trial(url: str, broker: str, plan: Plan, seed: int, keep_logs: Path | None =
         make = partial(_workers, plan, env)
         with Redis.from_url(url) as client, fleet(make, random, keep_logs) as workers:
             began = time.monotonic()
-            sent = _send(plan, random)
-            _go(client, sent, plan, witness, workers, random)
-            states = {call: _state(id) for id, call in sent.items()}
+            calls = _Calls(plan, random)
+            _go(client, calls, plan, witness, workers, random)
+            states = {call: _state(id) for id, call in calls.sent.items()}
             workers.stop()
             assert witness.is_running, witness.logs()
             left = list(_of_keys(client))
@@ -119,30 +119,46 @@ def _workers(plan: Plan, env: dict[str, str], folder: Path) -> list[CeleryWorker
     ]
 
 
-def _send(plan: Plan, random: Random) -> dict[str, str]:
-    """Defer all calls in no order; return the call of each run."""
-    calls = [(f"customer-{n % plan.keys}", f"{n}") for n in range(plan.calls)]
-    random.shuffle(calls)
-    sent = {}
-    for first in range(0, len(calls), _BLOCK):
+class _Calls:
+    """The calls of a plan, in no order."""
+
+    def __init__(self, plan: Plan, random: Random) -> None:
+        self._plan = plan
+        self._calls = [(f"customer-{n % plan.keys}", f"{n}") for n in range(plan.calls)]
+        random.shuffle(self._calls)
+        self._began = time.monotonic()
+        #: The call of each run that was sent.
+        self.sent: dict[str, str] = {}
+
+    def send(self) -> list[str]:
+        """Defer the calls that are due by now; return their runs."""
+        rate, passed = self._plan.rate, time.monotonic() - self._began
+        due = len(self._calls) if rate is None else int(rate * passed) + 1
+        new = self._calls[len(self.sent) : due]
+        return [run for at in range(0, len(new), _BLOCK) for run in self._defer(new[at:][:_BLOCK])]
+
+    def _defer(self, calls: list[tuple[str, str]]) -> list[str]:
+        plan, runs = self._plan, list[str]()
         with deferring(app) as parent:
-            for customer, call in calls[first : first + _BLOCK]:
+            for customer, call in calls:
                 if plan.function == "notify":
                     defer(call, functions.notify, customer=customer, call=call)
                 else:
                     seconds = plan.seconds
                     defer(call, functions.sync, customer=customer, call=call, seconds=seconds)
-                sent[str(run_id(parent.id, call))] = call
-    return sent
+                runs.append(str(run_id(parent.id, call)))
+                self.sent[runs[-1]] = call
+        return runs
 
 
 def _go(
-    client: Redis, sent: dict[str, str], plan: Plan, witness: Witness, fleet: Fleet, random: Random
+    client: Redis, calls: _Calls, plan: Plan, witness: Witness, fleet: Fleet, random: Random
 ) -> None:
-    """Kill workers and look, until all is done or nothing changes any more."""
+    """Send, kill workers and look, until all is done or nothing changes any more."""
     changed = next_kill = time.monotonic()
-    open_runs, seen = set(sent), 0
+    open_runs, seen = set[str](), 0
     while (now := time.monotonic()) - changed < _STUCK and witness.is_running:
+        open_runs.update(calls.send())
         events = witness.events()
         if len(events) != seen:
             seen, changed = len(events), now
