@@ -62,8 +62,11 @@ trial: $(VENV)/.test
 trial-flow: $(VENV)/.test
 	$(BIN)/python -m tests.worker.flow $(ARGS)
 
+# With ARGS, those of the first bench, it is that one alone.
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m tests.bench.flow)
+	$(if $(ARGS),,$(BIN)/python -m tests.bench.batch)
 
 bench-steps: $(VENV)/.test
 	$(BIN)/python -m tests.bench.steps $(ARGS)
