@@ -8,7 +8,7 @@ from celery.states import IGNORED, REJECTED, RETRY
 
 from celery_defer.app.place import Place
 from celery_defer.current import extension_of
-from celery_defer.outbox import give_back, wake_next
+from celery_defer.outbox import give_back
 from celery_defer.run import Scope
 from celery_defer.steps import seconds_until
 
@@ -36,8 +36,7 @@ def _give_back(run: Scope, idle: float | None) -> None:
     place: Place = run.place
     run.place = None
     extension_of(run.app).renewal.remove(place)
-    if place.leases is not None:  # with its result
-        wake_next(run.app, place.store, place.hold, place.leases)
+    if place.is_over:  # with its result
         return
     # The end of an attempt that has lost its place is not that of another delivery of the run.
     ended = idle is None and not place.is_lost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 from threading import current_thread, main_thread
 from time import monotonic
@@ -14,7 +14,7 @@ from celery_defer import guard, subject
 from celery_defer.app.fence import Fence
 from celery_defer.errors import LeaseLostError
 from celery_defer.ids import RunId
-from celery_defer.store import Hold, Leased, Store
+from celery_defer.store import Hold, Store
 
 T = TypeVar("T")
 
@@ -33,10 +33,8 @@ class Place:
         #: The run in whose place a singleton lets this one start.
         self.cancels = cancels
         self.is_lost = False
-        #: Whether its result is being stored; then it is not renewed.
+        #: Whether it is given back as the result is stored; then it is not renewed.
         self.is_over = False
-        #: The runs that it was given to as the result was stored; None if it was not.
-        self.leases: Sequence[Leased] | None = None
         self._fence: Fence | None = None
         #: When it was renewed last, and when that was tried, by a clock that only goes forward.
         self.renewed = self.asked = monotonic()

@@ -18,7 +18,7 @@ from celery_defer.outbox.members import (
 )
 from celery_defer.outbox.outage import Outage
 from celery_defer.outbox.parked import HeldAt, ParkedRun
-from celery_defer.outbox.places import give_back, give_back_all, wake_next
+from celery_defer.outbox.places import give_back, give_back_all
 from celery_defer.outbox.publish import deliver, publish
 from celery_defer.outbox.quarantine import drop_record, retry_record
 from celery_defer.outbox.records import DeferredCalls, pack, unpack
@@ -77,5 +77,4 @@ __all__ = [
     "task_in",
     "unpack",
     "wake",
-    "wake_next",
 ]

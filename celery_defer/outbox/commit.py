@@ -129,9 +129,10 @@ class Commit:
         if self.lease is not None or self.run.came_again:
             result = win(backend, self.run.run.id, self.token, result)
         whole, facts, giving = self._with_expiry(result), self._facts(result), self._giving(result)
+        committed: store.Committed | None = None
         try:
             # celery.backends.redis.RedisBackend.set: with Celery's own retries.
-            committed: store.Committed = backend.ensure(
+            committed = backend.ensure(
                 lambda: store.commit(
                     backend.client,
                     key,
@@ -155,12 +156,16 @@ class Commit:
             self.state = State.WAITING
             self.stage()
             return store_result(backend)
+        finally:
+            if giving is not None:
+                self.run.place.is_over = committed is not None and committed.leases is not None
+        assert committed is not None  # noqa: S101
         stored = committed.stored
-        if committed.leases is not None:
-            self.run.place.leases = committed.leases
         self._conclude(is_ours=stored is None or _is_of(result, stored))
         self.run.ending.has_expiry = stored is None and whole is not result
         self.run.ending.is_told = stored is None and facts is not None
+        if committed.leases is not None:
+            places.wake_next(self.run, committed.leases)
         return None
 
     def _facts(self, result: Commands) -> Commands | None:
@@ -176,7 +181,10 @@ class Commit:
     def _giving(self, result: Commands) -> store.Giving | None:
         """Return how the run gives back its places, if the store is where the result goes."""
         giving = places.giving(self.run)
-        return giving if giving and giving.server == result.server else None
+        if giving is None or giving.server != result.server:
+            return None
+        self.run.place.is_over = True
+        return giving
 
     def _with_expiry(self, result: Commands) -> Commands:
         """Add how long the store keeps the run, and that it watches it no more.

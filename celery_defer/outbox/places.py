@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_defer import guard, subject
 from celery_defer.current import extension_of
@@ -32,7 +35,6 @@ def giving(run: Scope) -> Giving | None:
     place = run.place
     if place is None or place.is_lost or run.store is None:
         return None
-    place.is_over = True
     with guard.logged(
         logger, "run %s: its places are given back later", run.run.id, about=run.about
     ):
@@ -41,13 +43,17 @@ def giving(run: Scope) -> Giving | None:
     return None
 
 
-def wake_next(app: Any, store: Store, hold: Hold, leases: Sequence[Leased]) -> None:
-    """Wake the runs that have got the places of *hold*; if this fails, a relay wakes them."""
-    about = subject.of(hold.run)
-    with guard.logged(
-        logger, "run %s: those who get its places are woken later", hold.run, about=about
+def wake_next(run: Scope, leases: Sequence[Leased]) -> None:
+    """Wake the runs that have got the places of *run* with its result; else a relay wakes them."""
+    about = subject.of_run(run.run)
+    with (
+        suppress(SoftTimeLimitExceeded),  # the result is stored, and nothing is to be interrupted
+        guard.logged(
+            logger, "run %s: those who get its places are woken later", run.run.id, about=about
+        ),
     ):
-        wake(app, store, leases)
+        if leases and run.store is not None:
+            wake(run.app, run.store, leases)
 
 
 def give_back_all(app: Any, store: Store, id: RunId, task: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -19,13 +20,10 @@ def await_turn() -> None:
 
 
 class Timed(Task):  # type: ignore[misc]
-    """Notes when a body has ended, and when its result is stored: Celery calls this next."""
+    """Notes when a body has ended, and when its result is stored."""
 
     abstract = True
     ended = stored = 0.0
-
-    def on_success(self, *_: Any) -> None:
-        self.stored = monotonic()
 
 
 @signals.task_postrun.connect
@@ -35,8 +33,28 @@ def _on_end(sender: Any, **_: Any) -> None:
         tell(ended=sender.ended, over=sender.stored)
 
 
+def _note_results() -> None:
+    """Note when Redis has replied that a result is stored, and its place given back with it."""
+    extension: Any = extension_of(app)
+    store = extension.store
+    giving = store.giving
+
+    def noted(*args: Any, **times: Any) -> Any:
+        found = giving(*args, **times)
+
+        def read(rows: Any) -> Any:
+            app.tasks["bench.turns"].stored = monotonic()
+            return found.read(rows)
+
+        return replace(found, read=read)
+
+    store.giving = noted
+
+
 # A worker without the package does not even import it.
 if config["defer"]:
+    from celery_defer.current import extension_of
     from tests.bench.flow.functions import declare
 
     declare(app, tell, await_turn, with_limits=config["limits"], timed=Timed)
+    _note_results()

@@ -25,7 +25,7 @@ from tests.worker.flow.witness import PORT, Witness
 __all__ = ["Arena", "stopped"]
 
 #: Longer than what any attack delays.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Arena:
