@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,6 +99,35 @@ def test_the_next_has_the_place_as_soon_as_the_result_is_stored(
     pair.worker.trace(woken)
     assert pair.ran == [0, 1]
     assert [pair.state_of(pair.first), pair.state_of(woken)] == ["SUCCESS", "SUCCESS"]
+
+
+def test_the_next_is_woken_before_celery_tells_of_the_success(server: Server) -> None:
+    pair = Pair(app_on(server))
+    woken = list[Any]()
+
+    with first_at_success(lambda **_: woken.extend(pair.worker.published())):
+        assert pair.perform() == []
+
+    assert [each.headers["id"] for each in woken] == [pair.second.headers["id"]]
+
+
+def test_a_place_is_renewed_as_long_as_its_result_cannot_be_stored_with_it(
+    server: Server, another: Server
+) -> None:
+    pair = Pair(app_on(server, defer_store_url=f"{another.url}/1"))
+    renewed = list[bool]()
+    extension = pair.app._celery_defer
+
+    def look(**_: Any) -> None:
+        (place,) = extension.renewal._by_process[os.getpid()]._places
+        before = place.renewed
+        extension.renewal.renew()
+        renewed.append(place.renewed > before)
+
+    with first_at_success(look):
+        pair.perform()
+
+    assert renewed == [True]
 
 
 def test_the_next_gets_the_place_after_a_result_on_another_server(
